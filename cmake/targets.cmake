@@ -1,0 +1,14 @@
+# libtern (static and shared) and the command.
+
+set(library_sources ${CMAKE_SOURCE_DIR}/src/tern.c)
+foreach(room ${TERN_ROOMS})
+  list(APPEND library_sources $<TARGET_OBJECTS:tern_${room}>)
+endforeach()
+
+add_library(tern_static STATIC ${library_sources})
+add_library(tern_shared SHARED ${library_sources})
+foreach(library tern_static tern_shared)
+  set_target_properties(${library} PROPERTIES OUTPUT_NAME tern VERSION ${PROJECT_VERSION} SOVERSION 0)
+  target_include_directories(${library} PUBLIC ${CMAKE_SOURCE_DIR}/include PRIVATE ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(${library} PUBLIC PkgConfig::JANSSON PkgConfig::PCRE2 Threads::Threads m)
+endforeach()

@@ -1,0 +1,357 @@
+/*
+ * tern.h - run BitNet b1.58 (ternary) language models.
+ *
+ * The one public header of libtern. Everything is an opaque handle; nothing in
+ * the library prints, exits or keeps global state beyond the CPU detection.
+ *
+ *     tern_error err;
+ *     tern_model *model = NULL;
+ *     if (tern_model_load("model.gguf", NULL, &model, &err))
+ *         return fprintf(stderr, "%s\n", err.message), 1;
+ *     tern_session *session = NULL;
+ *     tern_session_create(model, NULL, &session, &err);
+ *     tern_generate_params params = tern_generate_defaults();
+ *     tern_generate(session, "Once upon a time", 16, &params, on_text, user, NULL, &err);
+ *     tern_session_free(session);
+ *     tern_model_free(model);
+ *
+ * Errors: every call that can fail returns a tern_status (0 is success) and, if
+ * `err` is not NULL, fills it with one line that says what is wrong and what to
+ * do. On failure output arguments are left untouched unless stated otherwise.
+ *
+ * Ownership: what a function allocates for the caller is freed with the
+ * matching _free function, plain memory with tern_free(). All _free functions
+ * accept NULL.
+ *
+ * Threads: a tern_model and a tern_tokenizer are immutable and may be used from
+ * any number of threads. A tern_session is one timeline and belongs to one
+ * thread at a time; only tern_session_cancel() may be called from another.
+ */
+#ifndef TERN_TERN_H
+#define TERN_TERN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TERN_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define TERN_API __attribute__((visibility("default")))
+#else
+#define TERN_API
+#endif
+
+/* ------------------------------------------------------------------ errors */
+
+typedef enum tern_status {
+    TERN_OK = 0,
+    TERN_ERR_ARGUMENT,    /* the caller passed something impossible */
+    TERN_ERR_IO,          /* a file cannot be opened, read or written */
+    TERN_ERR_FORMAT,      /* a file's contents are not what its format demands */
+    TERN_ERR_UNSUPPORTED, /* valid, but not something tern can run */
+    TERN_ERR_MEMORY,      /* out of memory */
+    TERN_ERR_CONTEXT,     /* the context is full */
+    TERN_ERR_CANCELLED,   /* tern_session_cancel() or a callback stopped it */
+} tern_status;
+
+#define TERN_ERROR_SIZE 512
+
+typedef struct tern_error {
+    tern_status status;
+    char message[TERN_ERROR_SIZE]; /* one line, no newline, always terminated */
+} tern_error;
+
+TERN_API const char *tern_version(void);
+TERN_API void tern_free(void *memory);
+
+/* ------------------------------------------------------------------- model */
+
+typedef struct tern_model tern_model;
+typedef struct tern_tokenizer tern_tokenizer;
+typedef struct tern_session tern_session;
+
+/* Called while something long is under way; `done` of `total` units (bytes).
+ * Return false to cancel. */
+typedef bool (*tern_progress_fn)(void *user, uint64_t done, uint64_t total);
+
+typedef struct tern_model_params {
+    int n_threads;   /* 0: all CPUs this process may run on */
+    const char *cpu; /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
+    tern_progress_fn progress;
+    void *progress_user;
+} tern_model_params;
+
+TERN_API tern_model_params tern_model_defaults(void);
+
+/* Load a model: a .gguf file or a Hugging Face folder (config.json,
+ * *.safetensors, tokenizer files). `path` NULL or "demo" is the model that is
+ * built into the library. `params` may be NULL. */
+TERN_API tern_status tern_model_load(const char *path, const tern_model_params *params, tern_model **model,
+                                     tern_error *err);
+TERN_API void tern_model_free(tern_model *model);
+
+typedef struct tern_model_info {
+    const char *name;           /* general.name or the folder's name */
+    const char *arch;           /* "bitnet-b1.58", ... */
+    const char *weight_type;    /* stored type of the linear weights, "I2_S" */
+    const char *embedding_type; /* stored type of the embedding, "F16" */
+    const char *head_type;      /* stored type of the LM head (the embedding's if tied) */
+    const char *kernels;        /* rung in use, "avx512vnni" */
+    const char *packing;        /* layout of the weights in memory, "t2r16" */
+    int n_threads;
+    uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim;
+    float rms_eps, rope_theta;
+    bool tied_embedding;
+    uint64_t n_params;        /* all parameters, the tied embedding once */
+    uint64_t n_ternary;       /* of them ternary weights */
+    uint64_t weight_bytes;    /* packed ternary weights in memory */
+    uint64_t loaded_bytes;    /* everything the loaded model keeps: packed weights, embedding, head, norms */
+    uint64_t bytes_per_token; /* weight and head bytes that one decode step reads (without the KV cache) */
+} tern_model_info;
+
+/* The strings belong to the model. */
+TERN_API void tern_model_get_info(const tern_model *model, tern_model_info *info);
+
+/* The model's tokenizer; belongs to the model. */
+TERN_API const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
+
+/* ----------------------------------------------------------------- inspect */
+
+/* What a file holds, without loading it: for people (`tern inspect`) and for
+ * programs. */
+typedef struct tern_inspection tern_inspection;
+
+typedef struct tern_tensor_info {
+    const char *name;
+    const char *type;    /* "I2_S", "BF16", ... */
+    uint32_t n_dims;
+    uint64_t shape[4];   /* outermost first; [out, in] for a matrix, as stored */
+    uint64_t bytes;
+    bool has_scale;      /* a per-tensor weight scale (ternary types) */
+    float scale;
+} tern_tensor_info;
+
+typedef struct tern_metadata_info {
+    const char *key;
+    const char *type;  /* "string", "u32", "array[string]", ... */
+    const char *value; /* as text; long strings and arrays are shortened */
+} tern_metadata_info;
+
+TERN_API tern_status tern_inspect(const char *path, tern_inspection **inspection, tern_error *err);
+TERN_API void tern_inspection_free(tern_inspection *inspection);
+TERN_API const char *tern_inspection_format(const tern_inspection *inspection); /* "GGUF v3", "Hugging Face (packed)" */
+TERN_API const char *tern_inspection_chat_template(const tern_inspection *inspection); /* as stored; NULL if none */
+TERN_API uint64_t tern_inspection_file_bytes(const tern_inspection *inspection);
+TERN_API size_t tern_inspection_n_tensors(const tern_inspection *inspection);
+TERN_API void tern_inspection_tensor(const tern_inspection *inspection, size_t index, tern_tensor_info *info);
+TERN_API size_t tern_inspection_n_metadata(const tern_inspection *inspection);
+TERN_API void tern_inspection_metadata(const tern_inspection *inspection, size_t index, tern_metadata_info *info);
+
+/* --------------------------------------------------------------- tokenizer */
+
+enum {
+    TERN_TOKENIZE_BOS = 1,     /* put the BOS token first if the model wants one and the text has none yet */
+    TERN_TOKENIZE_SPECIAL = 2, /* text such as "<|eot_id|>" becomes the special token */
+};
+
+/* Load only a tokenizer: from a .gguf, a Hugging Face folder, a tokenizer.json
+ * or a tiktoken tokenizer.model. */
+TERN_API tern_status tern_tokenizer_load(const char *path, tern_tokenizer **tokenizer, tern_error *err);
+TERN_API void tern_tokenizer_free(tern_tokenizer *tokenizer);
+
+TERN_API size_t tern_tokenizer_vocab_size(const tern_tokenizer *tokenizer);
+TERN_API int32_t tern_tokenizer_bos(const tern_tokenizer *tokenizer); /* -1: none */
+TERN_API int32_t tern_tokenizer_eos(const tern_tokenizer *tokenizer); /* -1: none */
+/* True for tokens that end an answer: EOS and <|eot_id|>. */
+TERN_API bool tern_tokenizer_is_end(const tern_tokenizer *tokenizer, int32_t id);
+TERN_API bool tern_tokenizer_is_special(const tern_tokenizer *tokenizer, int32_t id);
+/* The bytes of one token (not terminated); belongs to the tokenizer. NULL and
+ * *len = 0 for an id out of range. */
+TERN_API const char *tern_tokenizer_token(const tern_tokenizer *tokenizer, int32_t id, size_t *len);
+/* The id of a special token's exact text; -1 if there is none. */
+TERN_API int32_t tern_tokenizer_find_special(const tern_tokenizer *tokenizer, const char *text);
+
+/* text [n_bytes], any bytes (invalid UTF-8 round-trips) -> *ids [*n_ids], to be
+ * freed with tern_free(). `flags`: TERN_TOKENIZE_*. */
+TERN_API tern_status tern_tokenize(const tern_tokenizer *tokenizer, const char *text, size_t n_bytes, unsigned flags,
+                                   int32_t **ids, size_t *n_ids, tern_error *err);
+
+/* ids [n_ids] -> *text [*n_bytes], also zero-terminated, to be freed with
+ * tern_free(). Special tokens are left out if `skip_special`. */
+TERN_API tern_status tern_detokenize(const tern_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
+                                     bool skip_special, char **text, size_t *n_bytes, tern_error *err);
+
+typedef struct tern_message {
+    const char *role;    /* "system", "user", "assistant" */
+    const char *content; /* zero-terminated */
+} tern_message;
+
+/* Messages through the model's chat template -> text, to be freed with
+ * tern_free(). */
+TERN_API tern_status tern_chat_render(const tern_tokenizer *tokenizer, const tern_message *messages, size_t n_messages,
+                                      bool generation_prompt, char **text, size_t *n_bytes, tern_error *err);
+
+/* The same as token ids with one BOS. Special tokens of the template are
+ * parsed; special tokens inside a message's content are parsed only with
+ * TERN_TOKENIZE_SPECIAL (what Hugging Face does), otherwise they stay plain
+ * text, so that a user cannot forge a turn. `flags` may hold TERN_TOKENIZE_BOS. */
+TERN_API tern_status tern_chat_tokenize(const tern_tokenizer *tokenizer, const tern_message *messages,
+                                        size_t n_messages, bool generation_prompt, unsigned flags, int32_t **ids,
+                                        size_t *n_ids, tern_error *err);
+
+/* ----------------------------------------------------------------- session */
+
+typedef enum tern_kv_type { TERN_KV_F16 = 0, TERN_KV_F32, TERN_KV_Q8 } tern_kv_type;
+
+typedef struct tern_session_params {
+    uint32_t n_ctx;       /* tokens of context; 0: the model's */
+    uint32_t chunk;       /* tokens a prefill step; 0: default */
+    tern_kv_type kv_type;
+} tern_session_params;
+
+TERN_API tern_session_params tern_session_defaults(void);
+TERN_API tern_status tern_session_create(tern_model *model, const tern_session_params *params, tern_session **session,
+                                         tern_error *err);
+TERN_API void tern_session_free(tern_session *session);
+
+TERN_API uint32_t tern_session_n_ctx(const tern_session *session);
+TERN_API uint32_t tern_session_n_past(const tern_session *session);     /* tokens evaluated so far */
+TERN_API const int32_t *tern_session_tokens(const tern_session *session); /* [n_past]; valid until the next call */
+TERN_API uint64_t tern_session_kv_bytes(const tern_session *session);   /* memory the KV cache holds now */
+
+/* Forget everything from position n_past on (0: start anew). */
+TERN_API tern_status tern_session_truncate(tern_session *session, uint32_t n_past, tern_error *err);
+
+/* Append ids [n_ids] to the timeline. Results do not depend on how a sequence
+ * is split into calls or chunks, nor on the number of threads: logits are
+ * bit-identical. When it fails or is cancelled, the timeline is as before the call.
+ * TERN_ERR_CONTEXT if they do not fit. */
+TERN_API tern_status tern_session_eval(tern_session *session, const int32_t *ids, size_t n_ids, tern_error *err);
+
+/* As tern_session_eval, and the logits of every one of the ids:
+ * logits [n_ids, vocab_size], caller's memory. */
+TERN_API tern_status tern_session_eval_logits(tern_session *session, const int32_t *ids, size_t n_ids, float *logits,
+                                              tern_error *err);
+
+/* Logits of the last evaluated token: [vocab_size], belongs to the session,
+ * valid until its next call. Computed on first request. NULL if nothing was
+ * evaluated yet. */
+TERN_API const float *tern_session_logits(tern_session *session);
+
+/* Hidden state of the last evaluated token after the final norm:
+ * [hidden_size]; as above. */
+TERN_API const float *tern_session_embedding(tern_session *session);
+
+/* From any thread: make the evaluation that is running (or else the next one)
+ * return TERN_ERR_CANCELLED soon. */
+TERN_API void tern_session_cancel(tern_session *session);
+
+/* ---------------------------------------------------------------- sampling */
+
+typedef struct tern_logit_bias {
+    int32_t id;
+    float bias; /* added to the logit */
+} tern_logit_bias;
+
+/* Stages in order: logit bias, penalties, (temperature 0: argmax) top-k,
+ * temperature, top-p, min-p, draw. */
+typedef struct tern_sampler_params {
+    float temperature;       /* 0: greedy */
+    int32_t top_k;           /* 0: off */
+    float top_p;             /* 1: off */
+    float min_p;             /* 0: off */
+    float repeat_penalty;    /* 1: off; divides positive and multiplies negative logits (CTRL, Keskar et al. 2019) */
+    float frequency_penalty; /* 0: off; times the count (OpenAI API) */
+    float presence_penalty;  /* 0: off */
+    int32_t penalty_window;  /* last tokens that penalties look at; -1: all, 0: none */
+    uint64_t seed;
+    const tern_logit_bias *logit_bias;
+    size_t n_logit_bias;
+} tern_sampler_params;
+
+typedef struct tern_sampler tern_sampler;
+
+TERN_API tern_sampler_params tern_sampler_defaults(void); /* temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, seed 0 */
+TERN_API tern_status tern_sampler_create(const tern_sampler_params *params, size_t vocab_size, tern_sampler **sampler,
+                                         tern_error *err);
+TERN_API void tern_sampler_free(tern_sampler *sampler);
+/* Tell the sampler of a token that the penalties shall know (prompt or answer). */
+TERN_API tern_status tern_sampler_accept(tern_sampler *sampler, int32_t id, tern_error *err);
+/* Draw from logits [vocab_size] (not changed) -> *id, which is not yet accepted. */
+TERN_API tern_status tern_sampler_sample(tern_sampler *sampler, const float *logits, int32_t *id, tern_error *err);
+
+/* ---------------------------------------------------------------- generate */
+
+typedef enum tern_stop_reason {
+    TERN_STOP_LENGTH = 0, /* max_tokens reached */
+    TERN_STOP_END,        /* the model ended its answer */
+    TERN_STOP_STRING,     /* a stop string came up */
+    TERN_STOP_CONTEXT,    /* the context is full */
+    TERN_STOP_CANCELLED,  /* tern_session_cancel() or the callback */
+} tern_stop_reason;
+
+typedef struct tern_generate_params {
+    tern_sampler_params sampler;
+    int64_t max_tokens;       /* -1: until the model ends or the context is full */
+    const char *const *stop;  /* stop strings [n_stop]; not part of the output */
+    size_t n_stop;
+    bool ignore_end;          /* go on past EOS */
+    bool show_special;        /* emit special tokens' text */
+} tern_generate_params;
+
+typedef struct tern_generate_result {
+    tern_stop_reason reason;
+    uint64_t n_prompt, n_generated; /* tokens */
+    double prefill_seconds, decode_seconds, first_token_seconds;
+} tern_generate_result;
+
+/* `text` [n_bytes] is always whole UTF-8 characters (invalid bytes that the
+ * model made pass as they are); it may be empty when a token completed none.
+ * `id` is the token that was just taken, -1 for text that was held back and is
+ * now flushed. Return false to stop. */
+typedef bool (*tern_text_fn)(void *user, const char *text, size_t n_bytes, int32_t id);
+
+TERN_API tern_generate_params tern_generate_defaults(void);
+
+/* Evaluate ids [n_ids] after what the session holds, then generate. `result`
+ * may be NULL. A full context or a cancellation is no error: it is a reason. */
+TERN_API tern_status tern_generate_ids(tern_session *session, const int32_t *ids, size_t n_ids,
+                                       const tern_generate_params *params, tern_text_fn on_text, void *user,
+                                       tern_generate_result *result, tern_error *err);
+
+/* The same from text; BOS goes in front if the session is empty. Special
+ * tokens in the text are parsed. */
+TERN_API tern_status tern_generate(tern_session *session, const char *text, size_t n_bytes,
+                                   const tern_generate_params *params, tern_text_fn on_text, void *user,
+                                   tern_generate_result *result, tern_error *err);
+
+/* ------------------------------------------------------------------- synth */
+
+typedef struct tern_synth_params {
+    uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads;
+    float rope_theta, rms_eps;
+    bool tied_embedding;
+    const char *weight_type;    /* "I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32" */
+    const char *embedding_type; /* "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; head the same */
+    uint64_t seed;
+    float ffn_sparsity; /* wanted share of zeros among the int8 values before `down`; 0: leave as it falls */
+    const char *tokenizer; /* take the vocabulary from this tokenizer file; NULL: a made-up one */
+    tern_progress_fn progress;
+    void *progress_user;
+} tern_synth_params;
+
+/* Shapes by name: "2b4t", "tiny", "0.7b", "3b", ...; TERN_ERR_ARGUMENT with the
+ * list in the message if unknown. */
+TERN_API tern_status tern_synth_shape(const char *name, tern_synth_params *params, tern_error *err);
+/* Write a random model as GGUF v3 (first to a temporary name, renamed when whole). */
+TERN_API tern_status tern_synth(const char *path, const tern_synth_params *params, tern_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

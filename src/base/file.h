@@ -1,0 +1,40 @@
+/* Files: read-only mappings and writing that leaves nothing half-written. */
+#ifndef TERN_BASE_FILE_H
+#define TERN_BASE_FILE_H
+
+#include <stdio.h>
+
+#include "base/status.h"
+
+typedef struct tern_map {
+    const uint8_t *data; /* [size]; never NULL after success */
+    size_t size;
+} tern_map;
+
+/* Map a regular file read-only. A directory, an empty or an unreadable file is
+ * an error that names the path. */
+tern_status tern_map_open(const char *path, tern_map *map, tern_error *err);
+void tern_map_close(tern_map *map);
+/* The pages that lie wholly in [bytes, bytes + n_bytes) are not needed now:
+ * drop them from memory (they come back from the file when touched). */
+void tern_map_release(const void *bytes, size_t n_bytes);
+
+bool tern_is_directory(const char *path);
+bool tern_file_exists(const char *path);
+
+/* Read a small file whole (text, JSON): *text is zero-terminated, freed with
+ * free(). Larger than max_bytes is an error. "-" is standard input. */
+tern_status tern_read_file(const char *path, size_t max_bytes, char **text, size_t *n_bytes, tern_error *err);
+
+/* Write to "PATH.tmpXXXXXX" beside PATH; _commit flushes, checks every error
+ * and renames it to PATH; _abort (also after a failed commit) removes it. */
+typedef struct tern_writer {
+    FILE *file;
+    char *path, *temporary;
+} tern_writer;
+
+tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *err);
+tern_status tern_writer_commit(tern_writer *writer, tern_error *err);
+void tern_writer_abort(tern_writer *writer);
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * A checkpoint: a model on disk, opened for reading but not loaded. The two
+ * kinds, GGUF files and Hugging Face folders, look the same from here on.
+ * Everything that a hostile file could lie about (sizes, offsets, counts,
+ * names, types) has been checked when opening succeeds; what the model needs
+ * (which tensors, of what shape) is model/bind.c's business.
+ */
+#ifndef TERN_FORMAT_CHECKPOINT_H
+#define TERN_FORMAT_CHECKPOINT_H
+
+#include "base/str.h"
+#include "format/tensor.h"
+
+/* Dimensions as the file states them. Missing keys are 0 (or NaN); no defaults of any library are assumed
+ * except where numerics.md section 1 gives one. Not yet validated against each other. */
+typedef struct tern_config {
+    const char *arch; /* "bitnet-b1.58", "bitnet-25", "bitnet" */
+    const char *name;
+    uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim;
+    float rms_eps, rope_theta;
+    int tied_embedding; /* 1, 0, -1: not said (GGUF: decided by output.weight) */
+    int32_t bos_id, eos_id; /* -1: not said */
+} tern_config;
+
+typedef struct tern_metadata {
+    const char *key, *type, *value; /* for people: `tern inspect`; long values shortened */
+} tern_metadata;
+
+/* What a GGUF carries of a tokenizer, as views into the mapped file. */
+typedef struct tern_gguf_vocab {
+    const char *model;      /* "gpt2"; NULL: the file has no tokenizer */
+    const char *pre;        /* tokenizer.ggml.pre or NULL */
+    const tern_view *tokens; /* [n_tokens], in GPT-2's byte-to-character alphabet */
+    size_t n_tokens;
+    const int32_t *types;   /* [n_tokens] (1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte) or NULL */
+    const tern_view *merges; /* [n_merges], "left right" */
+    size_t n_merges;
+    int32_t bos_id, eos_id; /* -1: none */
+    int add_bos;            /* 1, 0, -1: not said */
+} tern_gguf_vocab;
+
+typedef enum tern_checkpoint_kind { TERN_CHECKPOINT_GGUF, TERN_CHECKPOINT_HF } tern_checkpoint_kind;
+
+typedef struct tern_checkpoint {
+    tern_checkpoint_kind kind;
+    const char *path;
+    const char *format;       /* "GGUF v3", "Hugging Face (packed)", "Hugging Face (bf16 master)" */
+    tern_config config;
+    const tern_tensor *tensors; /* [n_tensors] in file order; HF: without the weight_scale companions */
+    size_t n_tensors;
+    const tern_metadata *metadata; /* [n_metadata] */
+    size_t n_metadata;
+    const char *chat_template; /* as stored, or NULL */
+    tern_gguf_vocab vocab;     /* GGUF only */
+    uint64_t file_bytes;
+} tern_checkpoint;
+
+tern_status tern_checkpoint_open(const char *path, tern_checkpoint **checkpoint, tern_error *err);
+/* A GGUF that is already in memory; `bytes` must outlive the checkpoint. */
+tern_status tern_checkpoint_open_memory(const char *name, const uint8_t *bytes, size_t n_bytes,
+                                        tern_checkpoint **checkpoint, tern_error *err);
+void tern_checkpoint_close(tern_checkpoint *checkpoint);
+/* NULL if there is none. Names as in the file. */
+const tern_tensor *tern_checkpoint_find(const tern_checkpoint *checkpoint, const char *name);
+
+#endif

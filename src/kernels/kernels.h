@@ -1,0 +1,158 @@
+/*
+ * The CPU kernels: pure functions on rows of numbers. No allocation, no errors,
+ * no threads; callers split the work.
+ *
+ * One table (tern_kernels) per rung of the ISA ladder: ref, avx2, avxvnni,
+ * avx512vnni, neon, dotprod, i8mm. A packing of ternary weights and the kernels
+ * that read it stand in the same table, because they only make sense together.
+ *
+ * EVERY RUNG GIVES THE SAME BITS. Integer kernels because integers are exact;
+ * float kernels because the order of operations is part of their contract:
+ *
+ *   16 lanes. A reduction over n values keeps 16 partial results; element i goes
+ *   to lane i % 16, in order of i. Lanes that get no element in the last, partial
+ *   step keep their value. The lanes are then folded 16 -> 8 -> 4 -> 2 -> 1, lane
+ *   j with lane j + half: r8[j] = r[j] + r[j+8], r4[j] = r8[j] + r8[j+4], ...
+ *   A product that is summed is one fused multiply-add: r = fma(a, b, r).
+ *   Where no fma is named below, each operation rounds on its own; division and
+ *   square root are the correctly rounded ones; no reciprocal estimates, no
+ *   flush to zero.
+ *
+ * ref/ is the readable C that defines this; tests/kernels holds every rung to it,
+ * bit for bit.
+ */
+#ifndef TERN_KERNELS_KERNELS_H
+#define TERN_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/*
+ * Packing t2r16: 2 bits a weight, 16 rows interleaved.
+ *
+ * Rows are taken in groups of 16 (the last group padded with zero rows), columns
+ * in blocks of 16 (padded with zeros to k_pad, a multiple of 16). A group is k_pad/16
+ * blocks of 64 bytes, one after the other; byte 4*r + j of block b (r: row in
+ * the group 0..15, j: 0..3) holds the codes T+1 (0, 1, 2) of
+ * columns 16*b + 4*f + j in bits 2f+1..2f, f = 0..3.
+ *
+ * So one 64-byte load, a shift and a mask give 16 rows x 4 consecutive columns,
+ * the operand shape of vpdpbusd (16 lanes), two of ymm, four of NEON sdot; the
+ * activations are 4 bytes broadcast to all lanes. The same bytes serve every
+ * ISA, decode and prefill.
+ */
+enum { TERN_GROUP_ROWS = 16, TERN_GROUP_COLS = 16 };
+
+static inline size_t tern_k_pad(size_t k) { return (k + TERN_GROUP_COLS - 1) / TERN_GROUP_COLS * TERN_GROUP_COLS; }
+static inline size_t tern_n_groups(size_t rows) { return (rows + TERN_GROUP_ROWS - 1) / TERN_GROUP_ROWS; }
+/* Bytes of one packed group of 16 rows. */
+static inline size_t tern_group_bytes(size_t k_pad) { return k_pad / TERN_GROUP_COLS * 64; }
+
+/* trits [n_rows <= 16][k], row stride `ld` bytes, values -1, 0, 1 -> one packed
+ * group; missing rows and columns become zeros. packed: tern_group_bytes(k_pad). */
+void tern_t2_pack_group(uint8_t *packed, const int8_t *trits, size_t ld, size_t n_rows, size_t k);
+/* Row `row` (0..15) of a packed group -> trits [k]. */
+void tern_t2_unpack_row(const uint8_t *group, size_t row, size_t k, int8_t *trits);
+
+/* Stored types that the LM head multiplies with directly. The layouts are
+ * ggml's: Q8_0 32 values {f16 d; i8 q[32]} (34 bytes), Q4_0 32 values {f16 d; u8 q[16]},
+ * value j < 16 in the low nibble of q[j], j + 16 in the high one, (q - 8) * d;
+ * Q6_K 256 values {u8 ql[128]; u8 qh[64]; i8 scales[16]; f16 d} (210 bytes). */
+typedef enum tern_head_type {
+    TERN_HEAD_F32,
+    TERN_HEAD_F16,
+    TERN_HEAD_BF16,
+    TERN_HEAD_Q8_0,
+    TERN_HEAD_Q4_0,
+    TERN_HEAD_Q6_K,
+    TERN_N_HEAD_TYPES
+} tern_head_type;
+
+typedef struct tern_kernels {
+    const char *name;    /* the rung: "ref", "avx2", ... */
+    const char *packing; /* "t2r16" */
+    unsigned features;   /* TERN_CPU_* bits it needs */
+
+    /* ---- BitLinear: exact integers ---- */
+
+    /* Absmax int8 quantisation of x [n] (numerics.md section 3; BitNet b1.58, Ma et al. 2024):
+     * s = 127 / max(max|x|, 1e-5), q = clamp(round_half_even(x * s), -128, 127),
+     * q [n_pad] with zeros behind n; *scale = s; *sum = sum of q.
+     * NaN counts as 0 in max|x| and gives q = 0; infinity (s = 0, x * s = NaN) gives q = 0. */
+    void (*quantize_i8)(const float *x, size_t n, size_t n_pad, int8_t *q, float *scale, int32_t *sum);
+
+    /* acc[t * ld_acc + r] = sum_k q[t * ld_q + k] * T[r][k] for the 16 * n_groups rows of
+     * the packed groups at w and tokens t < n_tokens. k_pad is a multiple of 16; q rows hold k_pad values (zeros
+     * behind k), any alignment; q_sum [n_tokens] their sums. q is never -128. Exact while
+     * 254 * k_pad < 2^31. ld_acc >= 16 * n_groups. */
+    void (*matmul_i8_t2)(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,
+                         const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc);
+
+    /* y[i] = ((float)acc[i] / s) * weight_scale, i < n */
+    void (*dequantize)(const int32_t *acc, size_t n, float s, float weight_scale, float *y);
+
+    /* ---- float ---- */
+
+    /* out[i] = (x[i] * r) * gain[i], r = 1 / sqrt(sum(x^2) / n + eps); the sum in 16 lanes with fma. out may be x. */
+    void (*rms_norm)(const float *x, const float *gain, size_t n, float eps, float *out);
+    /* x[i] += y[i] */
+    void (*add)(float *x, const float *y, size_t n);
+    /* out[i] = (g * g) * up[i], g = max(gate[i], 0). out may be gate. (NaN gate: g = 0.) */
+    void (*relu2_mul)(const float *gate, const float *up, size_t n, float *out);
+    /* Half-split rotary embedding of n_heads vectors [head_dim] in place, h = head_dim / 2 pairs, cos, sin [h]:
+     * x[i]' = x[i] * cos[i] - x[i+h] * sin[i],  x[i+h]' = x[i+h] * cos[i] + x[i] * sin[i]; each product rounds,
+     * then the sum (no fma). */
+    void (*rope)(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin);
+
+    /* ---- attention over one block of keys or values of one KV head ----
+     * n_q query heads share it. Keys and values are [n_keys][head_dim], key stride head_dim elements.
+     * scores[h * ld + j] = dot(q[h], k[j]) * scale        (dot in 16 lanes with fma)
+     * For Q8 the query is int8 too: scores = ((float)idot * (q_scale[h] * k_scale[j])) * scale, the integer dot exact.
+     */
+    void (*scores_f32)(const float *q, size_t n_q, const float *k, size_t n_keys, size_t head_dim, float scale,
+                       float *scores, size_t ld);
+    void (*scores_f16)(const float *q, size_t n_q, const uint16_t *k, size_t n_keys, size_t head_dim, float scale,
+                       float *scores, size_t ld);
+    void (*scores_q8)(const int8_t *q, const float *q_scale, size_t n_q, const int8_t *k, const float *k_scale,
+                      size_t n_keys, size_t head_dim, float scale, float *scores, size_t ld);
+
+    /* In place over scores [n]: e[j] = exp(scores[j] - max), returns the sum in 16 lanes (plain adds). exp is the
+     * library's own (ref/float.c says how), the same bits everywhere, within 1 ulp or so of the true value. */
+    float (*softmax_exp)(float *scores, size_t n);
+
+    /* out[h * head_dim + d] = fma(p[h * ld + j], v[j][d], out[..]) for j = 0, 1, ... in order. Adds to out.
+     * For Q8: the weight is p[h * ld + j] * v_scale[j] (rounded), v[j][d] the integer as a float. */
+    void (*values_f32)(const float *p, size_t ld, size_t n_q, const float *v, size_t n_keys, size_t head_dim,
+                       float *out);
+    void (*values_f16)(const float *p, size_t ld, size_t n_q, const uint16_t *v, size_t n_keys, size_t head_dim,
+                       float *out);
+    void (*values_q8)(const float *p, size_t ld, size_t n_q, const int8_t *v, const float *v_scale, size_t n_keys,
+                      size_t head_dim, float *out);
+    /* x[i] /= d */
+    void (*divide)(float *x, size_t n, float d);
+
+    /* Round to nearest even; overflow gives infinity. */
+    void (*f32_to_f16)(const float *x, size_t n, uint16_t *out);
+
+    /* ---- LM head ----
+     * y[t * ld_y + r] = dot(row r, x[t]) in 16 lanes with fma, rows of k values of the stored type, row_bytes apart,
+     * x [n_tokens][k] (stride k). A quantised row's value is first computed as a float exactly as ggml dequantises it
+     * (Q8_0: q * d; Q4_0: (q - 8) * d; Q6_K: (d * scale) * (q - 32)), then enters the fma. k is a multiple of the
+     * type's block. */
+    void (*head[TERN_N_HEAD_TYPES])(const uint8_t *rows, size_t row_bytes, size_t n_rows, const float *x, size_t k,
+                                    size_t n_tokens, float *y, size_t ld_y);
+} tern_kernels;
+
+/* The best rung that this CPU supports, or the one called `name` (NULL or "":
+ * the environment's TERN_CPU, else the best). An unknown name or a rung this CPU
+ * cannot run is an error that lists those it can. */
+tern_status tern_kernels_choose(const char *name, const tern_kernels **kernels, tern_error *err);
+
+/* All rungs compiled in, worst first, NULL behind the last; for tests and benches
+ * (look at `features` before calling one). */
+const tern_kernels *const *tern_kernels_all(void);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * text <-> ids: Llama-3 byte-level BPE. The public part (tern_tokenize, ...) is
+ * declared and documented in tern/tern.h and implemented in this room; here is
+ * how a tokenizer is made from what the formats carry.
+ */
+#ifndef TERN_TOKENIZER_TOKENIZER_H
+#define TERN_TOKENIZER_TOKENIZER_H
+
+#include "base/str.h"
+#include "tern/tern.h"
+
+/* A GGUF's arrays. Views need to live only during the call. */
+typedef struct tern_vocab_arrays {
+    const tern_view *tokens; /* [n_tokens] in GPT-2's byte-to-character alphabet; control tokens as they are */
+    size_t n_tokens;
+    const int32_t *types;    /* [n_tokens] GGUF token types (3 control, 4 user-defined, ...) or NULL */
+    const tern_view *merges; /* [n_merges] "left right", best first */
+    size_t n_merges;
+    const char *pre;         /* pre-tokeniser name; NULL means llama3. llama3, llama-bpe, llama-v3 are known; others fail */
+    int32_t bos_id, eos_id;  /* -1: look for <|begin_of_text|>, <|end_of_text|> */
+    int add_bos;             /* 1, 0, -1: not said, then yes if there is a BOS */
+} tern_vocab_arrays;
+
+tern_status tern_tokenizer_from_arrays(const tern_vocab_arrays *arrays, tern_tokenizer **tokenizer, tern_error *err);
+/* A Hugging Face tokenizer.json. `name` is for messages. */
+tern_status tern_tokenizer_from_json(const char *name, const char *json, size_t n_bytes, tern_tokenizer **tokenizer,
+                                     tern_error *err);
+/* A tiktoken file: lines of base64 and rank; the Llama-3 special tokens follow the last rank. `vocab_size` 0: 256
+ * specials; else as many as fill it. */
+tern_status tern_tokenizer_from_tiktoken(const char *name, const char *text, size_t n_bytes, size_t vocab_size,
+                                         tern_tokenizer **tokenizer, tern_error *err);
+
+/* Set the chat template (a Jinja subset); NULL: that of 2B4T. Fails, saying where, if it cannot be parsed; the
+ * tokenizer then keeps what it had. */
+tern_status tern_tokenizer_set_template(tern_tokenizer *tokenizer, const char *source, tern_error *err);
+const char *tern_tokenizer_template(const tern_tokenizer *tokenizer);
+/* The template in the 2B4T repository (numerics.md section 7). */
+extern const char tern_default_template[];
+
+void tern_tokenizer_set_ids(tern_tokenizer *tokenizer, int32_t bos_id, int32_t eos_id); /* -1: keep */
+
+#endif
