@@ -1,0 +1,86 @@
+/* A command of `tern`: one file, one tern_command, one row in main.c. */
+#ifndef TERN_CLI_COMMAND_H
+#define TERN_CLI_COMMAND_H
+
+#include "cli/options.h"
+#include "base/status.h"
+
+/* Exit statuses (docs: design, commands). */
+enum { TERN_EXIT_OK = 0, TERN_EXIT_FAILURE = 1, TERN_EXIT_USAGE = 2, TERN_EXIT_INTERRUPTED = 130 };
+
+/* `options` points at the command's struct, filled; operands are what stood
+ * there without an option, [n_operands]. Returns the exit status, after having
+ * said on stderr why it is not 0. What it writes to stdout need not be checked:
+ * main() flushes stdout and reports a failed write. */
+typedef int (*tern_command_fn)(void *options, const char *const *operands, size_t n_operands);
+
+typedef struct tern_command {
+    const char *name;
+    const char *operands; /* "[MODEL]", for the usage line */
+    const char *summary;  /* half a line */
+    const char *example;  /* command lines, each ended by \n */
+    const char *notes;    /* after the options; NULL: none */
+    size_t min_operands, max_operands;
+    tern_option_group groups[TERN_MAX_GROUPS]; /* ends with options == NULL */
+    size_t options_size;                       /* of the command's struct */
+    const void *defaults;                      /* such a struct; also what --help shows */
+    tern_command_fn run;
+} tern_command;
+
+extern const tern_command tern_command_run, tern_command_chat, tern_command_tokenize;
+extern const tern_command tern_command_bench, tern_command_perplexity, tern_command_logits, tern_command_synth,
+    tern_command_inspect;
+
+/* All commands, ended by NULL. */
+extern const tern_command *const tern_commands[];
+
+/* "tern: MESSAGE" on stderr, one line; they return the exit status. */
+int tern_cli_error(const tern_error *err);                                          /* 1; 130 for TERN_ERR_CANCELLED */
+int tern_cli_fail(const char *format, ...) TERN_PRINTF(1, 2);                       /* 1 */
+int tern_cli_usage(const char *command, const char *format, ...) TERN_PRINTF(2, 3); /* 2; names the --help page */
+void tern_cli_warn(const char *format, ...) TERN_PRINTF(1, 2);
+
+/* -------------------------------------------------- options that commands share */
+
+/* How to load: "-t N" (0: all CPUs). */
+typedef struct tern_model_options {
+    int64_t threads;
+} tern_model_options;
+extern const tern_option tern_model_option_table[];
+
+/* How to run: -c, --kv-type, --chunk. 0 context: the model's; -1 KV type and 0
+ * chunk: the environment's (BITNET_KV_CACHE_DTYPE, BITNET_CHUNK_SIZE), else the
+ * library's default. */
+typedef struct tern_session_options {
+    int64_t n_ctx, chunk;
+    int kv_type;
+} tern_session_options;
+#define TERN_SESSION_OPTIONS_DEFAULT                                                                                   \
+    { .n_ctx = 0, .chunk = 0, .kv_type = -1 }
+extern const tern_option tern_session_option_table[];
+extern const tern_choice tern_kv_choices[]; /* f32, f16, q8 and their other spellings */
+
+/* Load a model with a progress bar (path NULL or "demo": the built-in one).
+ * `options` may be NULL. 0, or the exit status after an error line. */
+int tern_cli_load_model(const char *path, const tern_model_options *options, tern_model **model);
+/* Settings for tern_session_create(), environment included. 0 or the exit
+ * status after an error line (a bad environment variable is bad usage: 2). */
+int tern_cli_session_params(const tern_session_options *options, tern_session_params *params);
+
+/* ------------------------------------------------------------------- printing */
+
+/* Bytes for people: "1.21 GB", "300 B"; into text, which is returned. */
+const char *tern_format_bytes(char text[32], double bytes);
+/* "1.23 s", "45.6 ms". */
+const char *tern_format_seconds(char text[32], double seconds);
+
+/* ----------------------------------------------------------------- interruption */
+
+/* From now on Ctrl-C only sets a flag and cancels `session` (NULL: only the
+ * flag); a second Ctrl-C before tern_interrupt_clear() ends the program. The session
+ * must live until the next call of this function. */
+void tern_interrupt_watch(tern_session *session);
+bool tern_interrupted(void);
+void tern_interrupt_clear(void);
+
+#endif
