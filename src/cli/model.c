@@ -1,0 +1,85 @@
+/* Loading a model and setting up a session, the same for every command. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "cli/progress.h"
+
+#define MAX_THREADS 1024
+#define MAX_CONTEXT (1 << 24)
+#define MAX_CHUNK (1 << 20)
+
+const tern_option tern_model_option_table[] = {
+    {"threads", 't', TERN_OPTION_INT, offsetof(tern_model_options, threads), "N", "CPU threads; 0: all", 0, MAX_THREADS,
+     NULL, NULL},
+    {0},
+};
+
+const tern_choice tern_kv_choices[] = {
+    {"f32", TERN_KV_F32, false},    {"f16", TERN_KV_F16, false}, {"q8", TERN_KV_Q8, false},
+    {"float32", TERN_KV_F32, true}, {"fp16", TERN_KV_F16, true}, {"float16", TERN_KV_F16, true},
+    {"int8", TERN_KV_Q8, true},     {"fp32", TERN_KV_F32, true}, {NULL, 0, false},
+};
+
+const tern_option tern_session_option_table[] = {
+    {"ctx", 'c', TERN_OPTION_INT, offsetof(tern_session_options, n_ctx), "N", "context size in tokens", 0, MAX_CONTEXT,
+     NULL, "the model's"},
+    {"kv-type", 0, TERN_OPTION_ENUM, offsetof(tern_session_options, kv_type), "TYPE",
+     "numbers in the KV cache: f32, f16 or q8 (8 bits)", 0, 0, tern_kv_choices, "$BITNET_KV_CACHE_DTYPE or f16"},
+    {"chunk", 0, TERN_OPTION_INT, offsetof(tern_session_options, chunk), "N", "prompt tokens evaluated at once", 1,
+     MAX_CHUNK, NULL, "$BITNET_CHUNK_SIZE or automatic"},
+    {0},
+};
+
+int tern_cli_load_model(const char *path, const tern_model_options *options, tern_model **model) {
+    tern_error err;
+    tern_progress progress;
+    tern_model_params params = tern_model_defaults();
+    params.n_threads = options ? (int)options->threads : 0;
+    params.progress = tern_progress_update;
+    params.progress_user = &progress;
+    tern_progress_start(&progress, "loading", TERN_PROGRESS_BYTES);
+    tern_status status = tern_model_load(path, &params, model, &err);
+    tern_progress_end(&progress);
+    return status ? tern_cli_error(&err) : 0;
+}
+
+static int kv_type_from_environment(tern_kv_type *type) {
+    const char *value = getenv("BITNET_KV_CACHE_DTYPE");
+    if (!value || !*value)
+        return 0;
+    for (const tern_choice *choice = tern_kv_choices; choice->name; choice++)
+        if (strcmp(choice->name, value) == 0) {
+            *type = (tern_kv_type)choice->value;
+            return 0;
+        }
+    tern_cli_fail("BITNET_KV_CACHE_DTYPE is '%s', but must be f32, f16 or q8 (or float32, fp16, float16, int8)", value);
+    return TERN_EXIT_USAGE;
+}
+
+static int chunk_from_environment(uint32_t *chunk) {
+    const char *value = getenv("BITNET_CHUNK_SIZE");
+    int64_t parsed;
+    if (!value || !*value)
+        return 0;
+    if (!tern_parse_int(value, &parsed) || parsed < 1 || parsed > MAX_CHUNK) {
+        tern_cli_fail("BITNET_CHUNK_SIZE is '%s', but must be a number of tokens from 1 to %d", value, MAX_CHUNK);
+        return TERN_EXIT_USAGE;
+    }
+    *chunk = (uint32_t)parsed;
+    return 0;
+}
+
+int tern_cli_session_params(const tern_session_options *options, tern_session_params *params) {
+    *params = tern_session_defaults();
+    params->n_ctx = (uint32_t)options->n_ctx;
+    if (options->kv_type >= 0)
+        params->kv_type = (tern_kv_type)options->kv_type;
+    else if (kv_type_from_environment(&params->kv_type))
+        return TERN_EXIT_USAGE;
+    if (options->chunk)
+        params->chunk = (uint32_t)options->chunk;
+    else if (chunk_from_environment(&params->chunk))
+        return TERN_EXIT_USAGE;
+    return 0;
+}

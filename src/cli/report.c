@@ -1,0 +1,67 @@
+/* Messages on stderr and numbers for people. */
+#include <stdarg.h>
+#include <string.h>
+
+#include "cli/command.h"
+
+/* One line whatever the arguments hold: names from outside may contain newlines or escape sequences. */
+static void say(const char *prefix, const char *format, va_list arguments) {
+    char line[2048];
+    vsnprintf(line, sizeof line, format, arguments);
+    for (unsigned char *at = (unsigned char *)line; *at; at++)
+        if (*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    fflush(stdout); /* what came before stays before */
+    fprintf(stderr, "tern: %s%s\n", prefix, line);
+}
+
+int tern_cli_error(const tern_error *err) {
+    if (err->status == TERN_ERR_CANCELLED)
+        return TERN_EXIT_INTERRUPTED;
+    return tern_cli_fail("%s", err->message);
+}
+
+int tern_cli_fail(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say("", format, arguments);
+    va_end(arguments);
+    return TERN_EXIT_FAILURE;
+}
+
+int tern_cli_usage(const char *command, const char *format, ...) {
+    char line[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    if (command)
+        tern_cli_fail("%s: %s (see 'tern %s --help')", command, line, command);
+    else
+        tern_cli_fail("%s (see 'tern --help')", line);
+    return TERN_EXIT_USAGE;
+}
+
+void tern_cli_warn(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say("warning: ", format, arguments);
+    va_end(arguments);
+}
+
+const char *tern_format_bytes(char text[32], double bytes) {
+    static const char *const units[] = {"B", "KB", "MB", "GB", "TB"};
+    size_t unit = 0;
+    while (bytes >= 1000 && unit + 1 < sizeof units / sizeof *units)
+        bytes /= 1000, unit++;
+    snprintf(text, 32, unit == 0 || bytes >= 100 ? "%.0f %s" : bytes >= 10 ? "%.1f %s" : "%.2f %s", bytes, units[unit]);
+    return text;
+}
+
+const char *tern_format_seconds(char text[32], double seconds) {
+    if (seconds < 1)
+        snprintf(text, 32, "%.1f ms", seconds * 1e3);
+    else
+        snprintf(text, 32, "%.2f s", seconds);
+    return text;
+}

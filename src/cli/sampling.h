@@ -1,0 +1,27 @@
+/* The options of sampling that run and chat share. */
+#ifndef TERN_CLI_SAMPLING_H
+#define TERN_CLI_SAMPLING_H
+
+#include "cli/command.h"
+
+typedef struct tern_sampling_options {
+    double temperature, top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty;
+    int64_t top_k, penalty_window, seed; /* seed -1: a new one each time */
+    tern_string_list logit_bias, stop;
+} tern_sampling_options;
+
+#define TERN_SAMPLING_OPTIONS_DEFAULT                                                                                  \
+    {                                                                                                                  \
+        .temperature = 0.8, .top_p = 0.95, .min_p = 0.05, .repeat_penalty = 1, .top_k = 40, .penalty_window = 64,      \
+        .seed = -1                                                                                                     \
+    }
+
+extern const tern_option tern_sampling_option_table[];
+
+/* Into params, whose logit_bias then points into `bias` (caller's memory) and
+ * whose stop strings point into `options`. `vocab_size` bounds the ids. 0 or an
+ * exit status after an error line. */
+int tern_cli_sampling(const tern_sampling_options *options, const char *command, size_t vocab_size,
+                      tern_logit_bias bias[TERN_STRING_LIST_MAX], tern_generate_params *params);
+
+#endif
