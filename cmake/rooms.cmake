@@ -6,7 +6,7 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
-pkg_check_modules(EDIT IMPORTED_TARGET libedit)
+pkg_check_modules(EDIT REQUIRED IMPORTED_TARGET libedit)
 
 set(TERN_ROOMS "")
 
@@ -21,10 +21,15 @@ function(tern_room name)
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
     list(FILTER sources EXCLUDE REGEX "/arm/")
   endif()
+  if(NOT sources)
+    return()
+  endif()
   add_library(tern_${name} STATIC ${sources})
   target_include_directories(tern_${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
   foreach(used ${ROOM_USES})
-    target_link_libraries(tern_${name} PUBLIC tern_${used})
+    if(TARGET tern_${used})
+      target_link_libraries(tern_${name} PUBLIC tern_${used})
+    endif()
   endforeach()
   target_link_libraries(tern_${name} PUBLIC ${ROOM_LIBRARIES})
   # Instruction-set flags stand on the files of that set only; run-time dispatch does the rest.
@@ -46,6 +51,11 @@ function(tern_room name)
   endforeach()
   set(TERN_ROOMS ${TERN_ROOMS} ${name} PARENT_SCOPE)
 endfunction()
+
+# The demo model becomes part of the library (src/model/demo.c says how).
+set(TERN_DEMO ${CMAKE_SOURCE_DIR}/models/story.gguf)
+set_source_files_properties(${CMAKE_SOURCE_DIR}/src/model/demo.c PROPERTIES
+  COMPILE_DEFINITIONS TERN_DEMO_PATH="${TERN_DEMO}" OBJECT_DEPENDS ${TERN_DEMO})
 
 tern_room(base LIBRARIES Threads::Threads m)
 tern_room(format USES base LIBRARIES PkgConfig::JANSSON)
