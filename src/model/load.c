@@ -1,0 +1,211 @@
+/* From stored tensors to packed weights: one task a matrix, on all threads. */
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/weights.h"
+
+typedef struct load_state {
+    const tern_checkpoint *checkpoint;
+    tern_weights *weights;
+    tern_progress_fn progress;
+    void *progress_user;
+    uint64_t total_bytes;
+    atomic_uint_fast64_t done_bytes;
+    atomic_bool stop;
+    pthread_mutex_t lock; /* guards what follows */
+    size_t failed_task;   /* the lowest that failed, so that the same file gives the same message */
+    tern_error error;
+} load_state;
+
+/* Float matrices in a GGUF may already be ternary (converters write T * scale as F16 or F32): then the scale is their
+ * one magnitude, where absmean would give something smaller. Masters in a Hugging Face folder always take absmean, as
+ * transformers does. */
+static bool single_magnitude(const tern_tensor *tensor, float *buffer, float *magnitude) {
+    const tern_codec *codec = tern_codec_of(tensor->type);
+    float found = 0;
+    for (uint64_t row = 0; row < tensor->rows; row++) {
+        codec->decode_row(tensor, row, buffer);
+        for (uint64_t i = 0; i < tensor->cols; i++) {
+            float value = fabsf(buffer[i]);
+            if (value == 0)
+                continue;
+            if (found == 0)
+                found = value;
+            if (value != found)
+                return false;
+        }
+    }
+    *magnitude = found;
+    return found > 0 && isfinite(found);
+}
+
+static tern_status scale_of(const tern_checkpoint *checkpoint, const tern_tensor *tensor, float *buffer, float *scale,
+                            tern_error *err) {
+    const tern_codec *codec = tern_codec_of(tensor->type);
+    if (codec->ternary)
+        return codec->scale(tensor, scale, err);
+    if (checkpoint->kind == TERN_CHECKPOINT_GGUF && single_magnitude(tensor, buffer, scale))
+        return TERN_OK;
+    return tern_absmean(tensor, buffer, scale, err);
+}
+
+static bool decode_rows(const tern_tensor *tensor, uint64_t row, uint64_t n_rows, float scale, float *buffer,
+                        int8_t *trits, size_t ld) {
+    const tern_codec *codec = tern_codec_of(tensor->type);
+    if (codec->ternary)
+        return codec->decode_trits(tensor, row, n_rows, trits, ld);
+    for (uint64_t i = 0; i < n_rows; i++) {
+        codec->decode_row(tensor, row + i, buffer);
+        tern_ternarize_row(buffer, tensor->cols, scale, trits + i * ld);
+    }
+    return true;
+}
+
+static tern_status load_matrix(const tern_checkpoint *checkpoint, tern_linear *linear, tern_error *err) {
+    const tern_tensor *tensor = linear->source;
+    float *buffer = tern_alloc_array(linear->cols, sizeof *buffer);
+    int8_t *trits = tern_alloc_array(TERN_GROUP_ROWS, linear->cols);
+    tern_status status = buffer && trits ? scale_of(checkpoint, tensor, buffer, &linear->scale, err)
+                                         : tern_fail_memory(err, "unpacking a matrix");
+    uint8_t *packed = (uint8_t *)linear->packed;
+    for (uint32_t group = 0; !status && group < linear->n_groups; group++) {
+        uint32_t row = group * TERN_GROUP_ROWS, n_rows = linear->rows - row;
+        n_rows = n_rows < TERN_GROUP_ROWS ? n_rows : TERN_GROUP_ROWS;
+        if (!decode_rows(tensor, row, n_rows, linear->scale, buffer, trits, linear->cols))
+            status = tern_fail(err, TERN_ERR_FORMAT,
+                               "tensor %s holds codes that are no ternary values near row %" PRIu32
+                               "; the file is damaged or not of type %s",
+                               tensor->name, row, tensor->type_name);
+        else
+            tern_t2_pack_group(packed + group * tern_group_bytes(linear->k_pad), trits, linear->cols, n_rows,
+                               linear->cols);
+    }
+    free(trits);
+    free(buffer);
+    return status;
+}
+
+static void load_task(void *context, size_t task, int worker) {
+    load_state *state = context;
+    if (atomic_load(&state->stop))
+        return;
+    tern_linear *linear = &state->weights->layers[task / TERN_LINEARS_PER_LAYER].linears[task % TERN_LINEARS_PER_LAYER];
+    tern_error err;
+    tern_status status = load_matrix(state->checkpoint, linear, &err);
+    tern_map_release(linear->source->data, linear->source->bytes);
+    uint64_t done = atomic_fetch_add(&state->done_bytes, linear->source->bytes) + linear->source->bytes;
+    /* worker 0 is the caller's own thread: its callback is never called from another */
+    if (!status && worker == 0 && state->progress && !state->progress(state->progress_user, done, state->total_bytes))
+        status = tern_fail(&err, TERN_ERR_CANCELLED, "loading was cancelled");
+    if (status) {
+        atomic_store(&state->stop, true);
+        pthread_mutex_lock(&state->lock);
+        if (!state->error.status || task < state->failed_task) {
+            state->failed_task = task;
+            state->error = err;
+        }
+        pthread_mutex_unlock(&state->lock);
+    }
+}
+
+static tern_status load_norm(const tern_checkpoint *checkpoint, uint32_t layer, tern_norm norm, uint32_t size,
+                             float *out, tern_error *err) {
+    char buffer[128];
+    const char *name = tern_norm_name(checkpoint, buffer, layer, norm);
+    const tern_tensor *tensor = tern_checkpoint_find(checkpoint, name);
+    if (!tensor)
+        return tern_fail(err, TERN_ERR_FORMAT, "%s: tensor %s is missing", checkpoint->path, name);
+    if (tensor->rows != 1 || tensor->cols != size)
+        return tern_fail(err, TERN_ERR_FORMAT, "%s: norm %s has %" PRIu64 " values where %" PRIu32 " are wanted",
+                         checkpoint->path, name, tensor->rows * tensor->cols, size);
+    const tern_codec *codec = tern_codec_of(tensor->type);
+    if (tensor->type != TERN_TYPE_F32 && tensor->type != TERN_TYPE_F16 && tensor->type != TERN_TYPE_BF16)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s: norm %s has type %s; tern can use F32, F16 and BF16 there",
+                         checkpoint->path, name, tensor->type_name);
+    codec->decode_row(tensor, 0, out);
+    for (uint32_t i = 0; i < size; i++)
+        if (!isfinite(out[i]))
+            return tern_fail(err, TERN_ERR_FORMAT, "%s: norm %s holds a value that is not finite; the file is damaged",
+                             checkpoint->path, name);
+    return TERN_OK;
+}
+
+/* A row of floats rounded up to a cache line, so that every norm starts aligned. */
+static size_t norm_floats(uint32_t n) { return ((size_t)n + 15) / 16 * 16; }
+
+static size_t all_norm_floats(const tern_dims *dims) {
+    return dims->n_layers * (3 * norm_floats(dims->hidden_size) + norm_floats(dims->ffn_size)) +
+           norm_floats(dims->hidden_size);
+}
+
+static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *weights, float *at, tern_error *err) {
+    const tern_dims *dims = &weights->dims;
+    for (uint32_t i = 0; i < dims->n_layers; i++) {
+        tern_layer *layer = &weights->layers[i];
+        const struct {
+            tern_norm norm;
+            uint32_t size;
+            const float **out;
+        } norms[] = {
+            {TERN_NORM_ATTN, dims->hidden_size, &layer->attn_norm},
+            {TERN_NORM_ATTN_SUB, dims->hidden_size, &layer->attn_sub_norm},
+            {TERN_NORM_FFN, dims->hidden_size, &layer->ffn_norm},
+            {TERN_NORM_FFN_SUB, dims->ffn_size, &layer->ffn_sub_norm},
+        };
+        for (size_t j = 0; j < sizeof norms / sizeof *norms; j++) {
+            tern_status status = load_norm(checkpoint, i, norms[j].norm, norms[j].size, at, err);
+            if (status)
+                return status;
+            *norms[j].out = at;
+            at += norm_floats(norms[j].size);
+        }
+    }
+    weights->output_norm = at;
+    return load_norm(checkpoint, 0, TERN_NORM_OUTPUT, dims->hidden_size, at, err);
+}
+
+static tern_status pack_all(const tern_checkpoint *checkpoint, tern_pool *pool, tern_progress_fn progress,
+                            void *progress_user, tern_weights *weights, tern_error *err) {
+    load_state state = {
+        .checkpoint = checkpoint, .weights = weights, .progress = progress, .progress_user = progress_user};
+    uint8_t *at = weights->memory;
+    size_t n_matrices = (size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER;
+    for (size_t i = 0; i < n_matrices; i++) {
+        tern_linear *linear = &weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
+        linear->packed = at;
+        at += linear->n_groups * tern_group_bytes(linear->k_pad);
+        state.total_bytes += linear->source->bytes;
+    }
+    pthread_mutex_init(&state.lock, NULL);
+    tern_pool_run(pool, n_matrices, load_task, &state);
+    pthread_mutex_destroy(&state.lock);
+    if (!state.error.status)
+        return TERN_OK;
+    tern_fail(err, state.error.status, "%s", state.error.message);
+    tern_error_prefix(err, "%s", checkpoint->path);
+    return state.error.status;
+}
+
+tern_status tern_weights_load(const tern_checkpoint *checkpoint, tern_pool *pool, tern_progress_fn progress,
+                              void *progress_user, tern_weights *weights, tern_error *err) {
+    tern_status status = tern_weights_bind(checkpoint, weights, err);
+    if (status)
+        return status;
+    weights->memory_bytes = weights->packed_bytes + all_norm_floats(&weights->dims) * sizeof(float);
+    weights->memory = tern_aligned_alloc(weights->memory_bytes);
+    if (!weights->memory)
+        status = tern_fail(err, TERN_ERR_MEMORY, "%s: out of memory: the weights need %" PRIu64 " MB", checkpoint->path,
+                           weights->memory_bytes >> 20);
+    if (!status) /* packed groups are whole cache lines, so the norms behind them start aligned */
+        status = load_norms(checkpoint, weights, (float *)((uint8_t *)weights->memory + weights->packed_bytes), err);
+    if (!status)
+        status = pack_all(checkpoint, pool, progress, progress_user, weights, err);
+    if (status)
+        tern_weights_free(weights);
+    return status;
+}

@@ -1,0 +1,125 @@
+#include "model/vocab.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The largest tokenizer.json in public use is some 20 MB. */
+enum { MAX_TOKENIZER_BYTES = 256 << 20 };
+
+static bool first_char_is_brace(const char *text, size_t n_bytes) {
+    size_t i = 0;
+    if (n_bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+        i = 3;
+    while (i < n_bytes && (text[i] == ' ' || text[i] == '\n' || text[i] == '\r' || text[i] == '\t'))
+        i++;
+    return i < n_bytes && text[i] == '{';
+}
+
+/* tokenizer.json or tiktoken, told apart by content because both are found under any name. */
+static tern_status from_file(const char *path, size_t vocab_size, tern_tokenizer **tokenizer, tern_error *err) {
+    char *text;
+    size_t n_bytes;
+    tern_status status = tern_read_file(path, MAX_TOKENIZER_BYTES, &text, &n_bytes, err);
+    if (status)
+        return status;
+    if (n_bytes == 0)
+        status = tern_fail(err, TERN_ERR_FORMAT, "%s: the file is empty", path);
+    else if (first_char_is_brace(text, n_bytes))
+        status = tern_tokenizer_from_json(path, text, n_bytes, tokenizer, err);
+    else
+        status = tern_tokenizer_from_tiktoken(path, text, n_bytes, vocab_size, tokenizer, err);
+    free(text);
+    return status;
+}
+
+static tern_status from_folder(const char *folder, size_t vocab_size, tern_tokenizer **tokenizer, tern_error *err) {
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        tern_buffer path = {0};
+        if (!tern_buffer_printf(&path, "%s/%s", folder, names[i]))
+            return tern_fail_memory(err, folder);
+        bool exists = tern_file_exists(path.bytes);
+        tern_status status = exists ? from_file(path.bytes, vocab_size, tokenizer, err) : TERN_OK;
+        tern_buffer_free(&path);
+        if (exists)
+            return status;
+    }
+    return tern_fail(err, TERN_ERR_IO, "%s: the folder has neither tokenizer.json nor tokenizer.model", folder);
+}
+
+static tern_status from_gguf(const tern_checkpoint *checkpoint, tern_tokenizer **tokenizer, tern_error *err) {
+    const tern_gguf_vocab *vocab = &checkpoint->vocab;
+    if (!vocab->model || !vocab->n_tokens)
+        return tern_fail(err, TERN_ERR_FORMAT, "%s: the file carries no tokenizer (tokenizer.ggml.tokens)",
+                         checkpoint->path);
+    if (strcmp(vocab->model, "gpt2") != 0)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s: tokenizer model \"%s\"; tern knows byte-level BPE (\"gpt2\")",
+                         checkpoint->path, vocab->model);
+    tern_vocab_arrays arrays = {.tokens = vocab->tokens,
+                                .n_tokens = vocab->n_tokens,
+                                .types = vocab->types,
+                                .merges = vocab->merges,
+                                .n_merges = vocab->n_merges,
+                                .pre = vocab->pre,
+                                .bos_id = vocab->bos_id,
+                                .eos_id = vocab->eos_id,
+                                .add_bos = vocab->add_bos};
+    tern_status status = tern_tokenizer_from_arrays(&arrays, tokenizer, err);
+    if (status)
+        tern_error_prefix(err, "%s", checkpoint->path);
+    return status;
+}
+
+static bool is_known_wrong(const char *chat_template) { return strstr(chat_template, "BITNETAssistant") != NULL; }
+
+tern_status tern_vocab_from_checkpoint(const tern_checkpoint *checkpoint, tern_tokenizer **out, tern_error *err) {
+    tern_tokenizer *tokenizer = NULL;
+    tern_status status = checkpoint->kind == TERN_CHECKPOINT_GGUF
+                             ? from_gguf(checkpoint, &tokenizer, err)
+                             : from_folder(checkpoint->path, checkpoint->config.vocab_size, &tokenizer, err);
+    if (status)
+        return status;
+    size_t n_tokens = tern_tokenizer_vocab_size(tokenizer);
+    if (checkpoint->config.vocab_size && n_tokens > checkpoint->config.vocab_size)
+        status =
+            tern_fail(err, TERN_ERR_FORMAT,
+                      "%s: the tokenizer has %zu tokens, but the model only %" PRIu32 "; they do not belong together",
+                      checkpoint->path, n_tokens, checkpoint->config.vocab_size);
+    if (!status && checkpoint->kind == TERN_CHECKPOINT_HF)
+        tern_tokenizer_set_ids(tokenizer, checkpoint->config.bos_id, checkpoint->config.eos_id);
+    if (!status && checkpoint->chat_template && !is_known_wrong(checkpoint->chat_template)) {
+        status = tern_tokenizer_set_template(tokenizer, checkpoint->chat_template, err);
+        if (status)
+            tern_error_prefix(err, "%s: chat template", checkpoint->path);
+    }
+    if (status) {
+        tern_tokenizer_free(tokenizer);
+        return status;
+    }
+    *out = tokenizer;
+    return TERN_OK;
+}
+
+static bool looks_like_gguf(const char *path) {
+    char magic[4] = {0};
+    FILE *file = fopen(path, "rbe");
+    if (!file)
+        return false;
+    bool is = fread(magic, 1, 4, file) == 4 && memcmp(magic, "GGUF", 4) == 0;
+    fclose(file);
+    return is;
+}
+
+tern_status tern_vocab_from_path(const char *path, tern_tokenizer **tokenizer, tern_error *err) {
+    if (!tern_is_directory(path) && !looks_like_gguf(path))
+        return from_file(path, 0, tokenizer, err);
+    tern_checkpoint *checkpoint = NULL;
+    tern_status status = tern_checkpoint_open(path, &checkpoint, err);
+    if (status)
+        return status;
+    status = tern_vocab_from_checkpoint(checkpoint, tokenizer, err);
+    tern_checkpoint_close(checkpoint);
+    return status;
+}

@@ -1,0 +1,78 @@
+/*
+ * The model in memory: validated dimensions and named tensors, the ternary
+ * matrices packed for the kernels. Immutable once loaded.
+ */
+#ifndef TERN_MODEL_WEIGHTS_H
+#define TERN_MODEL_WEIGHTS_H
+
+#include "base/pool.h"
+#include "format/checkpoint.h"
+#include "format/codec.h"
+#include "kernels/kernels.h"
+
+typedef struct tern_dims {
+    uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim;
+    float rms_eps, rope_theta;
+} tern_dims;
+
+static inline uint32_t tern_kv_size(const tern_dims *dims) { return dims->n_kv_heads * dims->head_dim; }
+
+/* One BitLinear: y = (q . T) / s * scale (numerics: docs/MODEL.md). */
+typedef struct tern_linear {
+    uint32_t index;      /* 0 .. 7 * n_layers - 1; a backend with its own copy finds it by this */
+    uint32_t rows, cols; /* [out, in] */
+    uint32_t k_pad, n_groups;
+    const uint8_t *packed; /* t2r16, n_groups * tern_group_bytes(k_pad) */
+    float scale;
+    const tern_tensor *source; /* in the checkpoint */
+} tern_linear;
+
+enum { TERN_LINEARS_PER_LAYER = 7 };
+
+typedef struct tern_layer {
+    const float *attn_norm, *attn_sub_norm, *ffn_norm; /* [hidden] */
+    const float *ffn_sub_norm;                         /* [ffn] */
+    union {
+        tern_linear linears[TERN_LINEARS_PER_LAYER];
+        struct {
+            tern_linear q, k, v, o; /* [hidden, hidden], [kv, hidden] x 2, [hidden, hidden] */
+            tern_linear gate, up;   /* [ffn, hidden] */
+            tern_linear down;       /* [hidden, ffn] */
+        };
+    };
+} tern_layer;
+
+typedef struct tern_weights {
+    tern_dims dims;
+    tern_layer *layers;                  /* [n_layers] */
+    const float *output_norm;            /* [hidden] */
+    const tern_tensor *embedding, *head; /* [vocab, hidden], as stored; the same tensor if tied */
+    bool tied;
+    tern_head_type head_type;
+    void *memory; /* the one block that packed matrices and norms live in */
+    uint64_t packed_bytes, memory_bytes;
+    uint64_t n_ternary, n_params;
+} tern_weights;
+
+typedef enum tern_norm {
+    TERN_NORM_ATTN,
+    TERN_NORM_ATTN_SUB,
+    TERN_NORM_FFN,
+    TERN_NORM_FFN_SUB,
+    TERN_NORM_OUTPUT /* of the whole model; the layer is ignored */
+} tern_norm;
+
+/* The name of a norm's gain in this kind of checkpoint; written to buffer or static. */
+const char *tern_norm_name(const tern_checkpoint *checkpoint, char buffer[static 128], uint32_t layer, tern_norm norm);
+
+/* Check the dimensions and find every matrix (existence, shape, type); nothing is read yet. `weights` is filled but
+ * for packed data and norms. On failure `weights` needs no freeing. */
+tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err);
+
+/* Bind, then pack all matrices on the pool's threads. File pages are dropped as they are used, so that the peak stays
+ * near the loaded size. The checkpoint must outlive the weights (embedding and head are read in place). */
+tern_status tern_weights_load(const tern_checkpoint *checkpoint, tern_pool *pool, tern_progress_fn progress,
+                              void *progress_user, tern_weights *weights, tern_error *err);
+void tern_weights_free(tern_weights *weights);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * What a device must be able to do to run the model: the operations that
+ * forward.c is written in. The CPU backend is cpu_backend.c.
+ *
+ * All float pointers in these calls are the backend's memory, from alloc().
+ * A batch is n tokens that may belong to different sequences; every operation
+ * treats its tokens independently, in an order of arithmetic that does not
+ * depend on n, so any split of work into batches gives the same bits.
+ */
+#ifndef TERN_RUNTIME_BACKEND_H
+#define TERN_RUNTIME_BACKEND_H
+
+#include "runtime/kv.h"
+
+/* Where each token of a batch stands. */
+typedef struct tern_slot {
+    int32_t id; /* token */
+    uint32_t position;
+    tern_kv *kv; /* its sequence; room for `position` is reserved */
+} tern_slot;
+
+typedef struct tern_backend tern_backend;
+
+typedef struct tern_backend_ops {
+    const char *name;
+    void (*free)(tern_backend *backend);
+
+    /* floats in the backend's memory, aligned to 64 bytes; NULL: none left */
+    float *(*alloc)(tern_backend *backend, size_t n_floats);
+    void (*release)(tern_backend *backend, float *memory);
+    /* Scratch for batches of up to max_batch tokens and contexts of up to n_ctx positions. */
+    tern_status (*reserve)(tern_backend *backend, uint32_t max_batch, uint32_t n_ctx, tern_error *err);
+
+    /* x [n, hidden] = embedding rows of the slots' ids */
+    void (*embed)(tern_backend *backend, const tern_slot *slots, uint32_t n, float *x);
+    /* out [n, size] = RMSNorm(x; gain); out may be x */
+    void (*norm)(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n, float *out);
+    /* RMSNorm, then int8 quantisation per token, kept by the backend as the input of the next linear() calls */
+    void (*norm_quantize)(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n);
+    /* out[i] [n, rows of linear i] = BitLinear i of the quantised input, for n_linears that share it */
+    void (*linear)(tern_backend *backend, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
+                   uint32_t n);
+    /* Rotate q [n, hidden] and k [n, kv] by the slots' positions, then store k and v [n, kv] in the slots' caches */
+    void (*rope_store)(tern_backend *backend, const tern_slot *slots, uint32_t n, uint32_t layer, float *q, float *k,
+                       const float *v);
+    /* out [n, hidden] = causal attention of q over each slot's cache, positions 0 .. its own */
+    void (*attention)(tern_backend *backend, const tern_slot *slots, uint32_t n, uint32_t layer, const float *q,
+                      float *out);
+    /* x [n, size] += y */
+    void (*add)(tern_backend *backend, float *x, const float *y, uint32_t size, uint32_t n);
+    /* gate [n, ffn] = relu(gate)^2 * up */
+    void (*relu2_mul)(tern_backend *backend, float *gate, const float *up, uint32_t n);
+    /* logits [n, vocab] in host memory = head . x [n, hidden] */
+    void (*logits)(tern_backend *backend, const float *x, uint32_t n, float *logits);
+    /* n_floats from the backend's memory to host memory, and back */
+    void (*to_host)(tern_backend *backend, const float *from, size_t n_floats, float *host);
+    void (*from_host)(tern_backend *backend, const float *host, size_t n_floats, float *to);
+} tern_backend_ops;
+
+/* Each backend's state begins with this. */
+struct tern_backend {
+    const tern_backend_ops *ops;
+};
+
+tern_status tern_cpu_backend_create(const tern_weights *weights, const tern_kernels *kernels, tern_pool *pool,
+                                    tern_backend **backend, tern_error *err);
+
+#endif

@@ -1,0 +1,80 @@
+#include "runtime/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+tern_status tern_engine_create(const tern_weights *weights, tern_backend *backend, tern_engine **out, tern_error *err) {
+    tern_engine *engine = calloc(1, sizeof *engine);
+    if (!engine) {
+        backend->ops->free(backend);
+        return tern_fail_memory(err, "the engine");
+    }
+    engine->weights = weights;
+    engine->backend = backend;
+    pthread_mutex_init(&engine->lock, NULL);
+    *out = engine;
+    return TERN_OK;
+}
+
+static void release_activations(tern_backend *backend, tern_activations *a) {
+    float *const all[] = {a->x, a->q, a->attended, a->k, a->v, a->gate, a->up, a->y};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i])
+            backend->ops->release(backend, all[i]);
+    *a = (tern_activations){0};
+}
+
+void tern_engine_free(tern_engine *engine) {
+    if (!engine)
+        return;
+    release_activations(engine->backend, &engine->activations);
+    engine->backend->ops->free(engine->backend);
+    pthread_mutex_destroy(&engine->lock);
+    free(engine);
+}
+
+static tern_status make_activations(tern_engine *engine, uint32_t max_batch, tern_activations *a, tern_error *err) {
+    const tern_dims *dims = &engine->weights->dims;
+    const struct {
+        float **memory;
+        uint32_t size;
+    } parts[] = {
+        {&a->x, dims->hidden_size},  {&a->q, dims->hidden_size},  {&a->attended, dims->hidden_size},
+        {&a->k, tern_kv_size(dims)}, {&a->v, tern_kv_size(dims)}, {&a->gate, dims->ffn_size},
+        {&a->up, dims->ffn_size},    {&a->y, dims->hidden_size},
+    };
+    *a = (tern_activations){.max_batch = max_batch};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        *parts[i].memory = engine->backend->ops->alloc(engine->backend, (size_t)max_batch * parts[i].size);
+        if (!*parts[i].memory) {
+            release_activations(engine->backend, a);
+            return tern_fail(err, TERN_ERR_MEMORY,
+                             "out of memory for prefill steps of %u tokens; a smaller chunk needs less", max_batch);
+        }
+    }
+    return TERN_OK;
+}
+
+/* Other sessions may be using the engine: what they have is replaced only once the larger one is whole. */
+tern_status tern_engine_reserve(tern_engine *engine, uint32_t max_batch, uint32_t n_ctx, tern_error *err) {
+    pthread_mutex_lock(&engine->lock);
+    tern_status status = engine->backend->ops->reserve(engine->backend, max_batch, n_ctx, err);
+    if (!status && max_batch > engine->activations.max_batch) {
+        tern_activations larger;
+        status = make_activations(engine, max_batch, &larger, err);
+        if (!status) {
+            release_activations(engine->backend, &engine->activations);
+            engine->activations = larger;
+        }
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return status;
+}
+
+void tern_engine_logits(tern_engine *engine, const float *hidden, float *logits) {
+    const tern_backend_ops *ops = engine->backend->ops;
+    pthread_mutex_lock(&engine->lock);
+    ops->from_host(engine->backend, hidden, engine->weights->dims.hidden_size, engine->activations.y);
+    ops->logits(engine->backend, engine->activations.y, 1, logits);
+    pthread_mutex_unlock(&engine->lock);
+}

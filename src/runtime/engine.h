@@ -1,0 +1,52 @@
+/*
+ * The engine: loaded weights, a backend, and the activations of one batch. One
+ * forward pass runs at a time; sessions on several threads take turns.
+ */
+#ifndef TERN_RUNTIME_ENGINE_H
+#define TERN_RUNTIME_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "runtime/backend.h"
+
+/* Activations of a batch, in the backend's memory. */
+typedef struct tern_activations {
+    uint32_t max_batch;
+    float *x;            /* [max_batch, hidden] residual stream */
+    float *q, *attended; /* [max_batch, hidden] */
+    float *k, *v;        /* [max_batch, kv] */
+    float *gate, *up;    /* [max_batch, ffn] */
+    float *y;            /* [max_batch, hidden] what a block adds to x */
+} tern_activations;
+
+typedef struct tern_engine {
+    const tern_weights *weights;
+    tern_backend *backend;
+    pthread_mutex_t lock; /* held during a forward pass; guards activations and the backend's scratch */
+    tern_activations activations;
+} tern_engine;
+
+/* The backend becomes the engine's. */
+tern_status tern_engine_create(const tern_weights *weights, tern_backend *backend, tern_engine **engine,
+                               tern_error *err);
+void tern_engine_free(tern_engine *engine);
+/* Make room for batches of max_batch tokens and contexts of n_ctx. */
+tern_status tern_engine_reserve(tern_engine *engine, uint32_t max_batch, uint32_t n_ctx, tern_error *err);
+
+/* What a caller wants of a forward pass besides the updated caches; NULL: not wanted. */
+typedef struct tern_forward_output {
+    float *last_hidden; /* [hidden] of the batch's last token after the final norm */
+    float *logits;      /* [n, vocab] of all its tokens */
+} tern_forward_output;
+
+/* Run slots [n] (1 <= n <= max_batch) through the model (docs/MODEL.md). Their caches have room; ids are valid. Gives
+ * up between layers when *cancel becomes true (TERN_ERR_CANCELLED); caches then hold rubbish at the slots' positions.
+ */
+tern_status tern_forward(tern_engine *engine, const tern_slot *slots, uint32_t n, const atomic_bool *cancel,
+                         const tern_forward_output *output, tern_error *err);
+
+/* logits [vocab] of one hidden state [hidden], both in host memory. */
+void tern_engine_logits(tern_engine *engine, const float *hidden, float *logits);
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * The model: BitNet b1.58 2B4T, top to bottom. Every step is one operation of
+ * runtime/backend.h; docs/MODEL.md has the equations.
+ */
+#include "runtime/engine.h"
+
+/* x = x + o_proj(sub_norm(attention(q, k, v))) */
+static void attention_block(tern_engine *engine, const tern_layer *layer, uint32_t index, const tern_slot *slots,
+                            uint32_t n) {
+    const tern_backend_ops *ops = engine->backend->ops;
+    tern_backend *be = engine->backend;
+    tern_activations *a = &engine->activations;
+    uint32_t hidden = engine->weights->dims.hidden_size;
+
+    ops->norm_quantize(be, a->x, layer->attn_norm, hidden, n);
+    ops->linear(be, (const tern_linear *[]){&layer->q, &layer->k, &layer->v}, (float *[]){a->q, a->k, a->v}, 3, n);
+    ops->rope_store(be, slots, n, index, a->q, a->k, a->v);
+    ops->attention(be, slots, n, index, a->q, a->attended);
+    ops->norm_quantize(be, a->attended, layer->attn_sub_norm, hidden, n);
+    ops->linear(be, (const tern_linear *[]){&layer->o}, (float *[]){a->y}, 1, n);
+    ops->add(be, a->x, a->y, hidden, n);
+}
+
+/* x = x + down_proj(sub_norm(relu(gate)^2 * up)) */
+static void ffn_block(tern_engine *engine, const tern_layer *layer, uint32_t n) {
+    const tern_backend_ops *ops = engine->backend->ops;
+    tern_backend *be = engine->backend;
+    tern_activations *a = &engine->activations;
+    uint32_t hidden = engine->weights->dims.hidden_size, ffn = engine->weights->dims.ffn_size;
+
+    ops->norm_quantize(be, a->x, layer->ffn_norm, hidden, n);
+    ops->linear(be, (const tern_linear *[]){&layer->gate, &layer->up}, (float *[]){a->gate, a->up}, 2, n);
+    ops->relu2_mul(be, a->gate, a->up, n);
+    ops->norm_quantize(be, a->gate, layer->ffn_sub_norm, ffn, n);
+    ops->linear(be, (const tern_linear *[]){&layer->down}, (float *[]){a->y}, 1, n);
+    ops->add(be, a->x, a->y, hidden, n);
+}
+
+static void give_output(tern_engine *engine, uint32_t n, const tern_forward_output *output) {
+    const tern_backend_ops *ops = engine->backend->ops;
+    tern_activations *a = &engine->activations;
+    uint32_t hidden = engine->weights->dims.hidden_size;
+    uint32_t first = output->logits ? 0 : n - 1; /* only the last token's state is ever asked for otherwise */
+    if (!output->logits && !output->last_hidden)
+        return;
+    ops->norm(engine->backend, a->x + (size_t)first * hidden, engine->weights->output_norm, hidden, n - first,
+              a->y + (size_t)first * hidden);
+    if (output->last_hidden)
+        ops->to_host(engine->backend, a->y + (size_t)(n - 1) * hidden, hidden, output->last_hidden);
+    if (output->logits)
+        ops->logits(engine->backend, a->y, n, output->logits);
+}
+
+tern_status tern_forward(tern_engine *engine, const tern_slot *slots, uint32_t n, const atomic_bool *cancel,
+                         const tern_forward_output *output, tern_error *err) {
+    tern_status status = TERN_OK;
+    pthread_mutex_lock(&engine->lock);
+    engine->backend->ops->embed(engine->backend, slots, n, engine->activations.x);
+    for (uint32_t i = 0; i < engine->weights->dims.n_layers; i++) {
+        if (atomic_load_explicit(cancel, memory_order_relaxed)) {
+            status = tern_fail(err, TERN_ERR_CANCELLED, "the evaluation was cancelled");
+            break;
+        }
+        attention_block(engine, &engine->weights->layers[i], i, slots, n);
+        ffn_block(engine, &engine->weights->layers[i], n);
+    }
+    if (!status)
+        give_output(engine, n, output);
+    pthread_mutex_unlock(&engine->lock);
+    return status;
+}

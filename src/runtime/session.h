@@ -1,0 +1,16 @@
+/* A session: one timeline of tokens over a shared engine. Most of its functions are public (tern/tern.h). */
+#ifndef TERN_RUNTIME_SESSION_H
+#define TERN_RUNTIME_SESSION_H
+
+#include "runtime/engine.h"
+#include "tokenizer/tokenizer.h"
+
+/* The engine and the tokenizer (for tern_generate) must outlive the session. Checks and completes `params`. */
+tern_status tern_session_open(tern_engine *engine, const tern_tokenizer *tokenizer, const tern_session_params *params,
+                              tern_session **session, tern_error *err);
+const tern_tokenizer *tern_session_tokenizer(const tern_session *session);
+size_t tern_session_vocab_size(const tern_session *session);
+/* Has tern_session_cancel() been called since the last evaluation ended? Reading it takes the request back. */
+bool tern_session_take_cancel(tern_session *session);
+
+#endif
