@@ -1,0 +1,96 @@
+/* The ladder: which rungs exist, and which one this process climbs to. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "kernels/rungs.h"
+
+TERN_DECLARE_FLOAT_KERNELS(ref);
+TERN_DECLARE_MATMUL(ref);
+
+static const tern_kernels kernels_ref = {
+    .name = "ref",
+    .packing = "t2r16",
+    .features = 0,
+    .matmul_i8_t2 = tern_matmul_i8_t2_ref,
+    TERN_FLOAT_KERNELS(ref),
+};
+
+#if defined(__x86_64__)
+TERN_DECLARE_FLOAT_KERNELS(avx2);
+TERN_DECLARE_FLOAT_KERNELS(avx512vnni);
+TERN_DECLARE_MATMUL(avx2);
+TERN_DECLARE_MATMUL(avxvnni);
+TERN_DECLARE_MATMUL(avx512vnni);
+
+static const tern_kernels kernels_avx2 = {
+    .name = "avx2",
+    .packing = "t2r16",
+    .features = TERN_CPU_AVX2,
+    .matmul_i8_t2 = tern_matmul_i8_t2_avx2,
+    TERN_FLOAT_KERNELS(avx2),
+};
+
+/* AVX-VNNI adds the dot product only; the float kernels are AVX2's. */
+static const tern_kernels kernels_avxvnni = {
+    .name = "avxvnni",
+    .packing = "t2r16",
+    .features = TERN_CPU_AVX2 | TERN_CPU_AVXVNNI,
+    .matmul_i8_t2 = tern_matmul_i8_t2_avxvnni,
+    TERN_FLOAT_KERNELS(avx2),
+};
+
+static const tern_kernels kernels_avx512vnni = {
+    .name = "avx512vnni",
+    .packing = "t2r16",
+    .features = TERN_CPU_AVX2 | TERN_CPU_AVX512 | TERN_CPU_AVX512VNNI,
+    .matmul_i8_t2 = tern_matmul_i8_t2_avx512vnni,
+    TERN_FLOAT_KERNELS(avx512vnni),
+};
+#endif
+
+/* Worst first. */
+static const tern_kernels *const ladder[] = {
+    &kernels_ref,
+#if defined(__x86_64__)
+    &kernels_avx2, &kernels_avxvnni, &kernels_avx512vnni,
+#elif defined(__aarch64__)
+    &tern_kernels_neon,
+    &tern_kernels_dotprod,
+    &tern_kernels_i8mm,
+#endif
+    NULL,
+};
+
+const tern_kernels *const *tern_kernels_all(void) { return ladder; }
+
+static bool runs_here(const tern_kernels *rung) { return (rung->features & ~tern_cpu_features()) == 0; }
+
+tern_status tern_kernels_choose(const char *name, const tern_kernels **kernels, tern_error *err) {
+    bool from_environment = false;
+    if (!name || !*name) {
+        name = getenv("TERN_CPU");
+        from_environment = true;
+    }
+    const tern_kernels *best = NULL;
+    char names[128] = "";
+    for (size_t i = 0; ladder[i]; i++) {
+        if (!runs_here(ladder[i]))
+            continue;
+        best = ladder[i];
+        if (name && strcmp(name, best->name) == 0) {
+            *kernels = best;
+            return TERN_OK;
+        }
+        size_t used =
+            strlen(names); /* a handful of short names: always fits, and is cut short if one day it does not */
+        strncat(names, used ? ", " : "", sizeof names - 1 - used);
+        used = strlen(names);
+        strncat(names, best->name, sizeof names - 1 - used);
+    }
+    if (name && *name)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s%s: not a kernel set that this CPU runs; use one of: %s",
+                         from_environment ? "TERN_CPU=" : "", name, names);
+    *kernels = best;
+    return TERN_OK;
+}

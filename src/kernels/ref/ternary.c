@@ -1,0 +1,59 @@
+/* The reference of the integer kernels. Written to be read; it defines the result. */
+#include "kernels/ref/lanes.h"
+#include "kernels/rungs.h"
+
+void tern_quantize_i8_ref(const float *x, size_t n, size_t n_pad, int8_t *q, float *scale, int32_t *sum) {
+    float largest = 1e-5f;
+    for (size_t i = 0; i < n; i++)
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest; /* false for NaN */
+    float s = 127.0f / largest;
+    int32_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        float rounded = rintf(x[i] * s); /* to nearest, ties to even */
+        if (!(rounded == rounded))
+            rounded = 0.0f;
+        if (rounded < -128.0f)
+            rounded = -128.0f;
+        if (rounded > 127.0f)
+            rounded = 127.0f;
+        q[i] = (int8_t)rounded;
+        total += q[i];
+    }
+    for (size_t i = n; i < n_pad; i++)
+        q[i] = 0;
+    *scale = s;
+    *sum = total;
+}
+
+/* Rows are unpacked in pieces, so that a piece serves all tokens and the sums below are plain byte products,
+ * which compilers vectorise: a CPU without a rung of its own runs this. */
+enum { PIECE = 16 * TERN_GROUP_COLS };
+
+static int32_t dot_i8(const int8_t *a, const int8_t *b, size_t n) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+void tern_matmul_i8_t2_ref(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,
+                           const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc) {
+    (void)q_sum; /* for kernels that multiply the codes T + 1 and subtract */
+    int8_t trits[PIECE];
+    for (size_t r = 0; r < n_groups * TERN_GROUP_ROWS; r++) {
+        const uint8_t *group = w + r / TERN_GROUP_ROWS * tern_group_bytes(k_pad);
+        for (size_t t = 0; t < n_tokens; t++)
+            acc[t * ld_acc + r] = 0;
+        for (size_t k = 0; k < k_pad; k += PIECE) {
+            size_t n = k_pad - k < PIECE ? k_pad - k : PIECE;
+            tern_t2_unpack_row(group + tern_group_bytes(k), r % TERN_GROUP_ROWS, n, trits);
+            for (size_t t = 0; t < n_tokens; t++)
+                acc[t * ld_acc + r] += dot_i8(q + t * ld_q + k, trits, n);
+        }
+    }
+}
+
+void tern_dequantize_ref(const int32_t *acc, size_t n, float s, float weight_scale, float *y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)acc[i] / s * weight_scale;
+}
