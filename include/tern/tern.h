@@ -319,7 +319,8 @@ typedef bool (*tern_text_fn)(void *user, const char *text, size_t n_bytes, int32
 TERN_API tern_generate_params tern_generate_defaults(void);
 
 /* Evaluate ids [n_ids] after what the session holds, then generate. `result`
- * may be NULL. A full context or a cancellation is no error: it is a reason. */
+ * may be NULL. A prompt that does not fit is TERN_ERR_CONTEXT; a context that
+ * fills up while generating, or a cancellation, is no error but a reason. */
 TERN_API tern_status tern_generate_ids(tern_session *session, const int32_t *ids, size_t n_ids,
                                        const tern_generate_params *params, tern_text_fn on_text, void *user,
                                        tern_generate_result *result, tern_error *err);

@@ -174,5 +174,3 @@ const float *tern_session_logits(tern_session *session) {
 }
 
 void tern_session_cancel(tern_session *session) { atomic_store(&session->cancel, true); }
-
-bool tern_session_take_cancel(tern_session *session) { return atomic_exchange(&session->cancel, false); }

@@ -10,7 +10,5 @@ tern_status tern_session_open(tern_engine *engine, const tern_tokenizer *tokeniz
                               tern_session **session, tern_error *err);
 const tern_tokenizer *tern_session_tokenizer(const tern_session *session);
 size_t tern_session_vocab_size(const tern_session *session);
-/* Has tern_session_cancel() been called since the last evaluation ended? Reading it takes the request back. */
-bool tern_session_take_cancel(tern_session *session);
 
 #endif

@@ -1,0 +1,17 @@
+/* What the public tern_model handle holds. Only src/tern*.c see it. */
+#ifndef TERN_MODEL_HANDLE_H
+#define TERN_MODEL_HANDLE_H
+
+#include "model/vocab.h"
+#include "runtime/session.h"
+
+struct tern_model {
+    tern_checkpoint *checkpoint; /* embedding and head are read in its mapping */
+    tern_tokenizer *tokenizer;
+    const tern_kernels *kernels;
+    tern_pool *pool;
+    tern_weights weights;
+    tern_engine *engine;
+};
+
+#endif

@@ -1,0 +1,119 @@
+/* The public API's models and tokenizers: the place that wires the rooms together. */
+#include "tern/tern.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "model/demo.h"
+#include "model_handle.h"
+
+const char *tern_version(void) { return TERN_VERSION; }
+
+void tern_free(void *memory) { free(memory); }
+
+tern_model_params tern_model_defaults(void) { return (tern_model_params){0}; }
+
+static bool is_demo(const char *path) { return !path || strcmp(path, "demo") == 0; }
+
+static tern_status open_checkpoint(const char *path, tern_checkpoint **checkpoint, tern_error *err) {
+    if (is_demo(path))
+        return tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, checkpoint, err);
+    return tern_checkpoint_open(path, checkpoint, err);
+}
+
+static tern_status load(tern_model *model, const char *path, const tern_model_params *params, tern_error *err) {
+    tern_backend *backend;
+    int n_threads = params->n_threads ? params->n_threads : tern_cpu_count();
+    tern_status status = tern_kernels_choose(params->cpu, &model->kernels, err);
+    if (!status)
+        status = tern_pool_create(n_threads, &model->pool, err);
+    if (!status)
+        status = open_checkpoint(path, &model->checkpoint, err);
+    if (!status)
+        status = tern_vocab_from_checkpoint(model->checkpoint, &model->tokenizer, err);
+    if (!status)
+        status = tern_weights_load(model->checkpoint, model->pool, params->progress, params->progress_user,
+                                   &model->weights, err);
+    if (!status)
+        status = tern_cpu_backend_create(&model->weights, model->kernels, model->pool, &backend, err);
+    if (!status)
+        status = tern_engine_create(&model->weights, backend, &model->engine, err);
+    return status;
+}
+
+tern_status tern_model_load(const char *path, const tern_model_params *params, tern_model **out, tern_error *err) {
+    const tern_model_params defaults = tern_model_defaults();
+    tern_model *model = calloc(1, sizeof *model);
+    if (!model)
+        return tern_fail_memory(err, "the model");
+    tern_status status = load(model, path, params ? params : &defaults, err);
+    if (status)
+        tern_model_free(model);
+    else
+        *out = model;
+    return status;
+}
+
+void tern_model_free(tern_model *model) {
+    if (!model)
+        return;
+    tern_engine_free(model->engine);
+    tern_weights_free(&model->weights);
+    tern_tokenizer_free(model->tokenizer);
+    tern_checkpoint_close(model->checkpoint);
+    tern_pool_free(model->pool);
+    free(model);
+}
+
+const tern_tokenizer *tern_model_tokenizer(const tern_model *model) { return model->tokenizer; }
+
+void tern_model_get_info(const tern_model *model, tern_model_info *info) {
+    const tern_weights *weights = &model->weights;
+    const tern_dims *dims = &weights->dims;
+    uint64_t ends = weights->embedding->bytes + (weights->tied ? 0 : weights->head->bytes);
+    const char *name = model->checkpoint->config.name;
+    *info = (tern_model_info){
+        .name = name ? name : model->checkpoint->path,
+        .arch = model->checkpoint->config.arch,
+        .weight_type = weights->layers[0].q.source->type_name,
+        .embedding_type = weights->embedding->type_name,
+        .head_type = weights->head->type_name,
+        .kernels = model->kernels->name,
+        .packing = model->kernels->packing,
+        .n_threads = tern_pool_threads(model->pool),
+        .vocab_size = dims->vocab_size,
+        .n_ctx = dims->n_ctx,
+        .hidden_size = dims->hidden_size,
+        .ffn_size = dims->ffn_size,
+        .n_layers = dims->n_layers,
+        .n_heads = dims->n_heads,
+        .n_kv_heads = dims->n_kv_heads,
+        .head_dim = dims->head_dim,
+        .rms_eps = dims->rms_eps,
+        .rope_theta = dims->rope_theta,
+        .tied_embedding = weights->tied,
+        .n_params = weights->n_params,
+        .n_ternary = weights->n_ternary,
+        .weight_bytes = weights->packed_bytes,
+        .loaded_bytes = weights->memory_bytes + ends,
+        .bytes_per_token = weights->memory_bytes + weights->head->bytes,
+    };
+}
+
+tern_status tern_tokenizer_load(const char *path, tern_tokenizer **tokenizer, tern_error *err) {
+    if (!is_demo(path))
+        return tern_vocab_from_path(path, tokenizer, err);
+    tern_checkpoint *checkpoint;
+    tern_status status = open_checkpoint(path, &checkpoint, err);
+    if (status)
+        return status;
+    status = tern_vocab_from_checkpoint(checkpoint, tokenizer, err);
+    tern_checkpoint_close(checkpoint);
+    return status;
+}
+
+tern_status tern_session_create(tern_model *model, const tern_session_params *params, tern_session **session,
+                                tern_error *err) {
+    return tern_session_open(model->engine, model->tokenizer, params, session, err);
+}

@@ -1,0 +1,58 @@
+/* tern_inspect(): what a file holds, from its checkpoint, without loading it. */
+#include <stdlib.h>
+
+#include "model/demo.h"
+#include "model_handle.h"
+
+struct tern_inspection {
+    tern_checkpoint *checkpoint;
+};
+
+tern_status tern_inspect(const char *path, tern_inspection **out, tern_error *err) {
+    tern_inspection *inspection = calloc(1, sizeof *inspection);
+    if (!inspection)
+        return tern_fail_memory(err, "the inspection");
+    bool demo = !path || strcmp(path, "demo") == 0;
+    tern_status status =
+        demo ? tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &inspection->checkpoint, err)
+             : tern_checkpoint_open(path, &inspection->checkpoint, err);
+    if (status)
+        free(inspection);
+    else
+        *out = inspection;
+    return status;
+}
+
+void tern_inspection_free(tern_inspection *inspection) {
+    if (!inspection)
+        return;
+    tern_checkpoint_close(inspection->checkpoint);
+    free(inspection);
+}
+
+const char *tern_inspection_format(const tern_inspection *inspection) { return inspection->checkpoint->format; }
+
+const char *tern_inspection_chat_template(const tern_inspection *inspection) {
+    return inspection->checkpoint->chat_template;
+}
+
+uint64_t tern_inspection_file_bytes(const tern_inspection *inspection) { return inspection->checkpoint->file_bytes; }
+
+size_t tern_inspection_n_tensors(const tern_inspection *inspection) { return inspection->checkpoint->n_tensors; }
+
+void tern_inspection_tensor(const tern_inspection *inspection, size_t index, tern_tensor_info *info) {
+    const tern_tensor *tensor = &inspection->checkpoint->tensors[index];
+    *info = (tern_tensor_info){
+        .name = tensor->name, .type = tensor->type_name, .n_dims = tensor->n_dims, .bytes = tensor->bytes};
+    for (uint32_t i = 0; i < tensor->n_dims; i++)
+        info->shape[i] = tensor->shape[i];
+    const tern_codec *codec = tern_codec_of(tensor->type);
+    info->has_scale = codec && codec->scale && codec->scale(tensor, &info->scale, NULL) == TERN_OK;
+}
+
+size_t tern_inspection_n_metadata(const tern_inspection *inspection) { return inspection->checkpoint->n_metadata; }
+
+void tern_inspection_metadata(const tern_inspection *inspection, size_t index, tern_metadata_info *info) {
+    const tern_metadata *metadata = &inspection->checkpoint->metadata[index];
+    *info = (tern_metadata_info){metadata->key, metadata->type, metadata->value};
+}
