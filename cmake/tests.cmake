@@ -1,7 +1,8 @@
-# Every tests/<kind>/test_*.c is one cmocka program that may look inside the library.
+# Tests, all run by ctest (`make test`). Where a test goes: CONTRIBUTING.md.
 
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 
+# Every tests/<kind>/test_*.c is one cmocka program that may look inside the library.
 file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/test_*.c ${CMAKE_SOURCE_DIR}/tests/kernels/test_*.c
      ${CMAKE_SOURCE_DIR}/tests/golden/test_*.c)
 foreach(source ${tests})
@@ -10,5 +11,78 @@ foreach(source ${tests})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE tern_static PkgConfig::CMOCKA)
   target_compile_definitions(${name} PRIVATE TERN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  add_test(NAME ${name} COMMAND ${name})
+  add_test(NAME ${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:${name}>)
 endforeach()
+
+# Every tests/cli/test_*.sh gets the command as $TERN and the repository as its working directory.
+file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/cli/test_*.sh)
+foreach(script ${scripts})
+  get_filename_component(name ${script} NAME_WE)
+  add_test(NAME cli_${name} COMMAND bash ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(cli_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>" SKIP_RETURN_CODE 77)
+endforeach()
+
+# Out of memory at every allocation: the linker puts our malloc in front of the C library's.
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND EXISTS ${CMAKE_SOURCE_DIR}/tests/fault/alloc_fault.c)
+  add_executable(alloc_fault ${CMAKE_SOURCE_DIR}/tests/fault/alloc_fault.c)
+  target_include_directories(alloc_fault PRIVATE ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(alloc_fault PRIVATE tern_static)
+  target_compile_definitions(alloc_fault PRIVATE TERN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_link_options(alloc_fault PRIVATE -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
+                      -Wl,--wrap=posix_memalign)
+  add_test(NAME alloc_fault COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:alloc_fault>)
+endif()
+
+# Rooms: each one links with what it may use and nothing more. The whole archive goes in, so that every
+# reference of every file of the room has to be met.
+file(GLOB rooms CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/rooms/room_*.c)
+foreach(source ${rooms})
+  get_filename_component(name ${source} NAME_WE)
+  string(REPLACE room_ tern_ room ${name})
+  if(NOT TARGET ${room})
+    continue()
+  endif()
+  add_executable(${name} ${source})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+  if(APPLE)
+    target_link_options(${name} PRIVATE -Wl,-force_load,$<TARGET_FILE:${room}>)
+  else()
+    target_link_options(${name} PRIVATE -Wl,--whole-archive $<TARGET_FILE:${room}> -Wl,--no-whole-archive)
+  endif()
+  target_link_libraries(${name} PRIVATE $<TARGET_PROPERTY:${room},INTERFACE_LINK_LIBRARIES>)
+  add_dependencies(${name} ${room})
+  add_test(NAME ${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:${name}>)
+endforeach()
+add_test(NAME room_includes COMMAND bash ${CMAKE_SOURCE_DIR}/tests/rooms/check_includes.sh ${CMAKE_SOURCE_DIR}/src)
+add_test(NAME room_includes_can_fail COMMAND bash ${CMAKE_SOURCE_DIR}/tests/rooms/check_includes_can_fail.sh)
+
+if(NOT CMAKE_CROSSCOMPILING)
+  separate_arguments(c_flags UNIX_COMMAND "${CMAKE_C_FLAGS}")
+  if(TERN_SANITIZE)
+    list(APPEND c_flags -fsanitize=${TERN_SANITIZE})
+  endif()
+  # An upward call must not link: the proof that the room programs above can fail.
+  add_test(NAME room_upward_call_fails
+           COMMAND bash ${CMAKE_SOURCE_DIR}/tests/rooms/check_upward_call.sh ${CMAKE_SOURCE_DIR} $<TARGET_FILE:tern_base>
+                   ${CMAKE_C_COMPILER} ${c_flags})
+
+  # What the libraries export, and the library as an installed package. Sanitizers and fuzzers add symbols and
+  # run-time libraries of their own, so only plain builds are looked at.
+  if(NOT TERN_SANITIZE AND NOT TERN_FUZZ)
+    add_test(NAME exports COMMAND bash ${CMAKE_SOURCE_DIR}/tests/rooms/check_exports.sh
+             ${CMAKE_SOURCE_DIR}/include/tern/tern.h $<TARGET_FILE:tern_static> $<TARGET_FILE:tern_shared>)
+    add_test(NAME install COMMAND bash ${CMAKE_SOURCE_DIR}/tests/rooms/check_install.sh ${CMAKE_SOURCE_DIR}
+             ${CMAKE_BINARY_DIR} ${CMAKE_C_COMPILER})
+  endif()
+endif()
+
+# examples/: each program is built and run on the built-in model.
+file(GLOB examples CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/examples/*.c)
+foreach(source ${examples})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(example_${name} ${source})
+  target_link_libraries(example_${name} PRIVATE tern_static)
+  add_test(NAME example_${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:example_${name}>)
+endforeach()
+
+include(${CMAKE_CURRENT_LIST_DIR}/fuzz.cmake)
