@@ -1,0 +1,136 @@
+/*
+ * The ternary matrix product on AVX-512 VNNI. A block of 64 packed bytes, shifted and masked, is 16 rows x 4 columns
+ * of codes T + 1, the unsigned operand of vpdpbusd; 4 activations of a token, broadcast, are the signed one. The sum of
+ * the activations is subtracted at the end.
+ */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/rungs.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+TERN_DECLARE_MATMUL(avx512vnni);
+
+/* 2 groups x 12 tokens are 24 accumulators of the 32 registers; each broadcast then serves two dot products, so the
+ * dot products are the limit and not the loads. */
+enum { TILE_GROUPS = 2, TILE_TOKENS = 12, DECODE_GROUPS = 4 };
+/* One token streams the weights from memory: fetch that far ahead in each group. */
+enum { PREFETCH_BYTES = 1024 };
+
+INLINE __m512i field(__m512i block, int f) {
+    return _mm512_and_si512(_mm512_srli_epi32(block, 2 * (unsigned)f), _mm512_set1_epi8(3));
+}
+
+INLINE __m512i broadcast_4(const int8_t *q) {
+    int32_t word;
+    memcpy(&word, q, 4);
+    return _mm512_set1_epi32(word);
+}
+
+/* One token: the weights are the cost. Several groups are read side by side, to have enough independent sums and
+ * enough lines in flight. n_groups is constant. */
+INLINE void decode_tile(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, int32_t q_sum, int32_t *acc) {
+    size_t bytes = tern_group_bytes(k_pad);
+    __m512i sum[DECODE_GROUPS][2];
+    UNROLL for (size_t g = 0; g < n_groups; g++) sum[g][0] = sum[g][1] = _mm512_setzero_si512();
+    for (size_t at = 0; at < bytes; at += 64, q += TERN_GROUP_COLS)
+        UNROLL for (size_t g = 0; g < n_groups; g++) {
+            _mm_prefetch((const char *)(w + g * bytes + at) + PREFETCH_BYTES, _MM_HINT_T0);
+            __m512i block = _mm512_loadu_si512(w + g * bytes + at);
+            UNROLL for (int f = 0; f < 4; f++) sum[g][f % 2] =
+                _mm512_dpbusd_epi32(sum[g][f % 2], field(block, f), broadcast_4(q + 4 * f));
+        }
+    UNROLL for (size_t g = 0; g < n_groups; g++) _mm512_storeu_si512(
+        acc + TERN_GROUP_ROWS * g, _mm512_sub_epi32(_mm512_add_epi32(sum[g][0], sum[g][1]), _mm512_set1_epi32(q_sum)));
+}
+
+static void decode(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, int32_t q_sum, int32_t *acc) {
+    size_t bytes = tern_group_bytes(k_pad), g = 0;
+    for (; g + DECODE_GROUPS <= n_groups; g += DECODE_GROUPS)
+        decode_tile(w + g * bytes, k_pad, DECODE_GROUPS, q, q_sum, acc + g * TERN_GROUP_ROWS);
+    for (; g < n_groups; g++)
+        decode_tile(w + g * bytes, k_pad, 1, q, q_sum, acc + g * TERN_GROUP_ROWS);
+}
+
+/* n_groups <= TILE_GROUPS and n_tokens <= TILE_TOKENS are constant. */
+INLINE void tile(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q, const int32_t *q_sum,
+                 size_t n_tokens, int32_t *acc, size_t ld_acc) {
+    size_t bytes = tern_group_bytes(k_pad);
+    __m512i sum[TILE_TOKENS][TILE_GROUPS];
+    UNROLL for (size_t t = 0; t < n_tokens; t++) UNROLL for (size_t g = 0; g < n_groups; g++) sum[t][g] =
+        _mm512_setzero_si512();
+    /* Every third token has a pointer; the two behind it are reached with [pointer + ld] and [pointer + 2 ld], so
+     * that all addresses fit the registers. */
+    const int8_t *row[(TILE_TOKENS + 2) / 3];
+    UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] = q + t * ld_q;
+    for (const uint8_t *end = w + bytes; w < end; w += 64) {
+        __m512i block[TILE_GROUPS];
+        UNROLL for (size_t g = 0; g < n_groups; g++) block[g] = _mm512_loadu_si512(w + g * bytes);
+        UNROLL for (int f = 0; f < 4; f++) {
+            __m512i codes[TILE_GROUPS];
+            UNROLL for (size_t g = 0; g < n_groups; g++) codes[g] = field(block[g], f);
+            UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                __m512i activations = broadcast_4(row[t / 3] + t % 3 * ld_q + 4 * f);
+                UNROLL for (size_t g = 0; g < n_groups; g++) sum[t][g] =
+                    _mm512_dpbusd_epi32(sum[t][g], codes[g], activations);
+            }
+        }
+        UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] += TERN_GROUP_COLS;
+    }
+    UNROLL for (size_t t = 0; t < n_tokens; t++) UNROLL for (size_t g = 0; g < n_groups; g++) _mm512_storeu_si512(
+        acc + t * ld_acc + TERN_GROUP_ROWS * g, _mm512_sub_epi32(sum[t][g], _mm512_set1_epi32(q_sum[t])));
+}
+
+typedef void tile_fn(const uint8_t *w, size_t k_pad, const int8_t *q, size_t ld_q, const int32_t *q_sum, int32_t *acc,
+                     size_t ld_acc);
+
+#define TILE(groups, tokens)                                                                                           \
+    static void tile_##groups##x##tokens(const uint8_t *w, size_t k_pad, const int8_t *q, size_t ld_q,                 \
+                                         const int32_t *q_sum, int32_t *acc, size_t ld_acc) {                          \
+        tile(w, k_pad, groups, q, ld_q, q_sum, tokens, acc, ld_acc);                                                   \
+    }
+#define TILES(tokens) TILE(1, tokens) TILE(2, tokens)
+TILES(1)
+TILES(2)
+TILES(3)
+TILES(4)
+TILES(5)
+TILES(6)
+TILES(7)
+TILES(8)
+TILES(9)
+TILES(10)
+TILES(11)
+TILES(12)
+
+static tile_fn *const tiles[TILE_GROUPS][TILE_TOKENS] = {
+    {tile_1x1, tile_1x2, tile_1x3, tile_1x4, tile_1x5, tile_1x6, tile_1x7, tile_1x8, tile_1x9, tile_1x10, tile_1x11,
+     tile_1x12},
+    {tile_2x1, tile_2x2, tile_2x3, tile_2x4, tile_2x5, tile_2x6, tile_2x7, tile_2x8, tile_2x9, tile_2x10, tile_2x11,
+     tile_2x12},
+};
+
+void tern_matmul_i8_t2_avx512vnni(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,
+                                  const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc) {
+    if (n_tokens == 1) {
+        decode(w, k_pad, n_groups, q, q_sum[0], acc);
+        return;
+    }
+    /* Tiles of even size: 13 tokens are 7 + 6, not 12 + 1. A pair of groups stays in L1 or L2 for all of them. */
+    size_t n_tiles = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
+    for (size_t g = 0; g < n_groups; g += TILE_GROUPS) {
+        size_t groups = n_groups - g < TILE_GROUPS ? n_groups - g : TILE_GROUPS;
+        for (size_t i = 0, t = 0; i < n_tiles; i++) {
+            size_t tokens = (n_tokens - t) / (n_tiles - i);
+            tiles[groups - 1][tokens - 1](w + g * tern_group_bytes(k_pad), k_pad, q + t * ld_q, ld_q, q_sum + t,
+                                          acc + t * ld_acc + g * TERN_GROUP_ROWS, ld_acc);
+            t += tokens;
+        }
+    }
+}

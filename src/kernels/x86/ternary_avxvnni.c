@@ -1,0 +1,121 @@
+/*
+ * The ternary matrix product on AVX-VNNI: vpdpbusd on ymm, so a group of 16 rows is two registers of 8 rows. The
+ * operands are those of ternary_avx512vnni.c.
+ */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/rungs.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+TERN_DECLARE_MATMUL(avxvnni);
+
+/* 1 group x 6 tokens are 12 accumulators of the 16 registers. */
+enum { HALVES = 2, TILE_TOKENS = 6, DECODE_GROUPS = 2 };
+/* One token streams the weights from memory: fetch that far ahead in each group. */
+enum { PREFETCH_BYTES = 1024 };
+
+INLINE __m256i field(const uint8_t *half_block, int f) {
+    __m256i block = _mm256_loadu_si256((const __m256i *)half_block);
+    return _mm256_and_si256(_mm256_srli_epi32(block, 2 * f), _mm256_set1_epi8(3));
+}
+
+INLINE __m256i broadcast_4(const int8_t *q) {
+    int32_t word;
+    memcpy(&word, q, 4);
+    return _mm256_set1_epi32(word);
+}
+
+INLINE void store_sum(int32_t *acc, __m256i sum, int32_t q_sum) {
+    _mm256_storeu_si256((__m256i *)acc, _mm256_sub_epi32(sum, _mm256_set1_epi32(q_sum)));
+}
+
+/* One token, n_groups (constant) groups side by side: enough independent sums, enough lines in flight. */
+INLINE void decode_tile(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, int32_t q_sum, int32_t *acc) {
+    size_t bytes = tern_group_bytes(k_pad);
+    __m256i sum[DECODE_GROUPS][HALVES][2];
+    UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++) sum[g][h][0] =
+        sum[g][h][1] = _mm256_setzero_si256();
+    for (const uint8_t *end = w + bytes; w < end; w += 64, q += TERN_GROUP_COLS) {
+        UNROLL for (size_t g = 0; g < n_groups; g++)
+            _mm_prefetch((const char *)(w + g * bytes) + PREFETCH_BYTES, _MM_HINT_T0);
+        UNROLL for (int f = 0; f < 4; f++) {
+            __m256i activations = broadcast_4(q + 4 * f);
+            UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++) sum[g][h][f % 2] =
+                _mm256_dpbusd_avx_epi32(sum[g][h][f % 2], field(w + g * bytes + 32 * h, f), activations);
+        }
+    }
+    UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++)
+        store_sum(acc + TERN_GROUP_ROWS * g + 8 * h, _mm256_add_epi32(sum[g][h][0], sum[g][h][1]), q_sum);
+}
+
+static void decode(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, int32_t q_sum, int32_t *acc) {
+    size_t bytes = tern_group_bytes(k_pad), g = 0;
+    for (; g + DECODE_GROUPS <= n_groups; g += DECODE_GROUPS)
+        decode_tile(w + g * bytes, k_pad, DECODE_GROUPS, q, q_sum, acc + g * TERN_GROUP_ROWS);
+    for (; g < n_groups; g++)
+        decode_tile(w + g * bytes, k_pad, 1, q, q_sum, acc + g * TERN_GROUP_ROWS);
+}
+
+/* One group and n_tokens <= TILE_TOKENS (constant) tokens. */
+INLINE void tile(const uint8_t *w, size_t k_pad, const int8_t *q, size_t ld_q, const int32_t *q_sum, size_t n_tokens,
+                 int32_t *acc, size_t ld_acc) {
+    __m256i sum[TILE_TOKENS][HALVES];
+    UNROLL for (size_t t = 0; t < n_tokens; t++) UNROLL for (size_t h = 0; h < HALVES; h++) sum[t][h] =
+        _mm256_setzero_si256();
+    const int8_t *row[TILE_TOKENS]; /* every third token has a pointer, as in ternary_avx512vnni.c */
+    UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] = q + t * ld_q;
+    for (const uint8_t *end = w + tern_group_bytes(k_pad); w < end; w += 64) {
+        UNROLL for (int f = 0; f < 4; f++) {
+            __m256i codes[HALVES] = {field(w, f), field(w + 32, f)};
+            UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                __m256i activations = broadcast_4(row[t / 3] + t % 3 * ld_q + 4 * f);
+                UNROLL for (size_t h = 0; h < HALVES; h++) sum[t][h] =
+                    _mm256_dpbusd_avx_epi32(sum[t][h], codes[h], activations);
+            }
+        }
+        UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] += TERN_GROUP_COLS;
+    }
+    UNROLL for (size_t t = 0; t < n_tokens; t++) UNROLL for (size_t h = 0; h < HALVES; h++)
+        store_sum(acc + t * ld_acc + 8 * h, sum[t][h], q_sum[t]);
+}
+
+typedef void tile_fn(const uint8_t *w, size_t k_pad, const int8_t *q, size_t ld_q, const int32_t *q_sum, int32_t *acc,
+                     size_t ld_acc);
+
+#define TILE(tokens)                                                                                                   \
+    static void tile_##tokens(const uint8_t *w, size_t k_pad, const int8_t *q, size_t ld_q, const int32_t *q_sum,      \
+                              int32_t *acc, size_t ld_acc) {                                                           \
+        tile(w, k_pad, q, ld_q, q_sum, tokens, acc, ld_acc);                                                           \
+    }
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+TILE(5)
+TILE(6)
+
+static tile_fn *const tiles[TILE_TOKENS] = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
+
+void tern_matmul_i8_t2_avxvnni(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,
+                               const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc) {
+    if (n_tokens == 1) {
+        decode(w, k_pad, n_groups, q, q_sum[0], acc);
+        return;
+    }
+    /* Tiles of even size: 7 tokens are 4 + 3, not 6 + 1. A group stays in L1 or L2 for all of them. */
+    size_t n_tiles = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
+    for (size_t g = 0; g < n_groups; g++)
+        for (size_t i = 0, t = 0; i < n_tiles; i++) {
+            size_t tokens = (n_tokens - t) / (n_tiles - i);
+            tiles[tokens - 1](w + g * tern_group_bytes(k_pad), k_pad, q + t * ld_q, ld_q, q_sum + t,
+                              acc + t * ld_acc + g * TERN_GROUP_ROWS, ld_acc);
+            t += tokens;
+        }
+}
