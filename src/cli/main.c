@@ -1,7 +1,6 @@
 /* The command `tern`: finds the command's row, parses its options, runs it and
  * turns the outcome into an exit status. */
 #include <errno.h>
-#include <locale.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -160,7 +159,6 @@ static int dispatch(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    setlocale(LC_CTYPE, "");  /* the line editor; numbers keep the point of the C locale */
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is seen as a failed write instead */
     return finish_output(dispatch(argc, argv));
 }

@@ -32,7 +32,7 @@ const tern_option tern_sampling_option_table[] = {
 };
 
 /* "ID=X" */
-static int parse_bias(const char *text, const char *command, size_t vocab_size, tern_logit_bias *bias) {
+static int parse_bias(const char *text, const char *command, tern_logit_bias *bias) {
     char id_text[24];
     int64_t id;
     double value;
@@ -42,11 +42,9 @@ static int parse_bias(const char *text, const char *command, size_t vocab_size, 
         return tern_cli_usage(command, "--logit-bias: '%s' is not ID=X, such as 42=-100", text);
     memcpy(id_text, text, length);
     id_text[length] = 0;
-    if (!tern_parse_int(id_text, &id) || !tern_parse_float(equals + 1, &value) || value < -1e6 || value > 1e6)
+    if (!tern_parse_int(id_text, &id) || !tern_parse_float(equals + 1, &value) || value < -1e6 || value > 1e6 ||
+        id < 0 || id > INT32_MAX)
         return tern_cli_usage(command, "--logit-bias: '%s' is not ID=X with X from -1e6 to 1e6", text);
-    if (id < 0 || (uint64_t)id >= vocab_size)
-        return tern_cli_usage(command, "--logit-bias: token %lld is not in the vocabulary of %zu tokens", (long long)id,
-                              vocab_size);
     *bias = (tern_logit_bias){.id = (int32_t)id, .bias = (float)value};
     return 0;
 }
@@ -58,11 +56,11 @@ static uint64_t fresh_seed(void) {
     return seed;
 }
 
-int tern_cli_sampling(const tern_sampling_options *options, const char *command, size_t vocab_size,
+int tern_cli_sampling(const tern_sampling_options *options, const char *command,
                       tern_logit_bias bias[TERN_STRING_LIST_MAX], tern_generate_params *params) {
     tern_sampler_params *sampler = &params->sampler;
     for (size_t i = 0; i < options->logit_bias.count; i++)
-        if (parse_bias(options->logit_bias.items[i], command, vocab_size, &bias[i]))
+        if (parse_bias(options->logit_bias.items[i], command, &bias[i]))
             return TERN_EXIT_USAGE;
     for (size_t i = 0; i < options->stop.count; i++)
         if (!*options->stop.items[i])
@@ -80,5 +78,15 @@ int tern_cli_sampling(const tern_sampling_options *options, const char *command,
     sampler->n_logit_bias = options->logit_bias.count;
     params->stop = options->stop.items;
     params->n_stop = options->stop.count;
+    return 0;
+}
+
+int tern_cli_check_bias(const char *command, const tern_model *model, const tern_sampler_params *sampler) {
+    tern_model_info info;
+    tern_model_get_info(model, &info);
+    for (size_t i = 0; i < sampler->n_logit_bias; i++)
+        if ((uint32_t)sampler->logit_bias[i].id >= info.vocab_size)
+            return tern_cli_usage(command, "--logit-bias: token %d is not in the vocabulary of %u tokens",
+                                  (int)sampler->logit_bias[i].id, (unsigned)info.vocab_size);
     return 0;
 }

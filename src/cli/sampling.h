@@ -19,9 +19,11 @@ typedef struct tern_sampling_options {
 extern const tern_option tern_sampling_option_table[];
 
 /* Into params, whose logit_bias then points into `bias` (caller's memory) and
- * whose stop strings point into `options`. `vocab_size` bounds the ids. 0 or an
- * exit status after an error line. */
-int tern_cli_sampling(const tern_sampling_options *options, const char *command, size_t vocab_size,
+ * whose stop strings point into `options`. 0 or an exit status after an error line. */
+int tern_cli_sampling(const tern_sampling_options *options, const char *command,
                       tern_logit_bias bias[TERN_STRING_LIST_MAX], tern_generate_params *params);
+
+/* Once the model is there: are the ids of --logit-bias in its vocabulary? */
+int tern_cli_check_bias(const char *command, const tern_model *model, const tern_sampler_params *sampler);
 
 #endif
