@@ -7,7 +7,7 @@
 
 #define MAX_THREADS 1024
 #define MAX_CONTEXT (1 << 24)
-#define MAX_CHUNK (1 << 20)
+#define MAX_CHUNK 4096 /* the library's limit */
 
 const tern_option tern_model_option_table[] = {
     {"threads", 't', TERN_OPTION_INT, offsetof(tern_model_options, threads), "N", "CPU threads; 0: all", 0, MAX_THREADS,

@@ -148,9 +148,11 @@ static int check_ids(const run_state *run) {
     if (run->n_ids == 0)
         return tern_cli_fail("the prompt is empty: give some text, or leave out --no-bos to begin with BOS");
     if (run->n_ids > n_ctx)
-        return tern_cli_fail("the prompt has %zu tokens, but the context holds %u: shorten the prompt or give a larger "
-                             "context with -c (the model's own is %u tokens)",
-                             run->n_ids, (unsigned)n_ctx, (unsigned)info.n_ctx);
+        return tern_cli_fail("the prompt has %zu tokens, but the context holds %u: %s (the model's limit is %u tokens)",
+                             run->n_ids, (unsigned)n_ctx,
+                             run->n_ids <= info.n_ctx ? "give a larger one with -c, or a shorter prompt"
+                                                      : "give a shorter prompt",
+                             (unsigned)info.n_ctx);
     return 0;
 }
 
@@ -192,7 +194,7 @@ static int generate(run_state *run, const tern_generate_params *params) {
         return tern_cli_error(&err);
     fflush(stdout);
     if (result.reason == TERN_STOP_CONTEXT)
-        tern_cli_warn("the context of %u tokens is full, the text stops here: -c N gives more room",
+        tern_cli_warn("the context of %u tokens is full, the text stops here",
                       (unsigned)tern_session_n_ctx(run->session));
     if (run->options->stats)
         print_stats(run, &result, params->sampler.seed);

@@ -1,5 +1,6 @@
 #include "cli/sampling.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -12,7 +13,7 @@ const tern_option tern_sampling_option_table[] = {
      "temperature; 0 takes the likeliest token and is\nreproducible", 0, 100, NULL, NULL},
     {"top-k", 0, TERN_OPTION_INT, FIELD(top_k), "K", "only the K likeliest tokens; 0: off", 0, INT32_MAX, NULL, NULL},
     {"top-p", 0, TERN_OPTION_FLOAT, FIELD(top_p), "P",
-     "only the likeliest tokens that together reach\nprobability P; 1: off", 0, 1, NULL, NULL},
+     "only the likeliest tokens that together reach\nprobability P; 1: off", 1e-6, 1, NULL, NULL},
     {"min-p", 0, TERN_OPTION_FLOAT, FIELD(min_p), "P",
      "only tokens at least P times as likely as the\nlikeliest; 0: off", 0, 1, NULL, NULL},
     {"repeat-penalty", 0, TERN_OPTION_FLOAT, FIELD(repeat_penalty), "X",
@@ -23,8 +24,8 @@ const tern_option tern_sampling_option_table[] = {
      "lower a logit by X if the token stands in the\nwindow; 0: off", -100, 100, NULL, NULL},
     {"penalty-window", 0, TERN_OPTION_INT, FIELD(penalty_window), "N", "last tokens the penalties look at; -1: all", -1,
      INT32_MAX, NULL, NULL},
-    {"logit-bias", 0, TERN_OPTION_LIST, FIELD(logit_bias), "ID=X", "add X to the logit of token ID; may be repeated", 0,
-     0, NULL, NULL},
+    {"logit-bias", 0, TERN_OPTION_LIST, FIELD(logit_bias), "ID=X",
+     "add X to the logit of token ID, -inf forbids it; may\nbe repeated", 0, 0, NULL, NULL},
     {"stop", 0, TERN_OPTION_LIST, FIELD(stop), "TEXT", "end before this text; may be repeated", 0, 0, NULL, NULL},
     {"seed", 0, TERN_OPTION_INT, FIELD(seed), "S", "seed of the random numbers", 0, (double)INT64_MAX, NULL,
      "new each time, see --stats"},
@@ -42,9 +43,12 @@ static int parse_bias(const char *text, const char *command, tern_logit_bias *bi
         return tern_cli_usage(command, "--logit-bias: '%s' is not ID=X, such as 42=-100", text);
     memcpy(id_text, text, length);
     id_text[length] = 0;
-    if (!tern_parse_int(id_text, &id) || !tern_parse_float(equals + 1, &value) || value < -1e6 || value > 1e6 ||
-        id < 0 || id > INT32_MAX)
-        return tern_cli_usage(command, "--logit-bias: '%s' is not ID=X with X from -1e6 to 1e6", text);
+    if (strcmp(equals + 1, "-inf") == 0)
+        value = -INFINITY;
+    else if (!tern_parse_float(equals + 1, &value) || value < -1e6 || value > 1e6)
+        return tern_cli_usage(command, "--logit-bias: '%s': X must be a number from -1e6 to 1e6, or -inf", text);
+    if (!tern_parse_int(id_text, &id) || id < 0 || id > INT32_MAX)
+        return tern_cli_usage(command, "--logit-bias: '%s': ID must be a token's id", text);
     *bias = (tern_logit_bias){.id = (int32_t)id, .bias = (float)value};
     return 0;
 }
