@@ -1,0 +1,379 @@
+/* Every kernel of every rung that this CPU has, against the reference, bit for bit. TERN_CPU does not matter here. */
+#include "kernels/check.h"
+
+#include "base/cpu.h"
+#include "kernels/head_rows.h"
+
+static const tern_kernels *ref;
+
+static const size_t lengths[] = {
+    1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19,  20,  21,  22,  23,   24,   25,  26, 27,
+    28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46,  47,  48,  49,  50,   51,   52,  53, 54,
+    55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 79, 80, 127, 128, 255, 640, 1001, 2560, 6912};
+
+#define FOR_LENGTHS(n, k)                                                                                              \
+    for (size_t i_ = 0; i_ < COUNT(lengths); i_++)                                                                     \
+        for (size_t n = lengths[i_], k = 0; k < N_KINDS; k++)
+
+/* ---- BitLinear ---- */
+
+static void quantize_once(const tern_kernels *rung, const float *x, size_t n, size_t n_pad) {
+    output q = output_new(n_pad);
+    float scale_ref, scale;
+    int32_t sum_ref, sum;
+    ref->quantize_i8(x, n, n_pad, q.ref, &scale_ref, &sum_ref);
+    rung->quantize_i8(x, n, n_pad, q.out, &scale, &sum);
+    assert_true(same_float(scale_ref, scale));
+    assert_int_equal(sum_ref, sum);
+    CHECK_BYTES(q, "%s quantize_i8 n=%zu n_pad=%zu", rung->name, n, n_pad);
+}
+
+static void check_quantize(const tern_kernels *rung) {
+    FOR_LENGTHS(n, k) {
+        float *x = random_floats(0, n, (kind)k);
+        quantize_once(rung, x, n, tern_k_pad(n));
+        quantize_once(rung, x, n, n);
+        quantize_once(rung, x, n, n + 37);
+    }
+    for (size_t n = 1; n < 600; n += 7) { /* a maximum of 127 makes s = 1: every other value is a tie */
+        float *x = random_floats(0, n, PLAIN);
+        for (size_t i = 0; i < n; i++)
+            x[i] = (float)random_below(508) / 2.0f - 127.0f;
+        x[random_below(n)] = 127.0f;
+        quantize_once(rung, x, n, tern_k_pad(n));
+    }
+}
+
+static void matmul_once(const tern_kernels *rung, const uint8_t *w, size_t k_pad, size_t groups, const int8_t *q,
+                        size_t ld_q, size_t tokens) {
+    int32_t q_sum[40] = {0};
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t i = 0; i < k_pad; i++)
+            q_sum[t] += q[t * ld_q + i];
+    size_t ld = 16 * groups + 5;
+    output acc = output_new(tokens * ld * sizeof(int32_t));
+    ref->matmul_i8_t2(w, k_pad, groups, q, ld_q, q_sum, tokens, acc.ref, ld);
+    rung->matmul_i8_t2(w, k_pad, groups, q, ld_q, q_sum, tokens, acc.out, ld);
+    CHECK_BYTES(acc, "%s matmul_i8_t2 k_pad=%zu groups=%zu tokens=%zu", rung->name, k_pad, groups, tokens);
+}
+
+/* Random codes 0..2 in every field. */
+static uint8_t *random_codes(int slot, size_t bytes) {
+    uint8_t *w = input(slot, bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        uint64_t r = tern_rng_u64(&random_state);
+        w[i] = (uint8_t)(r % 3 | r / 3 % 3 << 2 | r / 9 % 3 << 4 | r / 27 % 3 << 6);
+    }
+    return w;
+}
+
+static int8_t *random_activations(int slot, size_t n) {
+    int8_t *q = input(slot, n);
+    for (size_t i = 0; i < n; i++)
+        q[i] = (int8_t)((int)random_below(255) - 127);
+    return q;
+}
+
+static void matmul_random(const tern_kernels *rung, size_t k_pad, size_t groups, size_t tokens) {
+    size_t ld_q = k_pad + random_below(3);
+    uint8_t *w = random_codes(0, groups * tern_group_bytes(k_pad));
+    int8_t *q = random_activations(1, (tokens - 1) * ld_q + k_pad);
+    matmul_once(rung, w, k_pad, groups, q, ld_q, tokens);
+}
+
+static void check_matmul(const tern_kernels *rung) {
+    static const size_t some_tokens[] = {1, 2, 7, 12, 13}, some_k[] = {16, 48, 272};
+    for (size_t tokens = 1; tokens <= 30; tokens++)
+        for (size_t groups = 1; groups <= 5; groups++)
+            matmul_random(rung, some_k[(tokens + groups) % COUNT(some_k)], groups, tokens);
+    for (size_t k_pad = 16; k_pad <= 6912; k_pad += k_pad < 640 ? 16 : 16 * 97)
+        for (size_t i = 0; i < COUNT(some_tokens); i++)
+            matmul_random(rung, k_pad, 1 + (k_pad / 16 + i) % 5, some_tokens[i]);
+    matmul_random(rung, 6912, 2, 13);
+}
+
+/* Sums that leave 16 bits as fast as possible, and the largest 32-bit ones: all weights alike times all activations
+ * alike, alternating signs, and random weights with activations at the ends of their range. */
+static void check_matmul_extremes(const tern_kernels *rung) {
+    static const uint8_t patterns[] = {0xaa, 0x00, 0x55, 0x88, 0x22, 0xa0, 0x0a}; /* codes 2222 0000 1111 2020 .. */
+    static const size_t sizes[] = {256, 272, 6912, 28672};
+    static const size_t some_tokens[] = {1, 2, 3, 13};
+    enum { GROUPS = 2 };
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        size_t k = sizes[s], bytes = GROUPS * tern_group_bytes(k);
+        for (size_t p = 0; p <= COUNT(patterns); p++) {
+            uint8_t *w = random_codes(0, bytes);
+            if (p < COUNT(patterns))
+                memset(w, patterns[p], bytes);
+            for (int signs = 0; signs < 4; signs++) {
+                int8_t *q = input(1, 13 * k);
+                for (size_t i = 0; i < 13 * k; i++)
+                    q[i] = signs == 0   ? 127
+                           : signs == 1 ? -127
+                           : signs == 2 ? (i % 2 ? 127 : -127)
+                                        : (random_below(2) ? 127 : -127);
+                size_t tokens = some_tokens[(p + (size_t)signs) % COUNT(some_tokens)];
+                matmul_once(rung, w, k, GROUPS, q, k, tokens);
+                matmul_once(rung, w, k, GROUPS, q, k, 1);
+            }
+        }
+    }
+}
+
+static void check_dequantize(const tern_kernels *rung) {
+    FOR_LENGTHS(n, k) {
+        int32_t *acc = input(0, n * sizeof *acc);
+        for (size_t i = 0; i < n; i++)
+            acc[i] = k == PLAIN ? (int32_t)random_below(1800000) - 900000 : (int32_t)tern_rng_u64(&random_state);
+        float s = k == PLAIN ? 23.7f : fabsf(random_float((kind)k)), scale = random_float((kind)k);
+        output y = output_new(n * sizeof(float));
+        ref->dequantize(acc, n, s, scale, y.ref);
+        rung->dequantize(acc, n, s, scale, y.out);
+        CHECK_FLOATS(y, "%s dequantize n=%zu", rung->name, n);
+    }
+}
+
+/* ---- element by element ---- */
+
+static void check_rms_norm(const tern_kernels *rung) {
+    FOR_LENGTHS(n, k) {
+        float *x = random_floats(0, n, (kind)k), *gain = random_floats(1, n, k == WILD ? WILD : PLAIN);
+        output out = output_new(n * sizeof(float));
+        ref->rms_norm(x, gain, n, 1e-5f, out.ref);
+        rung->rms_norm(x, gain, n, 1e-5f, out.out);
+        CHECK_FLOATS(out, "%s rms_norm n=%zu kind=%zu", rung->name, n, k);
+        output in_place = output_copy(x, n * sizeof(float));
+        ref->rms_norm(in_place.ref, gain, n, 1e-5f, in_place.ref);
+        rung->rms_norm(in_place.out, gain, n, 1e-5f, in_place.out);
+        CHECK_FLOATS(in_place, "%s rms_norm in place n=%zu kind=%zu", rung->name, n, k);
+    }
+}
+
+static void check_elementwise(const tern_kernels *rung) {
+    FOR_LENGTHS(n, k) {
+        float *x = random_floats(0, n, (kind)k), *y = random_floats(1, n, (kind)k), d = random_float((kind)k);
+        output sum = output_copy(x, n * sizeof(float));
+        ref->add(sum.ref, y, n);
+        rung->add(sum.out, y, n);
+        CHECK_FLOATS(sum, "%s add n=%zu", rung->name, n);
+
+        output gated = output_new(n * sizeof(float));
+        ref->relu2_mul(x, y, n, gated.ref);
+        rung->relu2_mul(x, y, n, gated.out);
+        CHECK_FLOATS(gated, "%s relu2_mul n=%zu", rung->name, n);
+        output in_place = output_copy(x, n * sizeof(float));
+        ref->relu2_mul(in_place.ref, y, n, in_place.ref);
+        rung->relu2_mul(in_place.out, y, n, in_place.out);
+        CHECK_FLOATS(in_place, "%s relu2_mul in place n=%zu", rung->name, n);
+
+        output divided = output_copy(x, n * sizeof(float));
+        ref->divide(divided.ref, n, d);
+        rung->divide(divided.out, n, d);
+        CHECK_FLOATS(divided, "%s divide n=%zu", rung->name, n);
+    }
+}
+
+static void check_f32_to_f16(const tern_kernels *rung) {
+    FOR_LENGTHS(n, k) {
+        float *x = random_floats(0, n, (kind)k);
+        for (size_t i = 0; i < n; i++) { /* most within the range of f16, many exact ties; NaN is no matter here */
+            if (random_below(2))
+                x[i] = tern_f32_from_bits((uint32_t)(0x33000000 + random_below(0x15000000)) & 0xfffff000u);
+            if (isnan(x[i]))
+                x[i] = -INFINITY;
+        }
+        output out = output_new(n * sizeof(uint16_t));
+        ref->f32_to_f16(x, n, out.ref);
+        rung->f32_to_f16(x, n, out.out);
+        CHECK_BYTES(out, "%s f32_to_f16 n=%zu", rung->name, n);
+    }
+    float *nans = input(0, 16 * sizeof(float));
+    for (size_t i = 0; i < 16; i++)
+        nans[i] = NAN;
+    uint16_t halves[16];
+    rung->f32_to_f16(nans, 16, halves);
+    for (size_t i = 0; i < 16; i++)
+        assert_true(isnan(tern_f16_to_f32(halves[i])));
+}
+
+static const size_t head_dims[] = {2,  4,  6,  8,  14, 16, 18, 22, 30, 32,  34,  36,  40,
+                                   46, 48, 50, 62, 64, 66, 72, 80, 96, 100, 112, 128, 130};
+
+static void check_rope(const tern_kernels *rung) {
+    for (size_t i = 0; i < COUNT(head_dims); i++)
+        for (size_t n_heads = 1; n_heads <= 5; n_heads++)
+            for (size_t k = 0; k < N_KINDS; k++) {
+                size_t dim = head_dims[i];
+                float *x = random_floats(0, n_heads * dim, (kind)k);
+                float *cos = random_floats(1, dim / 2, PLAIN), *sin = random_floats(2, dim / 2, PLAIN);
+                output out = output_copy(x, n_heads * dim * sizeof(float));
+                ref->rope(out.ref, n_heads, dim, cos, sin);
+                rung->rope(out.out, n_heads, dim, cos, sin);
+                CHECK_FLOATS(out, "%s rope heads=%zu dim=%zu", rung->name, n_heads, dim);
+            }
+}
+
+/* ---- attention ---- */
+
+static void softmax_once(const tern_kernels *rung, const float *x, size_t n) {
+    output e = output_copy(x, n * sizeof(float));
+    float sum_ref = ref->softmax_exp(e.ref, n), sum = rung->softmax_exp(e.out, n);
+    assert_true(same_float(sum_ref, sum));
+    CHECK_FLOATS(e, "%s softmax_exp n=%zu", rung->name, n);
+}
+
+static void check_softmax(const tern_kernels *rung) {
+    FOR_LENGTHS(n, k) {
+        float *x = random_floats(0, n, (kind)k);
+        softmax_once(rung, x, n);
+        for (size_t i = 0; i < n; i++) /* the whole range of exp, its lower end included */
+            x[i] = (float)(tern_rng_uniform(&random_state) * -95.0);
+        softmax_once(rung, x, n);
+        for (size_t i = 0; i < n; i++)
+            x[i] = random_below(2) ? -INFINITY : (float)-(double)random_below(90);
+        softmax_once(rung, x, n);
+        for (size_t i = 0; i < n; i++)
+            x[i] = -INFINITY;
+        softmax_once(rung, x, n);
+    }
+}
+
+typedef struct attention_shape {
+    size_t head_dim, n_q, n_keys, ld;
+} attention_shape;
+
+typedef void attention_check(const tern_kernels *rung, attention_shape shape, kind k);
+
+static void for_attention_shapes(const tern_kernels *rung, attention_check *check) {
+    for (size_t i = 0; i < COUNT(head_dims); i++)
+        for (size_t n_q = 1; n_q <= 9; n_q++)
+            for (size_t n_keys = 1; n_keys <= 9; n_keys++)
+                check(rung, (attention_shape){head_dims[i] + n_q % 2, n_q, n_keys, n_keys + n_q % 3},
+                      (kind)((n_q + n_keys) % N_KINDS));
+    check(rung, (attention_shape){128, 4, 256, 300}, PLAIN);
+    check(rung, (attention_shape){80, 7, 67, 67}, PLAIN);
+}
+
+static void scores_float(const tern_kernels *rung, attention_shape s, kind k) {
+    float *q = random_floats(0, s.n_q * s.head_dim, k), *keys = random_floats(1, s.n_keys * s.head_dim, k);
+    uint16_t *halves = random_halves(2, s.n_keys * s.head_dim, k);
+    size_t bytes = s.n_q * s.ld * sizeof(float);
+    output out = output_new(bytes);
+    ref->scores_f32(q, s.n_q, keys, s.n_keys, s.head_dim, 0.0884f, out.ref, s.ld);
+    rung->scores_f32(q, s.n_q, keys, s.n_keys, s.head_dim, 0.0884f, out.out, s.ld);
+    CHECK_FLOATS(out, "%s scores_f32 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
+    out = output_new(bytes);
+    ref->scores_f16(q, s.n_q, halves, s.n_keys, s.head_dim, 0.0884f, out.ref, s.ld);
+    rung->scores_f16(q, s.n_q, halves, s.n_keys, s.head_dim, 0.0884f, out.out, s.ld);
+    CHECK_FLOATS(out, "%s scores_f16 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
+}
+
+static void scores_q8(const tern_kernels *rung, attention_shape s, kind k) {
+    int8_t *q = random_bytes(0, s.n_q * s.head_dim), *keys = random_bytes(1, s.n_keys * s.head_dim);
+    if (k == HUGE_) /* the extreme sums */
+        memset(q, -128, s.n_q * s.head_dim), memset(keys, -128, s.n_keys * s.head_dim);
+    float *q_scale = random_floats(2, s.n_q, k), *k_scale = random_floats(3, s.n_keys, k);
+    output out = output_new(s.n_q * s.ld * sizeof(float));
+    ref->scores_q8(q, q_scale, s.n_q, keys, k_scale, s.n_keys, s.head_dim, 0.0884f, out.ref, s.ld);
+    rung->scores_q8(q, q_scale, s.n_q, keys, k_scale, s.n_keys, s.head_dim, 0.0884f, out.out, s.ld);
+    CHECK_FLOATS(out, "%s scores_q8 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
+}
+
+static void values_all(const tern_kernels *rung, attention_shape s, kind k) {
+    float *p = random_floats(0, (s.n_q - 1) * s.ld + s.n_keys, k), *v = random_floats(1, s.n_keys * s.head_dim, k);
+    uint16_t *halves = random_halves(2, s.n_keys * s.head_dim, k);
+    int8_t *bytes = random_bytes(3, s.n_keys * s.head_dim);
+    float *v_scale = random_floats(4, s.n_keys, k), *start = random_floats(5, s.n_q * s.head_dim, k);
+    size_t size = s.n_q * s.head_dim * sizeof(float);
+    output out = output_copy(start, size);
+    ref->values_f32(p, s.ld, s.n_q, v, s.n_keys, s.head_dim, out.ref);
+    rung->values_f32(p, s.ld, s.n_q, v, s.n_keys, s.head_dim, out.out);
+    CHECK_FLOATS(out, "%s values_f32 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
+    out = output_copy(start, size);
+    ref->values_f16(p, s.ld, s.n_q, halves, s.n_keys, s.head_dim, out.ref);
+    rung->values_f16(p, s.ld, s.n_q, halves, s.n_keys, s.head_dim, out.out);
+    CHECK_FLOATS(out, "%s values_f16 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
+    out = output_copy(start, size);
+    ref->values_q8(p, s.ld, s.n_q, bytes, v_scale, s.n_keys, s.head_dim, out.ref);
+    rung->values_q8(p, s.ld, s.n_q, bytes, v_scale, s.n_keys, s.head_dim, out.out);
+    CHECK_FLOATS(out, "%s values_q8 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
+}
+
+static void check_scores(const tern_kernels *rung) {
+    for_attention_shapes(rung, scores_float);
+    for_attention_shapes(rung, scores_q8);
+}
+
+static void check_values(const tern_kernels *rung) { for_attention_shapes(rung, values_all); }
+
+/* ---- LM head ---- */
+
+static void head_once(const tern_kernels *rung, tern_head_type type, size_t k, size_t n_rows, size_t n_tokens,
+                      kind values) {
+    size_t row_bytes = head_row_bytes(type, k) + 3 * (n_rows % 2), ld = n_rows + n_tokens % 3; /* odd: rows unaligned */
+    uint8_t *rows = input(0, (n_rows - 1) * row_bytes + head_row_bytes(type, k));
+    for (size_t r = 0; r < n_rows; r++)
+        random_head_row(type, rows + r * row_bytes, k, values);
+    float *x = random_floats(1, n_tokens * k, values);
+    output y = output_new(n_tokens * ld * sizeof(float));
+    ref->head[type](rows, row_bytes, n_rows, x, k, n_tokens, y.ref, ld);
+    rung->head[type](rows, row_bytes, n_rows, x, k, n_tokens, y.out, ld);
+    CHECK_FLOATS(y, "%s head %s k=%zu rows=%zu tokens=%zu", rung->name, head_names[type], k, n_rows, n_tokens);
+}
+
+static void check_head(const tern_kernels *rung) {
+    static const size_t some_tokens[] = {1, 2, 3, 4, 5, 8, 15, 16, 17, 33};
+    for (int type = 0; type < TERN_N_HEAD_TYPES; type++) {
+        size_t block = head_blocks[type].values;
+        for (size_t i = 0; i < COUNT(lengths) && lengths[i] * block < 3000; i++)
+            head_once(rung, (tern_head_type)type, lengths[i] * block, 1 + i % 9, 1 + i % 6, (kind)(i % N_KINDS));
+        for (size_t i = 0; i < COUNT(some_tokens); i++)
+            for (size_t n_rows = 1; n_rows <= 9; n_rows++)
+                head_once(rung, (tern_head_type)type, block == 1 ? 70 + n_rows : block * (i % 3 + 1), n_rows,
+                          some_tokens[i], PLAIN);
+        head_once(rung, (tern_head_type)type, 2560, 13, 3, PLAIN);
+    }
+}
+
+/* ---- running ---- */
+
+static void for_rungs(void (*check)(const tern_kernels *rung)) {
+    for (const tern_kernels *const *rung = tern_kernels_all(); *rung; rung++)
+        if (((*rung)->features & ~tern_cpu_features()) == 0)
+            check(*rung);
+}
+
+#define TEST(name)                                                                                                     \
+    static void test_##name(void **state) {                                                                            \
+        (void)state;                                                                                                   \
+        for_rungs(check_##name);                                                                                       \
+    }
+TEST(quantize)
+TEST(matmul)
+TEST(matmul_extremes)
+TEST(dequantize)
+TEST(rms_norm)
+TEST(elementwise)
+TEST(f32_to_f16)
+TEST(rope)
+TEST(softmax)
+TEST(scores)
+TEST(values)
+TEST(head)
+
+int main(void) {
+    ref = tern_kernels_all()[0];
+    tern_rng_seed(&random_state, 2024);
+    printf("rungs checked:");
+    for (const tern_kernels *const *rung = tern_kernels_all(); *rung; rung++)
+        printf(" %s%s", (*rung)->name,
+               ((*rung)->features & ~tern_cpu_features()) == 0 ? "" : " (skipped: not on this CPU)");
+    printf("\n");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_quantize),   cmocka_unit_test(test_matmul),   cmocka_unit_test(test_matmul_extremes),
+        cmocka_unit_test(test_dequantize), cmocka_unit_test(test_rms_norm), cmocka_unit_test(test_elementwise),
+        cmocka_unit_test(test_f32_to_f16), cmocka_unit_test(test_rope),     cmocka_unit_test(test_softmax),
+        cmocka_unit_test(test_scores),     cmocka_unit_test(test_values),   cmocka_unit_test(test_head),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
