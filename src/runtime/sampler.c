@@ -476,7 +476,7 @@ static int32_t draw(tern_sampler *sampler, size_t n) {
     size_t last = 0; /* rounding may leave a little over behind the last one */
     for (size_t i = 0; i < n; i++) {
         double weight = sampler->weights[i];
-        if (weight > 0 && left < weight)
+        if (left < weight) /* never for a weight of 0 */
             return sampler->ids[i];
         left -= weight;
         if (weight > 0)
