@@ -23,7 +23,7 @@ static const tern_option options[] = {
     {0},
 };
 
-static void print_result(const settings *s, const char *path, uint32_t window, const tern_session_params *params,
+static void print_result(const char *path, uint32_t window, const tern_session_params *params,
                          const tern_perplexity_result *result, double seconds) {
     tern_cli_row("perplexity", "%.4f", result->perplexity);
     tern_cli_row("mean loss", "%.6f nats a token", result->mean_nll);
@@ -33,7 +33,6 @@ static void print_result(const settings *s, const char *path, uint32_t window, c
     tern_cli_row("windows", "%u tokens, KV cache %s", window, tern_kv_type_name(params->kv_type));
     char time[32];
     fprintf(stderr, "%.0f tok/s, %s\n", (double)result->tokens / seconds, tern_format_seconds(time, seconds));
-    (void)s;
 }
 
 static int measure(const settings *s, const char *path, const char *text, size_t n_bytes, const tern_model *model,
@@ -51,7 +50,7 @@ static int measure(const settings *s, const char *path, const char *text, size_t
         return tern_cli_error(&err);
     }
     if (!s->json) {
-        print_result(s, path, params->n_ctx, params, &result, tern_seconds() - start);
+        print_result(path, params->n_ctx, params, &result, tern_seconds() - start);
         return 0;
     }
     return tern_cli_print_json(json_pack(
