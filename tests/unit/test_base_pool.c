@@ -1,0 +1,202 @@
+/* The thread pool: every task once, many small steps, several callers. Run
+ * under ThreadSanitizer too (plain, non-atomic counters show a missing order). */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/pool.h"
+
+static tern_pool *create(int n_threads) {
+    tern_pool *pool = NULL;
+    tern_error err;
+    if (tern_pool_create(n_threads, &pool, &err))
+        fail_msg("%s", err.message);
+    assert_int_equal(tern_pool_threads(pool), n_threads);
+    return pool;
+}
+
+typedef struct step {
+    int n_threads;
+    unsigned *hits; /* [n_tasks], plain: one task, one writer */
+    atomic_int n_bad_worker;
+} step;
+
+static void hit(void *context, size_t task, int worker) {
+    step *s = context;
+    s->hits[task]++;
+    if (worker < 0 || worker >= s->n_threads)
+        atomic_fetch_add(&s->n_bad_worker, 1);
+}
+
+static const int thread_counts[] = {1, 2, 3, 4, 7};
+enum { N_THREAD_COUNTS = sizeof thread_counts / sizeof *thread_counts, MAX_TASKS = 1000 };
+
+static void test_each_task_once(void **state) {
+    (void)state;
+    static const size_t task_counts[] = {0, 1, 2, 3, 7, 8, 64, MAX_TASKS};
+    for (size_t t = 0; t < N_THREAD_COUNTS; t++) {
+        tern_pool *pool = create(thread_counts[t]);
+        for (size_t c = 0; c < sizeof task_counts / sizeof *task_counts; c++) {
+            unsigned hits[MAX_TASKS + 1] = {0};
+            step s = {.n_threads = thread_counts[t], .hits = hits};
+            tern_pool_run(pool, task_counts[c], hit, &s);
+            for (size_t i = 0; i <= MAX_TASKS; i++)
+                assert_int_equal(hits[i], i < task_counts[c]);
+            assert_int_equal(atomic_load(&s.n_bad_worker), 0);
+        }
+        tern_pool_free(pool);
+    }
+}
+
+/* What a forward pass does: thousands of steps of microseconds, each reading
+ * what the step before wrote, the number of tasks changing all the time. */
+enum { WIDTH = 16 };
+
+typedef struct chain {
+    unsigned values[2][WIDTH];
+    int from;
+} chain;
+
+static void advance(void *context, size_t task, int worker) {
+    (void)worker;
+    chain *c = context;
+    const unsigned *old = c->values[c->from];
+    c->values[!c->from][task] = old[task] * 3 + old[(task + 1) % WIDTH];
+}
+
+static void advance_alone(chain *c) {
+    for (size_t task = 0; task < WIDTH; task++)
+        advance(c, task, 0);
+}
+
+static void run_chain(tern_pool *pool, int n_steps) {
+    chain c = {0}, expected = {0};
+    for (unsigned i = 0; i < WIDTH; i++)
+        c.values[0][i] = expected.values[0][i] = i + 1;
+    for (int i = 0; i < n_steps; i++) {
+        tern_pool_run(pool, WIDTH, advance, &c);
+        c.from = !c.from;
+        advance_alone(&expected);
+        expected.from = !expected.from;
+    }
+    assert_memory_equal(c.values, expected.values, sizeof c.values);
+}
+
+static void test_many_small_steps(void **state) {
+    (void)state;
+    for (size_t t = 0; t < N_THREAD_COUNTS; t++) {
+        tern_pool *pool = create(thread_counts[t]);
+        run_chain(pool,
+                  thread_counts[t] <= 2 ? 20000 : 2000); /* more threads than CPUs: each step waits for sleepers */
+        tern_pool_free(pool);
+    }
+}
+
+/* Pauses that let the workers fall asleep between steps. */
+static void test_steps_after_sleep(void **state) {
+    (void)state;
+    tern_pool *pool = create(3);
+    for (int i = 0; i < 20; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);
+        run_chain(pool, 3);
+    }
+    tern_pool_free(pool);
+}
+
+/* Tasks of very different length: the caller must sleep until the slowest is done. */
+static void slow_or_fast(void *context, size_t task, int worker) {
+    (void)worker;
+    unsigned *done = context;
+    if (task % 5 == 0)
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    done[task] = 1;
+}
+
+static void test_uneven_tasks(void **state) {
+    (void)state;
+    tern_pool *pool = create(4);
+    for (int round = 0; round < 10; round++) {
+        unsigned done[23] = {0};
+        tern_pool_run(pool, 23, slow_or_fast, done);
+        for (int i = 0; i < 23; i++)
+            assert_int_equal(done[i], 1);
+    }
+    tern_pool_free(pool);
+}
+
+typedef struct caller {
+    tern_pool *pool;
+    atomic_int *n_inside; /* callers whose step is running: never two */
+    atomic_int *n_overlaps;
+    unsigned sum;
+} caller;
+
+static void count_inside(void *context, size_t task, int worker) {
+    (void)worker;
+    caller *c = context;
+    if (task == 0) {
+        if (atomic_fetch_add(c->n_inside, 1) != 0)
+            atomic_fetch_add(c->n_overlaps, 1);
+        c->sum++;
+        atomic_fetch_sub(c->n_inside, 1);
+    }
+}
+
+static void *call_often(void *argument) {
+    caller *c = argument;
+    for (int i = 0; i < 1500; i++)
+        tern_pool_run(c->pool, (size_t)(1 + i % 5), count_inside, c);
+    return NULL;
+}
+
+static void test_several_callers(void **state) {
+    (void)state;
+    enum { N_CALLERS = 4 };
+    for (int n_threads = 1; n_threads <= 3; n_threads++) {
+        tern_pool *pool = create(n_threads);
+        atomic_int n_inside = 0, n_overlaps = 0;
+        caller callers[N_CALLERS];
+        pthread_t threads[N_CALLERS];
+        for (int i = 0; i < N_CALLERS; i++) {
+            callers[i] = (caller){pool, &n_inside, &n_overlaps, 0};
+            assert_int_equal(pthread_create(&threads[i], NULL, call_often, &callers[i]), 0);
+        }
+        for (int i = 0; i < N_CALLERS; i++) {
+            pthread_join(threads[i], NULL);
+            assert_int_equal(callers[i].sum, 1500);
+        }
+        assert_int_equal(atomic_load(&n_overlaps), 0); /* they take turns */
+        tern_pool_free(pool);
+    }
+}
+
+static void test_create_and_free(void **state) {
+    (void)state;
+    for (int i = 0; i < 50; i++) /* freed while the workers are still starting */
+        tern_pool_free(create(1 + i % 5));
+    tern_pool_free(NULL);
+    tern_pool *pool = NULL;
+    tern_error err;
+    static const int bad[] = {0, -1, 4097};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(tern_pool_create(bad[i], &pool, &err), TERN_ERR_ARGUMENT);
+        assert_non_null(strstr(err.message, "1 to 4096"));
+        assert_null(pool);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_task_once),    cmocka_unit_test(test_many_small_steps),
+        cmocka_unit_test(test_steps_after_sleep), cmocka_unit_test(test_uneven_tasks),
+        cmocka_unit_test(test_several_callers),   cmocka_unit_test(test_create_and_free),
+    };
+    return cmocka_run_group_tests_name("thread pool", tests, NULL, NULL);
+}
