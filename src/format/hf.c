@@ -223,7 +223,7 @@ static tern_status read_index(tern_store *store, const char *path, tern_error *e
     if (status)
         return status;
     json_t *root = NULL;
-    status = tern_json_object("the index", text, n_bytes, &root, err);
+    status = tern_json_object("the index", text, n_bytes, 0, &root, err);
     free(text);
     if (status) {
         tern_error_prefix(err, "%s", path);

@@ -18,9 +18,10 @@ typedef enum tern_linear_class {
     TERN_LINEAR_BITLINEAR,     /* weight_scale divides (numerics.md section 4d) */
 } tern_linear_class;
 
-/* Parse text [n_bytes] whose outermost value must be an object; duplicate keys are an error. `what` names it in
- * messages. To be freed with json_decref(). */
-tern_status tern_json_object(const char *what, const char *text, size_t n_bytes, json_t **object, tern_error *err);
+/* Parse text [n_bytes] whose outermost value must be an object; duplicate keys are an error. `flags`:
+ * more of jansson's decoding flags. `what` names it in messages. To be freed with json_decref(). */
+tern_status tern_json_object(const char *what, const char *text, size_t n_bytes, size_t flags, json_t **object,
+                             tern_error *err);
 
 /* config.json -> store->checkpoint.config, metadata lines, *linear_class. */
 tern_status tern_hf_read_config(tern_store *store, const char *text, size_t n_bytes, tern_linear_class *linear_class,

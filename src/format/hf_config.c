@@ -7,9 +7,10 @@
 
 enum { SHOWN_BYTES = 160, MAX_NESTED = 3 };
 
-tern_status tern_json_object(const char *what, const char *text, size_t n_bytes, json_t **object, tern_error *err) {
+tern_status tern_json_object(const char *what, const char *text, size_t n_bytes, size_t flags, json_t **object,
+                             tern_error *err) {
     json_error_t problem;
-    json_t *value = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &problem);
+    json_t *value = json_loadb(text, n_bytes, flags | JSON_REJECT_DUPLICATES, &problem);
     if (!value)
         return tern_fail(err, TERN_ERR_FORMAT, "%s is no valid JSON: line %d: %s", what, problem.line, problem.text);
     if (!json_is_object(value)) {
@@ -252,7 +253,7 @@ static tern_status read_root(tern_store *store, const json_t *root, tern_linear_
 tern_status tern_hf_read_config(tern_store *store, const char *text, size_t n_bytes, tern_linear_class *linear_class,
                                 tern_error *err) {
     json_t *root;
-    tern_status status = tern_json_object("config.json", text, n_bytes, &root, err);
+    tern_status status = tern_json_object("config.json", text, n_bytes, 0, &root, err);
     if (status)
         return status;
     status = read_root(store, root, linear_class, err);
@@ -263,7 +264,7 @@ tern_status tern_hf_read_config(tern_store *store, const char *text, size_t n_by
 tern_status tern_hf_read_generation_config(tern_store *store, const char *text, size_t n_bytes, tern_error *err) {
     json_t *root;
     tern_config *config = &store->checkpoint.config;
-    tern_status status = tern_json_object("generation_config.json", text, n_bytes, &root, err);
+    tern_status status = tern_json_object("generation_config.json", text, n_bytes, 0, &root, err);
     if (status)
         return status;
     if (config->bos_id < 0)
@@ -292,7 +293,8 @@ static const char *find_template(const json_t *value) {
 
 tern_status tern_hf_read_chat_template(tern_store *store, const char *text, size_t n_bytes, tern_error *err) {
     json_t *root;
-    tern_status status = tern_json_object("tokenizer_config.json", text, n_bytes, &root, err);
+    /* real files have "model_max_length": 1000000000000000019884624838656, more than an integer holds */
+    tern_status status = tern_json_object("tokenizer_config.json", text, n_bytes, JSON_DECODE_INT_AS_REAL, &root, err);
     if (status)
         return status;
     const char *found = find_template(member(root, "chat_template"));

@@ -169,7 +169,7 @@ tern_status tern_safetensors_read(tern_store *store, const uint8_t *bytes, size_
         return tern_fail(err, TERN_ERR_FORMAT, "truncated: the file has %zu bytes, its header alone needs %llu",
                          n_bytes, (unsigned long long)length + 8);
     json_t *header;
-    tern_status status = tern_json_object("the safetensors header", text, (size_t)length, &header, err);
+    tern_status status = tern_json_object("the safetensors header", text, (size_t)length, 0, &header, err);
     if (status)
         return status;
     data_section data = {.bytes = bytes + reader.pos, .start = reader.pos, .file_bytes = n_bytes};
