@@ -1,6 +1,6 @@
 # libtern (static and shared) and the command.
 
-file(GLOB library_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/tern.c)
+file(GLOB library_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/*.c)
 foreach(room ${TERN_ROOMS})
   list(APPEND library_sources $<TARGET_OBJECTS:tern_${room}>)
 endforeach()
