@@ -1,0 +1,19 @@
+/* Links the whole model room with base, format, tokenizer and kernels alone. */
+#include <stdio.h>
+
+#include "model/demo.h"
+#include "model/weights.h"
+
+int main(void) {
+    tern_checkpoint *checkpoint = NULL;
+    tern_weights weights;
+    tern_error err;
+    if (tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &checkpoint, &err) ||
+        tern_weights_bind(checkpoint, &weights, &err)) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    printf("model: %u layers\n", weights.dims.n_layers);
+    tern_checkpoint_close(checkpoint);
+    return 0;
+}
