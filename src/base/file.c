@@ -100,15 +100,33 @@ tern_status tern_read_file(const char *path, size_t max_bytes, char **text, size
     return status;
 }
 
+/* A pipe, terminal or device (/dev/stdout, /dev/null) takes the bytes as they
+ * come: a rename would put a file in its place. */
+static tern_status open_in_place(const char *path, tern_writer *writer, tern_error *err) {
+    *writer = (tern_writer){.path = strdup(path), .file = fopen(path, "wbe")};
+    if (writer->path && writer->file)
+        return TERN_OK;
+    tern_status status = writer->path ? tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, strerror(errno))
+                                      : tern_fail_memory(err, path);
+    tern_writer_abort(writer);
+    return status;
+}
+
 tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *err) {
     static const char suffix[] = ".tmpXXXXXX";
-    size_t length = strlen(path);
-    *writer = (tern_writer){.path = strdup(path), .temporary = malloc(length + sizeof suffix)};
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return open_in_place(path, writer, err);
+    char *target = realpath(path, NULL); /* a link stays a link: what it points to is replaced */
+    if (!target)
+        target = strdup(path);
+    size_t length = target ? strlen(target) : 0;
+    *writer = (tern_writer){.path = target, .temporary = malloc(length + sizeof suffix)};
     if (!writer->path || !writer->temporary) {
         tern_writer_abort(writer);
         return tern_fail_memory(err, path);
     }
-    memcpy(writer->temporary, path, length);
+    memcpy(writer->temporary, target, length);
     memcpy(writer->temporary + length, suffix, sizeof suffix);
     int fd = mkstemp(writer->temporary);
     if (fd >= 0)
@@ -133,11 +151,11 @@ tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *
 tern_status tern_writer_commit(tern_writer *writer, tern_error *err) {
     /* the first error is the telling one (a full disk shows at any of these) */
     errno = 0;
-    bool bad = ferror(writer->file) || fflush(writer->file) || fsync(fileno(writer->file));
+    bool bad = ferror(writer->file) || fflush(writer->file) || (writer->temporary && fsync(fileno(writer->file)));
     int code = errno;
     bad |= fclose(writer->file) != 0;
     writer->file = NULL;
-    if (!bad && rename(writer->temporary, writer->path) == 0) {
+    if (!bad && (!writer->temporary || rename(writer->temporary, writer->path) == 0)) {
         free(writer->temporary);
         free(writer->path);
         *writer = (tern_writer){0};

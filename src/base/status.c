@@ -38,6 +38,12 @@ void tern_error_prefix(tern_error *err, const char *format, ...) {
     va_end(args);
     if (n < 0 || (size_t)n >= sizeof err->message)
         return;
-    snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", old);
+    size_t used = (size_t)n, length = strlen(old), room = sizeof err->message - used - 1;
+    if (room < 2)
+        return;
+    memcpy(err->message + used, ": ", 2);
+    length = length < room - 2 ? length : room - 2;
+    memcpy(err->message + used + 2, old, length);
+    err->message[used + 2 + length] = 0;
     make_printable(err->message);
 }
