@@ -305,12 +305,29 @@ void KERNEL(scores_f16)(const float *q, size_t n_q, const uint16_t *k, size_t n_
     scores(F16, q, n_q, k, n_keys, head_dim, scale, out, ld);
 }
 
+#ifndef V16_HAS_DOT_I8_4
+static void dot_i8_4(const int8_t *a, size_t ld, const int8_t *b, size_t n, int32_t out[4]) {
+    for (size_t i = 0; i < 4; i++)
+        out[i] = dot_i8(a + i * ld, b, n);
+}
+#endif
+
 void KERNEL(scores_q8)(const int8_t *q, const float *q_scale, size_t n_q, const int8_t *k, const float *k_scale,
                        size_t n_keys, size_t head_dim, float scale, float *out, size_t ld) {
-    for (size_t j = 0; j < n_keys; j++)
-        for (size_t h = 0; h < n_q; h++)
-            out[h * ld + j] =
-                (float)dot_i8(q + h * head_dim, k + j * head_dim, head_dim) * (q_scale[h] * k_scale[j]) * scale;
+    for (size_t j = 0; j < n_keys; j++) {
+        const int8_t *key = k + j * head_dim;
+        int32_t dot[TILE_HEADS];
+        for (size_t h = 0; h < n_q; h += TILE_HEADS) {
+            size_t n = n_q - h < TILE_HEADS ? n_q - h : TILE_HEADS;
+            if (n == TILE_HEADS)
+                dot_i8_4(q + h * head_dim, head_dim, key, head_dim, dot);
+            else
+                for (size_t i = 0; i < n; i++)
+                    dot[i] = dot_i8(q + (h + i) * head_dim, key, head_dim);
+            for (size_t i = 0; i < n; i++)
+                out[(h + i) * ld + j] = (float)dot[i] * (q_scale[h + i] * k_scale[j]) * scale;
+        }
+    }
 }
 
 enum { TILE_WIDTH = V16_TILE / TILE_HEADS };

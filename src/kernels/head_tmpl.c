@@ -91,7 +91,7 @@ INLINE void expand_q6_k(const uint8_t *row, size_t first, size_t n, float *out) 
 /* One group of n_rows (constant) rows and a batch of tokens. expand: NULL for the float types. */
 INLINE void head_rows(enum element type, head_expand_fn *expand, const uint8_t *row, size_t row_bytes, size_t n_rows,
                       const float *x, size_t k, size_t n_tokens, float *y, size_t ld_y) {
-    float lanes[HEAD_BATCH][HEAD_ROWS][16];
+    _Alignas(64) float lanes[HEAD_BATCH][HEAD_ROWS][16];
     memset(lanes, 0, n_tokens * sizeof lanes[0]);
     const uint8_t *rows[HEAD_ROWS];
     if (!expand) {
@@ -99,7 +99,7 @@ INLINE void head_rows(enum element type, head_expand_fn *expand, const uint8_t *
             rows[r] = row + r * row_bytes;
         head_tiles(type, rows, n_rows, x, k, n_tokens, k, lanes);
     } else {
-        float pieces[HEAD_ROWS][HEAD_PIECE];
+        _Alignas(64) float pieces[HEAD_ROWS][HEAD_PIECE];
         for (size_t r = 0; r < n_rows; r++)
             rows[r] = (const uint8_t *)pieces[r];
         for (size_t first = 0; first < k; first += HEAD_PIECE) {

@@ -35,6 +35,14 @@ INLINE __m256i broadcast_4(const int8_t *q) {
     return _mm256_set1_epi32(word);
 }
 
+/* sum += codes * activations, in pairs, in 16 bits. The empty statement keeps GCC from regrouping a block's additions
+ * into trees, which spilled most of the registers (measured: 120 instead of 170 GMAC/s). */
+INLINE __m256i add_products(__m256i sum, __m256i codes, __m256i activations) {
+    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, activations));
+    __asm__("" : "+x"(sum));
+    return sum;
+}
+
 /* 16-bit sums of column pairs -> 32-bit sums, one a row. */
 INLINE __m256i widen(__m256i sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
 
@@ -59,7 +67,7 @@ INLINE void decode_tile(const uint8_t *w, size_t k_pad, size_t n_groups, const i
             UNROLL for (int f = 0; f < 4; f++) {
                 __m256i activations = broadcast_4(q + 4 * f);
                 UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++) sum[g][h] =
-                    _mm256_add_epi16(sum[g][h], _mm256_maddubs_epi16(field(w + g * bytes + 32 * h, f), activations));
+                    add_products(sum[g][h], field(w + g * bytes + 32 * h, f), activations);
             }
         }
         UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++) total[g][h] =
@@ -96,7 +104,7 @@ INLINE void tile(const uint8_t *w, size_t k_pad, const int8_t *q, size_t ld_q, c
                 UNROLL for (size_t t = 0; t < n_tokens; t++) {
                     __m256i activations = broadcast_4(row[t / 3] + t % 3 * ld_q + 4 * f);
                     UNROLL for (size_t h = 0; h < HALVES; h++) sum[t][h] =
-                        _mm256_add_epi16(sum[t][h], _mm256_maddubs_epi16(codes[h], activations));
+                        add_products(sum[t][h], codes[h], activations);
                 }
             }
             UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] += TERN_GROUP_COLS;
@@ -131,7 +139,7 @@ void tern_matmul_i8_t2_avx2(const uint8_t *w, size_t k_pad, size_t n_groups, con
         decode(w, k_pad, n_groups, q, q_sum[0], acc);
         return;
     }
-    /* Tiles of even size: 7 tokens are 4 + 3, not 6 + 1. A group stays in L1 or L2 for all of them. */
+    /* Tiles of even size: 7 tokens are 3 + 4, not 6 + 1. A group stays in L1 or L2 for all of them. */
     size_t n_tiles = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
     for (size_t g = 0; g < n_groups; g++)
         for (size_t i = 0, t = 0; i < n_tiles; i++) {

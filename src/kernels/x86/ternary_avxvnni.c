@@ -109,7 +109,7 @@ void tern_matmul_i8_t2_avxvnni(const uint8_t *w, size_t k_pad, size_t n_groups, 
         decode(w, k_pad, n_groups, q, q_sum[0], acc);
         return;
     }
-    /* Tiles of even size: 7 tokens are 4 + 3, not 6 + 1. A group stays in L1 or L2 for all of them. */
+    /* Tiles of even size: 7 tokens are 3 + 4, not 6 + 1. A group stays in L1 or L2 for all of them. */
     size_t n_tiles = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
     for (size_t g = 0; g < n_groups; g++)
         for (size_t i = 0, t = 0; i < n_tiles; i++) {

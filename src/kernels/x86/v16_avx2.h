@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define V16_ISA avx2
+#define V16_HAS_DOT_I8_4
 enum { V16_TILE = 4 };
 
 typedef struct v16 {
@@ -165,20 +166,38 @@ static inline b16 b16_shl(b16 a, int n) { return b16_and(_mm_slli_epi16(a, n), (
 static inline b16 b16_shr(b16 a, int n) { return b16_and(_mm_srli_epi16(a, n), (uint8_t)(0xff >> n)); }
 static inline b16 b16_sub(b16 a, uint8_t b) { return _mm_sub_epi8(a, _mm_set1_epi8((char)b)); }
 
+static inline __m256i widen_i8(const int8_t *p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p)); }
+static inline __m128i fold_i32_to_4(__m256i a) {
+    return _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+}
 static inline int32_t dot_i8(const int8_t *a, const int8_t *b, size_t n) {
     __m256i sum = _mm256_setzero_si256();
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        __m256i wide_a = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(a + i)));
-        __m256i wide_b = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(b + i)));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(wide_a, wide_b));
-    }
-    __m128i half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-    half = _mm_add_epi32(half, _mm_unpackhi_epi64(half, half));
-    int32_t total = _mm_cvtsi128_si32(half) + _mm_extract_epi32(half, 1);
+    for (; i + 16 <= n; i += 16)
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(widen_i8(a + i), widen_i8(b + i)));
+    __m128i r4 = fold_i32_to_4(sum);
+    r4 = _mm_add_epi32(r4, _mm_unpackhi_epi64(r4, r4));
+    int32_t total = _mm_cvtsi128_si32(r4) + _mm_extract_epi32(r4, 1);
     for (; i < n; i++)
         total += a[i] * b[i];
     return total;
+}
+static inline void dot_i8_4(const int8_t *a, size_t ld, const int8_t *b, size_t n, int32_t out[4]) {
+    __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m256i wide = widen_i8(b + i);
+        s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(wide, widen_i8(a + i)));
+        s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(wide, widen_i8(a + ld + i)));
+        s2 = _mm256_add_epi32(s2, _mm256_madd_epi16(wide, widen_i8(a + 2 * ld + i)));
+        s3 = _mm256_add_epi32(s3, _mm256_madd_epi16(wide, widen_i8(a + 3 * ld + i)));
+    }
+    __m128i r01 = _mm_hadd_epi32(fold_i32_to_4(s0), fold_i32_to_4(s1));
+    __m128i r23 = _mm_hadd_epi32(fold_i32_to_4(s2), fold_i32_to_4(s3));
+    _mm_storeu_si128((__m128i *)out, _mm_hadd_epi32(r01, r23));
+    for (; i < n; i++)
+        for (size_t h = 0; h < 4; h++)
+            out[h] += a[h * ld + i] * b[i];
 }
 
 #endif

@@ -1,0 +1,326 @@
+/*
+ * The kernels of every rung at the shapes of BitNet b1.58 2B4T: GB/s of weights (or cache) read and GMAC/s, median
+ * and spread of several runs, with 1 thread and with all.
+ *
+ *     bench_kernels [-t THREADS] [-r RUNS] [RUNG...]
+ *
+ * Buffers are larger than the caches where a decode step reads them from memory, too. The first line is what plain
+ * summing of a large buffer reaches, as the yardstick of the same minute.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/half.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "kernels/kernels.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+enum { HIDDEN = 2560, FFN = 6912, HEAD_DIM = 128, KV_HEADS = 5, QUERIES = 4, CONTEXT = 4096, MAX_RUNS = 99 };
+#define POOL_BYTES ((size_t)192 << 20) /* well past any last-level cache of a small machine */
+
+static tern_pool *pool;
+static int n_threads = 1, n_runs = 7;
+static uint8_t *memory; /* [POOL_BYTES]: weights, head rows, keys or values */
+static float *floats;   /* [1 << 20] */
+static int8_t *bytes;   /* [1 << 20] */
+static float *results;  /* [1 << 22] */
+
+/* One measured case: a step of work that is split into n_tasks. */
+typedef struct job {
+    const tern_kernels *rung;
+    size_t rows, k, tokens, row_bytes;
+    int type; /* tern_head_type, or of attention: 0 f32, 1 f16, 2 q8 */
+    size_t n_tasks;
+    double bytes, macs; /* of the whole step */
+    tern_pool_fn run;
+} job;
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void measure(const char *name, job *j) {
+    double seconds[MAX_RUNS];
+    tern_pool_run(pool, j->n_tasks, j->run, j);
+    for (int r = 0; r < n_runs; r++) {
+        double start = tern_seconds();
+        tern_pool_run(pool, j->n_tasks, j->run, j);
+        seconds[r] = tern_seconds() - start;
+    }
+    qsort(seconds, (size_t)n_runs, sizeof *seconds, by_value);
+    double median = seconds[n_runs / 2];
+    printf("%-11s %-30s %2d %9.2f ms %8.1f GB/s %8.1f GMAC/s   %+.0f%% %+.0f%%\n", j->rung ? j->rung->name : "-", name,
+           n_threads, median * 1e3, j->bytes / median * 1e-9, j->macs / median * 1e-9, (seconds[0] / median - 1) * 100,
+           (seconds[n_runs - 1] / median - 1) * 100);
+    fflush(stdout);
+}
+
+/* ---- what memory gives ---- */
+
+static volatile uint64_t sums[4096]; /* volatile: the sums are for nobody */
+
+static void run_read(void *context, size_t task, int worker) {
+    (void)worker;
+    const job *j = context;
+    const uint64_t *words = (const uint64_t *)(const void *)(memory + task * j->row_bytes);
+    uint64_t sum[8] = {0};
+    for (size_t i = 0; i < j->row_bytes / 8; i += 8)
+        for (size_t lane = 0; lane < 8; lane++)
+            sum[lane] += words[i + lane];
+    for (size_t lane = 1; lane < 8; lane++)
+        sum[0] += sum[lane];
+    sums[task] = sum[0];
+}
+
+static void bench_memory(void) {
+    job j = {.n_tasks = POOL_BYTES >> 20, .row_bytes = (size_t)1 << 20, .bytes = (double)POOL_BYTES, .run = run_read};
+    measure("read memory", &j);
+}
+
+/* ---- BitLinear ---- */
+
+enum { CHUNK_GROUPS = 16 }; /* groups a task, as the runtime would split a layer */
+
+static void run_matmul(void *context, size_t task, int worker) {
+    (void)worker;
+    const job *j = context;
+    static const int32_t q_sum[512];
+    size_t group = task * CHUNK_GROUPS, groups = tern_n_groups(j->rows), chunk = CHUNK_GROUPS;
+    if (groups - group < chunk)
+        chunk = groups - group;
+    j->rung->matmul_i8_t2(memory + group * tern_group_bytes(j->k), j->k, chunk, bytes, j->k, q_sum, j->tokens,
+                          (int32_t *)(void *)results + group * TERN_GROUP_ROWS, j->rows);
+}
+
+/* One token: as many rows as fill the memory. Several tokens: one matrix. */
+static void bench_matmul(const tern_kernels *rung, size_t rows, size_t k, size_t tokens, bool stream) {
+    if (stream)
+        rows = POOL_BYTES / tern_group_bytes(k) * TERN_GROUP_ROWS;
+    if (strcmp(rung->name, "ref") == 0)
+        rows = rows < 512 ? rows : 512;
+    job j = {.rung = rung, .rows = rows, .k = k, .tokens = tokens, .run = run_matmul};
+    j.n_tasks = (tern_n_groups(rows) + CHUNK_GROUPS - 1) / CHUNK_GROUPS;
+    j.bytes = (double)rows * (double)k / 4;
+    j.macs = (double)rows * (double)k * (double)tokens;
+    char name[64];
+    snprintf(name, sizeof name, "matmul k=%zu tokens=%zu%s", k, tokens, stream ? " stream" : "");
+    measure(name, &j);
+}
+
+/* ---- LM head ---- */
+
+enum { CHUNK_ROWS = 64 };
+static const char *const head_names[TERN_N_HEAD_TYPES] = {"f32", "f16", "bf16", "q8_0", "q4_0", "q6_k"};
+static const struct {
+    size_t values, bytes;
+} head_blocks[TERN_N_HEAD_TYPES] = {{1, 4}, {1, 2}, {1, 2}, {32, 34}, {32, 18}, {256, 210}};
+
+static void run_head(void *context, size_t task, int worker) {
+    (void)worker;
+    const job *j = context;
+    size_t row = task * CHUNK_ROWS, n = j->rows - row < CHUNK_ROWS ? j->rows - row : CHUNK_ROWS;
+    j->rung->head[j->type](memory + row * j->row_bytes, j->row_bytes, n, floats, j->k, j->tokens, results + row,
+                           j->rows);
+}
+
+static void bench_head(const tern_kernels *rung, int type, size_t tokens) {
+    job j = {.rung = rung, .type = type, .k = HIDDEN, .tokens = tokens, .run = run_head};
+    j.row_bytes = HIDDEN / head_blocks[type].values * head_blocks[type].bytes;
+    j.rows = tokens == 1 ? POOL_BYTES / j.row_bytes : 4096;
+    if (strcmp(rung->name, "ref") == 0)
+        j.rows = 256;
+    j.n_tasks = (j.rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
+    j.bytes = (double)j.rows * (double)j.row_bytes;
+    j.macs = (double)j.rows * (double)j.k * (double)tokens;
+    char name[64];
+    snprintf(name, sizeof name, "head %s tokens=%zu", head_names[type], tokens);
+    measure(name, &j);
+}
+
+/* ---- attention: a full context, as many (layer, KV head) pairs as fit the memory ---- */
+
+enum { KEY_BLOCK = 128 };
+static const size_t element_bytes[] = {4, 2, 1};
+static const char *const element_names[] = {"f32", "f16", "q8"};
+
+static void run_scores(void *context, size_t task, int worker) {
+    (void)worker;
+    const job *j = context;
+    const void *keys = memory + task * j->row_bytes;
+    float *out = results + task % 64 * QUERIES * KEY_BLOCK;
+    if (j->type == 0)
+        j->rung->scores_f32(floats, QUERIES, keys, KEY_BLOCK, HEAD_DIM, 0.088f, out, KEY_BLOCK);
+    else if (j->type == 1)
+        j->rung->scores_f16(floats, QUERIES, keys, KEY_BLOCK, HEAD_DIM, 0.088f, out, KEY_BLOCK);
+    else
+        j->rung->scores_q8(bytes, floats, QUERIES, keys, floats, KEY_BLOCK, HEAD_DIM, 0.088f, out, KEY_BLOCK);
+}
+
+static void run_values(void *context, size_t task, int worker) {
+    (void)worker;
+    const job *j = context;
+    const void *values = memory + task * j->row_bytes;
+    float *out = results + task % 64 * QUERIES * KEY_BLOCK;
+    if (j->type == 0)
+        j->rung->values_f32(floats, KEY_BLOCK, QUERIES, values, KEY_BLOCK, HEAD_DIM, out);
+    else if (j->type == 1)
+        j->rung->values_f16(floats, KEY_BLOCK, QUERIES, values, KEY_BLOCK, HEAD_DIM, out);
+    else
+        j->rung->values_q8(floats, KEY_BLOCK, QUERIES, values, floats, KEY_BLOCK, HEAD_DIM, out);
+}
+
+static void bench_attention(const tern_kernels *rung, int type, bool scores) {
+    job j = {.rung = rung, .type = type, .run = scores ? run_scores : run_values};
+    j.row_bytes = KEY_BLOCK * HEAD_DIM * element_bytes[type];
+    j.n_tasks = (strcmp(rung->name, "ref") == 0 ? POOL_BYTES / 32 : POOL_BYTES) / j.row_bytes;
+    j.bytes = (double)j.n_tasks * (double)j.row_bytes;
+    j.macs = (double)j.n_tasks * KEY_BLOCK * HEAD_DIM * QUERIES;
+    char name[64];
+    snprintf(name, sizeof name, "%s %s 4 queries", scores ? "scores" : "values", element_names[type]);
+    measure(name, &j);
+}
+
+/* ---- the rest: one token's rows, from cache; "MAC" counts elements ---- */
+
+enum { REPEAT = 200 };
+
+static void run_quantize(void *context, size_t task, int worker) {
+    (void)worker, (void)task;
+    const job *j = context;
+    float scale;
+    int32_t sum;
+    j->rung->quantize_i8(floats, j->k, j->k, (int8_t *)results, &scale, &sum);
+}
+static void run_rms_norm(void *context, size_t task, int worker) {
+    (void)worker, (void)task;
+    const job *j = context;
+    j->rung->rms_norm(floats, floats + FFN, j->k, 1e-5f, results);
+}
+static void run_relu2(void *context, size_t task, int worker) {
+    (void)worker, (void)task;
+    const job *j = context;
+    j->rung->relu2_mul(floats, floats + FFN, j->k, results);
+}
+static void run_dequantize(void *context, size_t task, int worker) {
+    (void)worker, (void)task;
+    const job *j = context;
+    j->rung->dequantize((const int32_t *)(const void *)bytes, j->k, 3.0f, 0.7f, results);
+}
+static void run_softmax(void *context, size_t task, int worker) {
+    (void)worker, (void)task;
+    const job *j = context;
+    memcpy(results, floats, j->k * sizeof(float));
+    j->rung->softmax_exp(results, j->k);
+}
+static void run_pack(void *context, size_t task, int worker) {
+    (void)worker, (void)task;
+    const job *j = context;
+    tern_t2_pack_group((uint8_t *)results, bytes, j->k, TERN_GROUP_ROWS, j->k);
+}
+
+static void bench_rows(const tern_kernels *rung) {
+    static const struct {
+        const char *name;
+        tern_pool_fn run;
+        size_t k, elements, bytes;
+    } cases[] = {
+        {"quantize_i8 n=6912", run_quantize, FFN, FFN, FFN * 5},
+        {"rms_norm n=6912", run_rms_norm, FFN, FFN, FFN * 12},
+        {"relu2_mul n=6912", run_relu2, FFN, FFN, FFN * 12},
+        {"dequantize n=6912", run_dequantize, FFN, FFN, FFN * 8},
+        {"softmax_exp n=4096", run_softmax, CONTEXT, CONTEXT, CONTEXT * 8},
+        {"pack_group k=6912", run_pack, FFN, FFN * TERN_GROUP_ROWS, FFN * TERN_GROUP_ROWS},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        job j = {.rung = rung, .run = cases[i].run, .k = cases[i].k, .n_tasks = REPEAT};
+        j.macs = (double)cases[i].elements * REPEAT;
+        j.bytes = (double)cases[i].bytes * REPEAT;
+        if (n_threads == 1) /* all tasks write the same row */
+            measure(cases[i].name, &j);
+    }
+}
+
+static void bench_rung(const tern_kernels *rung) {
+    static const size_t few[] = {2, 4, 8}, many[] = {12, 32, 128};
+    bench_matmul(rung, 0, HIDDEN, 1, true);
+    bench_matmul(rung, 0, FFN, 1, true);
+    for (size_t i = 0; i < COUNT(few); i++)
+        bench_matmul(rung, FFN, HIDDEN, few[i], false);
+    for (size_t i = 0; i < COUNT(many); i++) {
+        bench_matmul(rung, FFN, HIDDEN, many[i], false);
+        bench_matmul(rung, HIDDEN, FFN, many[i], false);
+    }
+    for (int type = 0; type < TERN_N_HEAD_TYPES; type++) {
+        bench_head(rung, type, 1);
+        bench_head(rung, type, 64);
+    }
+    for (int type = 0; type < 3; type++) {
+        bench_attention(rung, type, true);
+        bench_attention(rung, type, false);
+    }
+    bench_rows(rung);
+}
+
+static bool prepare(void) {
+    memory = tern_aligned_alloc(POOL_BYTES);
+    floats = tern_aligned_alloc(sizeof(float) << 20);
+    bytes = tern_aligned_alloc((size_t)1 << 20);
+    results = tern_aligned_alloc(sizeof(float) << 22);
+    if (!memory || !floats || !bytes || !results)
+        return false;
+    tern_rng rng;
+    tern_rng_seed(&rng, 1);
+    for (size_t i = 0; i < POOL_BYTES; i += 8) { /* valid codes 0..2 and sane floats of every width */
+        uint64_t r = (tern_rng_u64(&rng) & 0x0505050505050505u) | 0x2020202020202020u;
+        memcpy(memory + i, &r, 8);
+    }
+    for (size_t i = 0; i < (size_t)1 << 20; i++) {
+        floats[i] = (float)tern_rng_normal(&rng);
+        bytes[i] = (int8_t)((int)(tern_rng_u64(&rng) % 255) - 127);
+    }
+    memset(results, 0, sizeof(float) << 22);
+    return true;
+}
+
+int main(int argc, char **argv) {
+    int max_threads = tern_cpu_count(), first_name = 1;
+    for (; first_name + 1 < argc && argv[first_name][0] == '-'; first_name += 2) {
+        int value = atoi(argv[first_name + 1]);
+        if (strcmp(argv[first_name], "-t") == 0 && value > 0)
+            max_threads = value;
+        else if (strcmp(argv[first_name], "-r") == 0 && value > 0 && value <= MAX_RUNS)
+            n_runs = value;
+        else
+            return fprintf(stderr, "usage: bench_kernels [-t THREADS] [-r RUNS] [RUNG...]\n"), 2;
+    }
+    if (!prepare())
+        return fprintf(stderr, "bench_kernels: not enough memory\n"), 1;
+    printf("rung        kernel                    threads  median    weights or cache   arithmetic   spread\n");
+    for (n_threads = 1;; n_threads = max_threads) {
+        tern_error err;
+        if (tern_pool_create(n_threads, &pool, &err))
+            return fprintf(stderr, "bench_kernels: %s\n", err.message), 1;
+        bench_memory();
+        for (const tern_kernels *const *rung = tern_kernels_all(); *rung; rung++) {
+            bool wanted = first_name >= argc;
+            for (int i = first_name; i < argc; i++)
+                wanted |= strcmp(argv[i], (*rung)->name) == 0;
+            if (wanted && ((*rung)->features & ~tern_cpu_features()) == 0)
+                bench_rung(*rung);
+        }
+        tern_pool_free(pool);
+        if (n_threads == max_threads)
+            break;
+    }
+    tern_aligned_free(memory);
+    tern_aligned_free(floats);
+    tern_aligned_free(bytes);
+    tern_aligned_free(results);
+    return 0;
+}
