@@ -16,9 +16,9 @@ typedef struct tern_vocab_arrays {
     const int32_t *types;    /* [n_tokens] GGUF token types (3 control, 4 user-defined, ...) or NULL */
     const tern_view *merges; /* [n_merges] "left right", best first */
     size_t n_merges;
-    const char *pre;         /* pre-tokeniser name; NULL means llama3. llama3, llama-bpe, llama-v3 are known; others fail */
-    int32_t bos_id, eos_id;  /* -1: look for <|begin_of_text|>, <|end_of_text|> */
-    int add_bos;             /* 1, 0, -1: not said, then yes if there is a BOS */
+    const char *pre; /* pre-tokeniser name; NULL means llama3. llama3, llama-bpe, llama-v3 are known; others fail */
+    int32_t bos_id, eos_id; /* -1: look for <|begin_of_text|>, <|end_of_text|> */
+    int add_bos;            /* 1, 0, -1: not said, then yes if there is a BOS */
 } tern_vocab_arrays;
 
 tern_status tern_tokenizer_from_arrays(const tern_vocab_arrays *arrays, tern_tokenizer **tokenizer, tern_error *err);
