@@ -1,0 +1,687 @@
+/* Random models: the file is what a reader expects, and its numbers behave like a trained model's, checked with a
+ * small forward pass of its own that reads the file and knows nothing of how it was made. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "format/checkpoint.h"
+#include "format/codec.h"
+#include "model/synth_parts.h"
+#include "model/vocab.h"
+
+static char folder[] = "/tmp/tern-synth-XXXXXX";
+static char path[64], other_path[64];
+
+static int make_folder(void **state) {
+    (void)state;
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(path, sizeof path, "%s/a.gguf", folder);
+    snprintf(other_path, sizeof other_path, "%s/b.gguf", folder);
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    unlink(path);
+    unlink(other_path);
+    return rmdir(folder); /* fails if anything else was left there */
+}
+
+static tern_synth_params small(void) {
+    tern_synth_params params;
+    tern_error err;
+    assert_int_equal(tern_synth_shape("tiny", &params, &err), TERN_OK);
+    params.n_layers = 2;
+    params.seed = 7;
+    return params;
+}
+
+static tern_checkpoint *write_and_open(const tern_synth_params *params) {
+    tern_error err = {0};
+    tern_checkpoint *checkpoint = NULL;
+    if (tern_synth(path, params, &err) || tern_checkpoint_open(path, &checkpoint, &err))
+        fail_msg("%s", err.message);
+    return checkpoint;
+}
+
+/* --------------------------------------------------------- a reference forward pass */
+
+typedef struct matrix {
+    int8_t *trits; /* [rows][cols] */
+    size_t rows, cols;
+    float scale;
+} matrix;
+
+typedef struct statistics {
+    double zeros, values;             /* int8 values before `down` */
+    double shut, gates;               /* gates <= 0 */
+    double largest_stream;            /* rms of the residual stream */
+    double logit_sum, logit_squares;  /* of the last token */
+    double n_logits, first_is_repeat; /* tokens whose best next token is themselves */
+    double used_range;                /* mean |q| of the int8 inputs of q, k and v */
+} statistics;
+
+static const tern_tensor *find(const tern_checkpoint *checkpoint, int layer, const char *name) {
+    char full[64];
+    if (layer < 0)
+        snprintf(full, sizeof full, "%s.weight", name);
+    else
+        snprintf(full, sizeof full, "blk.%d.%s.weight", layer, name);
+    const tern_tensor *tensor = tern_checkpoint_find(checkpoint, full);
+    if (!tensor)
+        fail_msg("%s is missing", full);
+    return tensor;
+}
+
+static float *vector_of(const tern_checkpoint *checkpoint, int layer, const char *name) {
+    const tern_tensor *tensor = find(checkpoint, layer, name);
+    float *values = malloc(tensor->cols * sizeof *values);
+    tern_codec_of(tensor->type)->decode_row(tensor, 0, values);
+    return values;
+}
+
+static matrix matrix_of(const tern_checkpoint *checkpoint, int layer, const char *name) {
+    const tern_tensor *tensor = find(checkpoint, layer, name);
+    const tern_codec *codec = tern_codec_of(tensor->type);
+    matrix m = {malloc(tensor->rows * tensor->cols), tensor->rows, tensor->cols, 0};
+    assert_true(codec->decode_trits(tensor, 0, tensor->rows, m.trits, tensor->cols));
+    assert_int_equal(codec->scale(tensor, &m.scale, NULL), TERN_OK);
+    return m;
+}
+
+static void norm(const float *x, const float *gain, size_t n, float *out) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    float r = (float)(1 / sqrt(sum / (double)n + 1e-5));
+    for (size_t i = 0; i < n; i++)
+        out[i] = x[i] * r * gain[i];
+}
+
+static float quantize(const float *x, size_t n, int8_t *q) {
+    float largest = 1e-5f;
+    for (size_t i = 0; i < n; i++)
+        largest = fmaxf(largest, fabsf(x[i]));
+    float s = 127 / largest;
+    for (size_t i = 0; i < n; i++)
+        q[i] = (int8_t)lrintf(x[i] * s);
+    return s;
+}
+
+static void multiply(const matrix *m, const int8_t *q, float s, float *out) {
+    for (size_t row = 0; row < m->rows; row++) {
+        const int8_t *trits = m->trits + row * m->cols;
+        int32_t sum = 0;
+        for (size_t i = 0; i < m->cols; i++)
+            sum += trits[i] * q[i];
+        out[row] = (float)sum / s * m->scale;
+    }
+}
+
+static void rope(float *x, size_t dim, size_t position, float theta) {
+    for (size_t i = 0; i < dim / 2; i++) {
+        double angle = (double)position * pow((double)theta, -2.0 * (double)i / (double)dim);
+        float a = x[i], b = x[i + dim / 2], c = (float)cos(angle), s = (float)sin(angle);
+        x[i] = a * c - b * s;
+        x[i + dim / 2] = b * c + a * s;
+    }
+}
+
+enum { TOKENS = 24, MAX_WIDTH = 8192 };
+
+static void attend(const tern_config *c, float *q, float *k, float *v, float *out) { /* [TOKENS][...] each */
+    size_t dim = c->hidden_size / c->n_heads, kv = dim * c->n_kv_heads, group = c->n_heads / c->n_kv_heads;
+    for (size_t t = 0; t < TOKENS; t++) {
+        for (size_t h = 0; h < c->n_heads; h++)
+            rope(q + t * c->hidden_size + h * dim, dim, t, c->rope_theta);
+        for (size_t h = 0; h < c->n_kv_heads; h++)
+            rope(k + t * kv + h * dim, dim, t, c->rope_theta);
+    }
+    for (size_t t = 0; t < TOKENS; t++)
+        for (size_t h = 0; h < c->n_heads; h++) {
+            double scores[TOKENS], sum = 0;
+            for (size_t j = 0; j <= t; j++) {
+                double dot = 0;
+                for (size_t d = 0; d < dim; d++)
+                    dot += (double)q[t * c->hidden_size + h * dim + d] * k[j * kv + h / group * dim + d];
+                sum += scores[j] = exp(dot / sqrt((double)dim));
+            }
+            for (size_t d = 0; d < dim; d++) {
+                double value = 0;
+                for (size_t j = 0; j <= t; j++)
+                    value += scores[j] / sum * v[j * kv + h / group * dim + d];
+                out[t * c->hidden_size + h * dim + d] = (float)value;
+            }
+        }
+}
+
+static void attention_block(const tern_checkpoint *checkpoint, int layer, float *stream, statistics *s) {
+    const tern_config *c = &checkpoint->config;
+    size_t hidden = c->hidden_size, kv = hidden / c->n_heads * c->n_kv_heads;
+    static const char *const names[] = {"attn_q", "attn_k", "attn_v", "attn_output"};
+    float *gain = vector_of(checkpoint, layer, "attn_norm"), *sub_gain = vector_of(checkpoint, layer, "attn_sub_norm");
+    float *q = malloc(TOKENS * hidden * sizeof *q), *k = malloc(TOKENS * kv * sizeof *k);
+    float *v = malloc(TOKENS * kv * sizeof *v), *out = malloc(TOKENS * hidden * sizeof *out);
+    float x[MAX_WIDTH];
+    int8_t codes[MAX_WIDTH];
+    matrix m[4];
+    for (int i = 0; i < 4; i++)
+        m[i] = matrix_of(checkpoint, layer, names[i]);
+    for (size_t t = 0; t < TOKENS; t++) {
+        norm(stream + t * hidden, gain, hidden, x);
+        float scale = quantize(x, hidden, codes);
+        for (size_t i = 0; i < hidden; i++)
+            s->used_range += fabs((double)codes[i]) / (double)(hidden * TOKENS * c->n_layers);
+        multiply(&m[0], codes, scale, q + t * hidden);
+        multiply(&m[1], codes, scale, k + t * kv);
+        multiply(&m[2], codes, scale, v + t * kv);
+    }
+    attend(c, q, k, v, out);
+    for (size_t t = 0; t < TOKENS; t++) {
+        norm(out + t * hidden, sub_gain, hidden, x);
+        float scale = quantize(x, hidden, codes);
+        multiply(&m[3], codes, scale, x);
+        for (size_t i = 0; i < hidden; i++)
+            stream[t * hidden + i] += x[i];
+    }
+    for (int i = 0; i < 4; i++)
+        free(m[i].trits);
+    free(q), free(k), free(v), free(out), free(gain), free(sub_gain);
+}
+
+static void ffn_block(const tern_checkpoint *checkpoint, int layer, float *stream, statistics *s) {
+    const tern_config *c = &checkpoint->config;
+    size_t hidden = c->hidden_size, ffn = c->ffn_size;
+    float *gain = vector_of(checkpoint, layer, "ffn_norm"), *sub_gain = vector_of(checkpoint, layer, "ffn_sub_norm");
+    matrix gate = matrix_of(checkpoint, layer, "ffn_gate"), up = matrix_of(checkpoint, layer, "ffn_up"),
+           down = matrix_of(checkpoint, layer, "ffn_down");
+    float x[MAX_WIDTH], g[MAX_WIDTH], u[MAX_WIDTH];
+    int8_t codes[MAX_WIDTH];
+    for (size_t t = 0; t < TOKENS; t++) {
+        norm(stream + t * hidden, gain, hidden, x);
+        float scale = quantize(x, hidden, codes);
+        multiply(&gate, codes, scale, g);
+        multiply(&up, codes, scale, u);
+        for (size_t i = 0; i < ffn; i++) {
+            s->shut += g[i] <= 0;
+            g[i] = g[i] > 0 ? g[i] * g[i] * u[i] : 0;
+        }
+        norm(g, sub_gain, ffn, g);
+        scale = quantize(g, ffn, codes);
+        for (size_t i = 0; i < ffn; i++)
+            s->zeros += codes[i] == 0;
+        s->gates += (double)ffn;
+        s->values += (double)ffn;
+        multiply(&down, codes, scale, x);
+        double squares = 0;
+        for (size_t i = 0; i < hidden; i++) {
+            stream[t * hidden + i] += x[i];
+            squares += (double)stream[t * hidden + i] * stream[t * hidden + i];
+        }
+        s->largest_stream = fmax(s->largest_stream, sqrt(squares / (double)hidden));
+    }
+    free(gate.trits), free(up.trits), free(down.trits), free(gain), free(sub_gain);
+}
+
+static statistics forward(const tern_checkpoint *checkpoint) {
+    const tern_config *c = &checkpoint->config;
+    size_t hidden = c->hidden_size;
+    const tern_tensor *embedding = find(checkpoint, -1, "token_embd");
+    const tern_codec *codec = tern_codec_of(embedding->type);
+    float *stream = malloc(TOKENS * hidden * sizeof *stream), *gain = vector_of(checkpoint, -1, "output_norm");
+    uint64_t ids[TOKENS];
+    statistics s = {0};
+    tern_rng rng;
+    tern_rng_seed(&rng, 3);
+    for (size_t t = 0; t < TOKENS; t++) {
+        ids[t] = tern_rng_u64(&rng) % c->vocab_size;
+        codec->decode_row(embedding, ids[t], stream + t * hidden);
+    }
+    for (int layer = 0; layer < (int)c->n_layers; layer++) {
+        attention_block(checkpoint, layer, stream, &s);
+        ffn_block(checkpoint, layer, stream, &s);
+    }
+    float row[MAX_WIDTH], *best = calloc(TOKENS, sizeof *best);
+    uint64_t best_id[TOKENS] = {0};
+    for (size_t t = 0; t < TOKENS; t++)
+        norm(stream + t * hidden, gain, hidden, stream + t * hidden);
+    for (uint64_t id = 0; id < c->vocab_size; id++) {
+        codec->decode_row(embedding, id, row);
+        for (size_t t = 0; t < TOKENS; t++) {
+            double logit = 0;
+            for (size_t i = 0; i < hidden; i++)
+                logit += (double)row[i] * stream[t * hidden + i];
+            if (id == 0 || logit > best[t])
+                best[t] = (float)logit, best_id[t] = id;
+            if (t + 1 == TOKENS) {
+                s.logit_sum += logit, s.logit_squares += logit * logit;
+                s.n_logits++;
+            }
+        }
+    }
+    for (size_t t = 0; t < TOKENS; t++)
+        s.first_is_repeat += best_id[t] == ids[t];
+    free(best), free(stream), free(gain);
+    return s;
+}
+
+/* ---------------------------------------------------------------------- the tests */
+
+static void check_activations(float sparsity) {
+    tern_synth_params params = small();
+    params.hidden_size = 512, params.ffn_size = 1536, params.n_layers = 4, params.n_heads = 4;
+    params.vocab_size = 8192;
+    params.ffn_sparsity = sparsity;
+    tern_checkpoint *checkpoint = write_and_open(&params);
+    statistics s = forward(checkpoint);
+    tern_checkpoint_close(checkpoint);
+    double mean = s.logit_sum / s.n_logits, deviation = sqrt(s.logit_squares / s.n_logits - mean * mean);
+    double zeros = s.zeros / s.values, shut = s.shut / s.gates;
+    print_message(
+        "wanted %.2f: zeros %.3f, gates shut %.3f, stream %.2f, logits %.2f +- %.2f, |q| %.1f, repeats %.0f\n",
+        (double)sparsity, zeros, shut, s.largest_stream, mean, deviation, s.used_range, s.first_is_repeat);
+    if (sparsity > 0) {
+        assert_true(fabs(zeros - (double)sparsity) <= 0.05);
+        assert_true(shut > 0.4 && shut < 0.7);
+    } else {
+        assert_true(fabs(shut - 0.5) < 0.05);
+    }
+    assert_true(s.largest_stream > 3 && s.largest_stream < 20); /* by design sqrt(512 / 9) = 7.5 at the end */
+    assert_true(deviation > 1.5 && deviation < 6);
+    assert_true(s.used_range > 15 && s.used_range < 80);
+    assert_true(s.first_is_repeat < TOKENS * 3 / 4); /* all of them if the embedding outweighed the blocks */
+}
+
+static void test_activations_as_they_fall(void **state) {
+    (void)state;
+    check_activations(0);
+}
+static void test_sparsity_60(void **state) {
+    (void)state;
+    check_activations(0.6f);
+}
+static void test_sparsity_80(void **state) {
+    (void)state;
+    check_activations(0.8f);
+}
+static void test_sparsity_90(void **state) {
+    (void)state;
+    check_activations(0.9f);
+}
+
+/* The real FFN width, by the design's own trial and by layers: the lean stays possible to the last one. */
+static void test_design_of_2b4t(void **state) {
+    (void)state;
+    tern_synth_params params;
+    tern_synth_design design;
+    tern_error err;
+    assert_int_equal(tern_synth_shape("2b4t", &params, &err), TERN_OK);
+    params.ffn_sparsity = 0.8f;
+    assert_int_equal(tern_synth_solve(&params, &design, &err), TERN_OK);
+    assert_true(design.gate_bias > 0.2 && design.gate_bias < 0.3); /* 60% of the gates */
+    assert_true(design.gain_spread > 0.1 && design.gain_spread < 1.5);
+    for (uint32_t layer = 0; layer < params.n_layers; layer++) {
+        double lean = tern_synth_gate_lean(&params, &design, layer);
+        assert_true(lean > 0 && lean < TERN_SYNTH_SIGN_CHANCES / 2);
+    }
+}
+
+static void check_trits(const tern_tensor *tensor, double *zero_share) {
+    const tern_codec *codec = tern_codec_of(tensor->type);
+    int8_t *trits = malloc(tensor->rows * tensor->cols);
+    float *row = malloc(tensor->cols * sizeof *row), scale;
+    tern_error err;
+    if (codec->ternary) {
+        assert_true(codec->decode_trits(tensor, 0, tensor->rows, trits, tensor->cols));
+        assert_int_equal(codec->scale(tensor, &scale, &err), TERN_OK);
+    } else {
+        assert_int_equal(tern_absmean(tensor, row, &scale, &err), TERN_OK);
+        for (uint64_t i = 0; i < tensor->rows; i++) {
+            codec->decode_row(tensor, i, row);
+            tern_ternarize_row(row, tensor->cols, scale, trits + i * tensor->cols);
+        }
+    }
+    double zeros = 0, sum = 0, n = (double)(tensor->rows * tensor->cols);
+    for (size_t i = 0; i < tensor->rows * tensor->cols; i++)
+        zeros += trits[i] == 0, sum += trits[i];
+    *zero_share = zeros / n;
+    assert_true(fabs(sum / n) < 0.02);
+    double expected = 1 / sqrt((double)tensor->cols * 2 * TERN_SYNTH_SIGN_CHANCES / 256); /* ffn_up: unit variance */
+    assert_true(fabs((double)scale / expected - 1) < 0.02);
+    free(row), free(trits);
+}
+
+static void test_every_type(void **state) {
+    (void)state;
+    static const char *const weights[] = {"I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32", "i2_s"};
+    static const char *const embeddings[] = {"F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0", "f16"};
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) {
+        tern_synth_params params = small();
+        params.weight_type = weights[i];
+        params.embedding_type = embeddings[i];
+        params.tied_embedding = i % 2;
+        tern_checkpoint *checkpoint = write_and_open(&params);
+        double zeros;
+        check_trits(find(checkpoint, 1, "ffn_up"), &zeros);
+        assert_true(fabs(zeros - TERN_SYNTH_ZERO_CHANCES / 256.0) < 0.01);
+        const tern_tensor *embedding = find(checkpoint, -1, "token_embd");
+        assert_int_equal(strcasecmp(embedding->type_name, embeddings[i]), 0);
+        assert_int_equal(embedding->rows, params.vocab_size);
+        float row[256];
+        double squares = 0;
+        for (uint64_t id = 0; id < 64; id++) {
+            tern_codec_of(embedding->type)->decode_row(embedding, id * 16, row);
+            for (size_t k = 0; k < 256; k++)
+                squares += (double)row[k] * row[k] / (64 * 256);
+        }
+        assert_true(fabs(squares - 2) < 0.15); /* own part 1, shared part 1 */
+        assert_int_equal(tern_checkpoint_find(checkpoint, "output.weight") == NULL, params.tied_embedding);
+        assert_int_equal(checkpoint->n_tensors, 2 + 11 * 2 + !params.tied_embedding);
+        tern_checkpoint_close(checkpoint);
+    }
+}
+
+static void test_keys(void **state) {
+    (void)state;
+    static const char *const keys[] = {"general.architecture",
+                                       "general.name",
+                                       "bitnet-b1.58.vocab_size",
+                                       "bitnet-b1.58.context_length",
+                                       "bitnet-b1.58.embedding_length",
+                                       "bitnet-b1.58.block_count",
+                                       "bitnet-b1.58.feed_forward_length",
+                                       "bitnet-b1.58.rope.dimension_count",
+                                       "bitnet-b1.58.attention.head_count",
+                                       "bitnet-b1.58.attention.head_count_kv",
+                                       "tokenizer.ggml.add_bos_token",
+                                       "bitnet-b1.58.attention.layer_norm_rms_epsilon",
+                                       "bitnet-b1.58.rope.freq_base",
+                                       "general.file_type",
+                                       "tokenizer.ggml.model",
+                                       "tokenizer.ggml.tokens",
+                                       "tokenizer.ggml.scores",
+                                       "tokenizer.ggml.token_type",
+                                       "tokenizer.ggml.merges",
+                                       "tokenizer.ggml.bos_token_id",
+                                       "tokenizer.ggml.eos_token_id",
+                                       "tokenizer.ggml.padding_token_id",
+                                       "tokenizer.chat_template",
+                                       "general.quantization_version"};
+    tern_synth_params params = small();
+    tern_checkpoint *checkpoint = write_and_open(&params);
+    assert_int_equal(checkpoint->n_metadata, sizeof keys / sizeof *keys);
+    for (size_t i = 0; i < checkpoint->n_metadata; i++)
+        assert_string_equal(checkpoint->metadata[i].key, keys[i]);
+    const tern_config *c = &checkpoint->config;
+    assert_int_equal(c->vocab_size, 1024);
+    assert_int_equal(c->n_ctx, 512);
+    assert_int_equal(c->hidden_size, 256);
+    assert_int_equal(c->ffn_size, 768);
+    assert_int_equal(c->n_layers, 2);
+    assert_int_equal(c->n_heads, 4);
+    assert_int_equal(c->n_kv_heads, 2);
+    assert_true(c->rope_theta == 500000.0f && c->rms_eps == 1e-5f);
+    tern_checkpoint_close(checkpoint);
+}
+
+static void round_trip(const tern_tokenizer *tokenizer, const char *text, size_t n) {
+    int32_t *ids;
+    size_t n_ids, n_bytes;
+    char *back;
+    tern_error err;
+    assert_int_equal(tern_tokenize(tokenizer, text, n, 0, &ids, &n_ids, &err), TERN_OK);
+    assert_int_equal(tern_detokenize(tokenizer, ids, n_ids, false, &back, &n_bytes, &err), TERN_OK);
+    assert_int_equal(n_bytes, n);
+    assert_memory_equal(back, text, n);
+    tern_free(back);
+    tern_free(ids);
+}
+
+static void test_made_up_vocabulary(void **state) {
+    (void)state;
+    static const uint32_t sizes[] = {268, 300, 767, 768, 1024, 40000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        tern_synth_params params = small();
+        params.n_layers = 1;
+        params.vocab_size = sizes[i];
+        tern_checkpoint *checkpoint = write_and_open(&params);
+        tern_tokenizer *tokenizer;
+        tern_error err;
+        if (tern_vocab_from_checkpoint(checkpoint, &tokenizer, &err))
+            fail_msg("%s", err.message);
+        int32_t specials = sizes[i] >= 768 ? 256 : 12, first = (int32_t)sizes[i] - specials;
+        assert_int_equal(tern_tokenizer_vocab_size(tokenizer), sizes[i]);
+        assert_int_equal(tern_tokenizer_bos(tokenizer), first);
+        assert_int_equal(tern_tokenizer_eos(tokenizer), first + 1);
+        assert_int_equal(tern_tokenizer_find_special(tokenizer, "<|eot_id|>"), first + 9);
+        assert_int_equal(tern_tokenizer_find_special(tokenizer, "<|reserved_special_token_0|>"), first + 2);
+        assert_int_equal(tern_tokenizer_find_special(tokenizer, "<|reserved_special_token_6|>"), first + 11);
+        assert_int_equal(tern_tokenizer_is_special(tokenizer, first - 1), false);
+        char bytes[512];
+        tern_rng rng;
+        tern_rng_seed(&rng, 1);
+        for (size_t k = 0; k < sizeof bytes; k++)
+            bytes[k] = (char)(tern_rng_u64(&rng) >> 56);
+        round_trip(tokenizer, bytes, sizeof bytes);
+        static const char text[] =
+            "Once upon a time, in Tr\xc3\xb6msten Wald\n\n  x = 3.14159; \xf0\x9f\x90\xa6 <|eot_id|>";
+        round_trip(tokenizer, text, sizeof text - 1);
+        if (sizes[i] == 40000) { /* words are really merged */
+            int32_t *ids;
+            size_t n_ids;
+            assert_int_equal(tern_tokenize(tokenizer, "see the sea", 11, 0, &ids, &n_ids, &err), TERN_OK);
+            assert_true(n_ids <= 4);
+            tern_free(ids);
+        }
+        tern_tokenizer_free(tokenizer);
+        tern_checkpoint_close(checkpoint);
+    }
+}
+
+/* A vocabulary read from a file comes out the same: here the file is a random model's own. */
+static void test_vocabulary_from_file(void **state) {
+    (void)state;
+    tern_synth_params params = small();
+    tern_error err;
+    tern_tokenizer *a, *b;
+    assert_int_equal(tern_synth(other_path, &params, &err), TERN_OK);
+    params.tokenizer = other_path;
+    params.seed = 8;
+    if (tern_synth(path, &params, &err) || tern_vocab_from_path(other_path, &a, &err) ||
+        tern_vocab_from_path(path, &b, &err))
+        fail_msg("%s", err.message);
+    assert_int_equal(tern_tokenizer_vocab_size(b), 1024);
+    assert_int_equal(tern_tokenizer_bos(a), tern_tokenizer_bos(b));
+    for (int32_t id = 0; id < 1024; id++) {
+        size_t n, m;
+        const char *x = tern_tokenizer_token(a, id, &n), *y = tern_tokenizer_token(b, id, &m);
+        assert_int_equal(n, m);
+        assert_memory_equal(x, y, n);
+        assert_int_equal(tern_tokenizer_is_special(a, id), tern_tokenizer_is_special(b, id));
+    }
+    round_trip(b, "the rain in spain", 17);
+    tern_tokenizer_free(a);
+    tern_tokenizer_free(b);
+    params.vocab_size = 2048;
+    assert_int_equal(tern_synth(path, &params, &err), TERN_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "1024"));
+}
+
+static uint64_t hash_file(const char *name) {
+    tern_map map;
+    assert_int_equal(tern_map_open(name, &map, NULL), TERN_OK);
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < map.size; i++)
+        hash = (hash ^ map.data[i]) * 0x100000001b3u;
+    tern_map_close(&map);
+    return hash;
+}
+
+/* Slabs do not depend on who makes them: one tensor of many slabs, written with 1 and with 3 threads. */
+static void test_thread_count_does_not_matter(void **state) {
+    (void)state;
+    static const char *const types[] = {"I2_S", "BF16"};
+    for (size_t i = 0; i < 2; i++) {
+        tern_synth_tensor tensor = {.name = "x.weight",
+                                    .codec = tern_codec_named(types[i]),
+                                    .rows = 9000,
+                                    .cols = 512,
+                                    .fill = TERN_SYNTH_TRITS,
+                                    .scale = 0.5f,
+                                    .lean = 3.3,
+                                    .stream = 5};
+        assert_true(tern_codec_bytes(tensor.codec, tensor.rows, tensor.cols, &tensor.bytes));
+        uint64_t hashes[2];
+        for (int run = 0; run < 2; run++) {
+            tern_pool *pool;
+            tern_gguf_writer *writer;
+            tern_error err;
+            tern_synth_progress progress = {0};
+            assert_int_equal(tern_pool_create(run ? 3 : 1, &pool, &err), TERN_OK);
+            assert_int_equal(tern_gguf_writer_create(path, &writer, &err), TERN_OK);
+            tern_gguf_put_tensor(writer, tensor.name, tensor.codec->gguf_type, tensor.rows, tensor.cols, false,
+                                 tensor.bytes);
+            assert_int_equal(tern_gguf_begin_data(writer, &err), TERN_OK);
+            assert_int_equal(tern_synth_write_tensor(&tensor, 11, pool, writer, &progress, &err), TERN_OK);
+            assert_int_equal(progress.done, tensor.bytes);
+            assert_int_equal(tern_gguf_writer_finish(writer, &err), TERN_OK);
+            tern_pool_free(pool);
+            hashes[run] = hash_file(path);
+        }
+        assert_true(hashes[0] == hashes[1]);
+    }
+}
+
+static void test_seed(void **state) {
+    (void)state;
+    tern_synth_params params = small();
+    tern_error err;
+    assert_int_equal(tern_synth(path, &params, &err), TERN_OK);
+    assert_int_equal(tern_synth(other_path, &params, &err), TERN_OK);
+    assert_true(hash_file(path) == hash_file(other_path));
+    params.seed++;
+    assert_int_equal(tern_synth(other_path, &params, &err), TERN_OK);
+    assert_true(hash_file(path) != hash_file(other_path));
+}
+
+static bool cancel_half_way(void *user, uint64_t done, uint64_t total) {
+    *(int *)user += 1;
+    return done < total / 2;
+}
+
+static void test_cancelled_leaves_nothing(void **state) {
+    (void)state;
+    tern_synth_params params = small();
+    tern_error err;
+    int calls = 0;
+    unlink(path);
+    params.progress = cancel_half_way;
+    params.progress_user = &calls;
+    assert_int_equal(tern_synth(path, &params, &err), TERN_ERR_CANCELLED);
+    assert_true(calls > 0);
+    assert_int_equal(access(path, F_OK), -1); /* and the temporary file: remove_folder() would fail */
+    params.progress = NULL;
+    assert_int_equal(tern_synth("/nonexistent/folder/a.gguf", &params, &err), TERN_ERR_IO);
+    assert_non_null(strstr(err.message, "/nonexistent/folder/a.gguf"));
+}
+
+static void expect_refused(tern_synth_params params, const char *word) {
+    tern_error err = {0};
+    unlink(path);
+    assert_int_equal(tern_synth(path, &params, &err), TERN_ERR_ARGUMENT);
+    if (!strstr(err.message, word))
+        fail_msg("'%s' is not in '%s'", word, err.message);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+#define REFUSE(field, value, word)                                                                                     \
+    do {                                                                                                               \
+        tern_synth_params params = small();                                                                            \
+        params.field = value;                                                                                          \
+        expect_refused(params, word);                                                                                  \
+    } while (0)
+
+static void test_refuses(void **state) {
+    (void)state;
+    REFUSE(vocab_size, 100, "vocabulary");
+    REFUSE(n_layers, 0, "layers");
+    REFUSE(hidden_size, 1 << 30, "hidden size");
+    REFUSE(hidden_size, 200, "I2_S");
+    REFUSE(ffn_size, 700, "multiple of 128");
+    REFUSE(n_heads, 3, "heads");
+    REFUSE(n_kv_heads, 3, "KV heads");
+    REFUSE(weight_type, "Q6_K", "weight type");
+    REFUSE(weight_type, NULL, "weight type");
+    REFUSE(embedding_type, "I2_S", "embedding type");
+    REFUSE(embedding_type, "nonsense", "embedding type");
+    REFUSE(rms_eps, 0, "epsilon");
+    REFUSE(rms_eps, NAN, "epsilon");
+    REFUSE(rope_theta, INFINITY, "theta");
+    REFUSE(ffn_sparsity, 0.2f, "sparsity");
+    REFUSE(ffn_sparsity, NAN, "sparsity");
+    tern_synth_params params;
+    tern_error err;
+    assert_int_equal(tern_synth_shape("9b", &params, &err), TERN_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "2b4t"));
+    assert_int_equal(tern_synth_shape(NULL, &params, &err), TERN_ERR_ARGUMENT);
+}
+
+/* Every shape that is offered can be planned in every type. */
+static void test_all_shapes(void **state) {
+    (void)state;
+    static const char *const names[] = {"tiny", "0.7b", "2b", "2b4t", "3b", "8b", "13b", "70b"};
+    static const char *const weights[] = {"I2_S", "TQ1_0", "F32"};
+    double previous = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        for (size_t k = 0; k < 3; k++) {
+            tern_synth_params params;
+            tern_synth_design design = {.block_gain = 1};
+            tern_synth_tensor *tensors;
+            size_t n;
+            tern_error err;
+            assert_int_equal(tern_synth_shape(names[i], &params, &err), TERN_OK);
+            params.weight_type = weights[k];
+            if (tern_synth_plan(&params, &design, &tensors, &n, &err))
+                fail_msg("%s", err.message);
+            double trits = 0;
+            for (size_t j = 0; j < n; j++)
+                if (tensors[j].fill == TERN_SYNTH_TRITS)
+                    trits += (double)tensors[j].rows * (double)tensors[j].cols;
+            assert_true(trits >= previous);
+            previous = trits;
+            if (strcmp(names[i], "2b4t") == 0)
+                assert_true(trits == 2084044800.0); /* design.md: 2.084 G */
+            free(tensors);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_every_type),
+        cmocka_unit_test(test_activations_as_they_fall),
+        cmocka_unit_test(test_sparsity_60),
+        cmocka_unit_test(test_sparsity_80),
+        cmocka_unit_test(test_sparsity_90),
+        cmocka_unit_test(test_design_of_2b4t),
+        cmocka_unit_test(test_made_up_vocabulary),
+        cmocka_unit_test(test_vocabulary_from_file),
+        cmocka_unit_test(test_seed),
+        cmocka_unit_test(test_thread_count_does_not_matter),
+        cmocka_unit_test(test_cancelled_leaves_nothing),
+        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_all_shapes),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
