@@ -6,7 +6,8 @@
 
 #include "base/mem.h"
 
-enum { TASKS_PER_THREAD = 4 };
+/* Fewer key values than this (a few microseconds' work) are not worth waking another thread for. */
+enum { TASKS_PER_THREAD = 4, MIN_TASK_VALUES = 32 << 10 };
 
 void tern_cpu_attention_init(tern_cpu_attention *attention, const tern_dims *dims, const tern_kernels *kernels,
                              tern_pool *pool) {
@@ -84,7 +85,8 @@ tern_status tern_cpu_attention_reserve(tern_cpu_attention *attention, uint32_t n
 typedef struct attention_job {
     tern_cpu_attention *attention;
     const tern_slot *slots;
-    uint32_t layer, heads_per_task;
+    uint32_t layer, heads_per_unit;
+    size_t n_units, units_per_task;
     float *q_rotated, *k_rotated; /* rope_store: q and k */
     const float *q, *v;
     float *out;
@@ -192,13 +194,13 @@ static void attend(const tern_cpu_attention *attention, const tern_slot *slot, u
         kernels->divide(out + h * head_dim, head_dim, scratch->sums[h]);
 }
 
-static void attention_task(void *context, size_t task, int worker) {
-    const attention_job *job = context;
+/* One unit of work: `heads_per_unit` query heads of one KV head, for one token. */
+static void attention_unit(const attention_job *job, size_t unit, int worker) {
     tern_cpu_attention *attention = job->attention;
     const tern_dims *dims = attention->dims;
-    uint32_t n_q = job->heads_per_task, tasks_per_token = dims->n_heads / n_q;
-    size_t token = task / tasks_per_token;
-    uint32_t head = (uint32_t)(task % tasks_per_token) * n_q;
+    uint32_t n_q = job->heads_per_unit, units_per_token = dims->n_heads / n_q;
+    size_t token = unit / units_per_token;
+    uint32_t head = (uint32_t)(unit % units_per_token) * n_q;
     uint32_t kv_head = head / (dims->n_heads / dims->n_kv_heads);
     size_t offset = token * dims->hidden_size + (size_t)head * dims->head_dim;
     tern_attention_scratch *scratch = &attention->tables.scratch[worker];
@@ -214,8 +216,15 @@ static void attention_task(void *context, size_t task, int worker) {
     attend(attention, &job->slots[token], job->layer, kv_head, &query, scratch, job->out + offset);
 }
 
+static void attention_task(void *context, size_t task, int worker) {
+    const attention_job *job = context;
+    size_t end = (task + 1) * job->units_per_task;
+    for (size_t unit = task * job->units_per_task; unit < end && unit < job->n_units; unit++)
+        attention_unit(job, unit, worker);
+}
+
 /* Heads of one KV head read the same keys, so they go together, unless that leaves threads without work. */
-static uint32_t heads_per_task(const tern_cpu_attention *attention, uint32_t n) {
+static uint32_t heads_per_unit(const tern_cpu_attention *attention, uint32_t n) {
     uint32_t heads = attention->dims->n_heads / attention->dims->n_kv_heads;
     size_t wanted = (size_t)tern_pool_threads(attention->pool) * TASKS_PER_THREAD;
     uint32_t take = heads;
@@ -229,8 +238,11 @@ void tern_cpu_attention_run(tern_cpu_attention *attention, const tern_slot *slot
     attention_job job = {.attention = attention,
                          .slots = slots,
                          .layer = layer,
-                         .heads_per_task = heads_per_task(attention, n),
+                         .heads_per_unit = heads_per_unit(attention, n),
                          .q = q,
                          .out = out};
-    tern_pool_run(attention->pool, (size_t)n * (attention->dims->n_heads / job.heads_per_task), attention_task, &job);
+    job.n_units = (size_t)n * (attention->dims->n_heads / job.heads_per_unit);
+    size_t values_per_unit = ((size_t)slots[n - 1].position + 1) * job.heads_per_unit * attention->dims->head_dim;
+    job.units_per_task = MIN_TASK_VALUES / values_per_unit + 1;
+    tern_pool_run(attention->pool, (job.n_units + job.units_per_task - 1) / job.units_per_task, attention_task, &job);
 }

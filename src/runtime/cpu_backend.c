@@ -13,6 +13,8 @@
 /* Rows that one task of a many-token product takes: 64 rows of 2560 two-bit weights (40 KB) stay in the L1/L2 cache
  * while all tokens of the batch pass. */
 enum { PREFILL_GROUPS = 4, DECODE_TASKS_PER_THREAD = 4, FEW_TOKENS = 8, HEAD_ROWS = 64, MIN_ACC = 4096 };
+/* Less packed weight than this is multiplied sooner than another thread is woken. */
+enum { MIN_TASK_BYTES = 64 << 10 };
 
 typedef struct worker_scratch {
     int32_t *acc;  /* integer products of one task */
@@ -225,7 +227,10 @@ static void cpu_linear(tern_backend *backend, const tern_linear *const *linears,
     if (n <= FEW_TOKENS) { /* bandwidth counts: longer stretches, as far as the scratch goes */
         size_t tasks = (size_t)tern_pool_threads(job.be->pool) * DECODE_TASKS_PER_THREAD;
         size_t most = job.be->batch.acc_size / TERN_GROUP_ROWS / n;
+        size_t least = MIN_TASK_BYTES / tern_group_bytes(linears[0]->k_pad) / n + 1;
         job.groups_per_task = (job.total_groups + tasks - 1) / tasks;
+        if (job.groups_per_task < least)
+            job.groups_per_task = least;
         if (job.groups_per_task > most)
             job.groups_per_task = most;
     }
