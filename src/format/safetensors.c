@@ -144,14 +144,13 @@ static tern_status read_header(tern_store *store, const data_section *data, cons
         if (status)
             break;
     }
-    if (!status)
+    if (!status && n)
         status = tern_check_length(store->tensors + first, need, n, data->file_bytes, err);
     free(need);
-    if (status)
+    if (status || !n)
         return status;
     /* bytes between tensors that belong to none are tolerated: nothing reads them */
-    if (n)
-        qsort(store->tensors + first, n, sizeof *store->tensors, compare_data);
+    qsort(store->tensors + first, n, sizeof *store->tensors, compare_data);
     return tern_check_overlap(store->tensors + first, n, err);
 }
 

@@ -110,13 +110,17 @@ static void check_encoder(const tern_tensor *tensor, const matrix *m) {
 
 static const struct {
     const char *hf, *gguf;
-} linears[] = {
-    {"self_attn.q_proj", "attn_q"}, {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"},
-    {"self_attn.o_proj", "attn_output"}, {"mlp.gate_proj", "ffn_gate"}, {"mlp.up_proj", "ffn_up"},
-    {"mlp.down_proj", "ffn_down"},
-}, norms[] = {
-    {"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "ffn_norm"},
-    {"self_attn.attn_sub_norm", "attn_sub_norm"}, {"mlp.ffn_sub_norm", "ffn_sub_norm"},
+} linears[] =
+    {
+        {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"},
+        {"self_attn.o_proj", "attn_output"}, {"mlp.gate_proj", "ffn_gate"},  {"mlp.up_proj", "ffn_up"},
+        {"mlp.down_proj", "ffn_down"},
+},
+  norms[] = {
+      {"input_layernorm", "attn_norm"},
+      {"post_attention_layernorm", "ffn_norm"},
+      {"self_attn.attn_sub_norm", "attn_sub_norm"},
+      {"mlp.ffn_sub_norm", "ffn_sub_norm"},
 };
 
 static const tern_tensor *find_layer(const tern_checkpoint *checkpoint, uint32_t layer, const char *hf,
@@ -180,10 +184,8 @@ static const struct {
     const char *file, *format, *type;
     double scale_bound; /* relative: how the form rounds its scale */
 } forms[] = {
-    {"hf-bf16", "Hugging Face (bf16 master)", "BF16", 0},
-    {"hf-packed", "Hugging Face (packed)", "HF_PACKED", 0x1p-8},
-    {"model-i2_s.gguf", "GGUF v3", "I2_S", 1e-6},
-    {"model-tq1_0.gguf", "GGUF v3", "TQ1_0", 0x1p-11},
+    {"hf-bf16", "Hugging Face (bf16 master)", "BF16", 0}, {"hf-packed", "Hugging Face (packed)", "HF_PACKED", 0x1p-8},
+    {"model-i2_s.gguf", "GGUF v3", "I2_S", 1e-6},         {"model-tq1_0.gguf", "GGUF v3", "TQ1_0", 0x1p-11},
     {"model-tq2_0.gguf", "GGUF v3", "TQ2_0", 0x1p-11},
 };
 

@@ -13,8 +13,8 @@
 #include "format/codec.h"
 
 static tern_tensor tensor_of(const tern_codec *codec, uint64_t rows, uint64_t cols, const uint8_t *data) {
-    tern_tensor tensor = {.name = "x", .type_name = codec->name, .type = codec->type, .rows = rows, .cols = cols,
-                          .data = data};
+    tern_tensor tensor = {
+        .name = "x", .type_name = codec->name, .type = codec->type, .rows = rows, .cols = cols, .data = data};
     assert_true(tern_codec_bytes(codec, rows, cols, &tensor.bytes));
     return tensor;
 }
@@ -40,7 +40,7 @@ static void test_table(void **state) {
     static const struct {
         const char *name;
         uint32_t gguf_type;
-    } expected[] = {{"F32", 0},  {"F16", 1},    {"Q4_0", 2},   {"Q8_0", 8},  {"Q6_K", 14},
+    } expected[] = {{"F32", 0},   {"F16", 1},    {"Q4_0", 2},   {"Q8_0", 8}, {"Q6_K", 14},
                     {"BF16", 30}, {"TQ1_0", 34}, {"TQ2_0", 35}, {"I2_S", 36}};
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
         const tern_codec *codec = tern_codec_of_gguf(expected[i].gguf_type);
@@ -65,11 +65,24 @@ static void test_bytes(void **state) {
         const char *name;
         uint64_t rows, cols, bytes; /* bytes 0: impossible */
     } cases[] = {
-        {"F32", 3, 5, 60},          {"BF16", 3, 5, 30},         {"I2_S", 2, 64, 64},        {"I2_S", 1, 64, 0},
-        {"TQ1_0", 2, 256, 108},     {"TQ2_0", 2, 512, 264},     {"TQ2_0", 256, 2, 0},       {"HF_PACKED", 8, 3, 6},
-        {"HF_PACKED", 6, 4, 0},     {"Q8_0", 1, 32, 34},        {"Q4_0", 1, 33, 0},         {"Q6_K", 2, 256, 420},
-        {"F32", 0, 5, 0},           {"F32", 5, 0, 0},           {"F32", 1ull << 62, 4, 0},  {"F32", 1ull << 62, 1, 0},
-        {"I2_S", 1ull << 40, 1ull << 40, 0}, {"Q8_0", UINT64_MAX / 32, 32, 0},
+        {"F32", 3, 5, 60},
+        {"BF16", 3, 5, 30},
+        {"I2_S", 2, 64, 64},
+        {"I2_S", 1, 64, 0},
+        {"TQ1_0", 2, 256, 108},
+        {"TQ2_0", 2, 512, 264},
+        {"TQ2_0", 256, 2, 0},
+        {"HF_PACKED", 8, 3, 6},
+        {"HF_PACKED", 6, 4, 0},
+        {"Q8_0", 1, 32, 34},
+        {"Q4_0", 1, 33, 0},
+        {"Q6_K", 2, 256, 420},
+        {"F32", 0, 5, 0},
+        {"F32", 5, 0, 0},
+        {"F32", 1ull << 62, 4, 0},
+        {"F32", 1ull << 62, 1, 0},
+        {"I2_S", 1ull << 40, 1ull << 40, 0},
+        {"Q8_0", UINT64_MAX / 32, 32, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint64_t bytes = 0;
@@ -130,13 +143,23 @@ static void test_layouts(void **state) {
         const char *name;
         int value, byte, expected; /* trit `value` is 1, the others 0 */
     } cases[] = {
-        {"I2_S", 0, 0, 0x95},  {"I2_S", 33, 1, 0x65},  {"I2_S", 64, 0, 0x59},    {"I2_S", 127, 31, 0x56},
-        {"I2_S", 128, 32, 0x95}, {"TQ2_0", 0, 0, 0x56},  {"TQ2_0", 33, 1, 0x59},  {"TQ2_0", 64, 0, 0x65},
-        {"TQ2_0", 127, 31, 0x95}, {"TQ2_0", 128, 32, 0x56},
+        {"I2_S", 0, 0, 0x95},
+        {"I2_S", 33, 1, 0x65},
+        {"I2_S", 64, 0, 0x59},
+        {"I2_S", 127, 31, 0x56},
+        {"I2_S", 128, 32, 0x95},
+        {"TQ2_0", 0, 0, 0x56},
+        {"TQ2_0", 33, 1, 0x59},
+        {"TQ2_0", 64, 0, 0x65},
+        {"TQ2_0", 127, 31, 0x95},
+        {"TQ2_0", 128, 32, 0x56},
         /* base 3, all ones is 121; a marked digit adds 81, 27, 9, 3, 1; stored as ceil(q * 256 / 243) */
-        {"TQ1_0", 0, 0, (202 * 256 + 242) / 243},     {"TQ1_0", 33, 1, (148 * 256 + 242) / 243},
-        {"TQ1_0", 159, 31, (122 * 256 + 242) / 243},  {"TQ1_0", 160, 32, (202 * 256 + 242) / 243},
-        {"TQ1_0", 239, 47, (122 * 256 + 242) / 243},  {"TQ1_0", 240, 48, (201 * 256 + 242) / 243},
+        {"TQ1_0", 0, 0, (202 * 256 + 242) / 243},
+        {"TQ1_0", 33, 1, (148 * 256 + 242) / 243},
+        {"TQ1_0", 159, 31, (122 * 256 + 242) / 243},
+        {"TQ1_0", 160, 32, (202 * 256 + 242) / 243},
+        {"TQ1_0", 239, 47, (122 * 256 + 242) / 243},
+        {"TQ1_0", 240, 48, (201 * 256 + 242) / 243},
         {"TQ1_0", 255, 51, (123 * 256 + 242) / 243},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -386,7 +409,8 @@ static void test_absmean(void **state) {
 static void test_ternarize(void **state) {
     (void)state;
     enum { N = 4099 };
-    static const float edges[] = {0.5f, -0.5f, 0x1.000002p-1f, -0x1.000002p-1f, 1.5f, -1.5f, 2.5f, -9, 0, -0.0f, 1e-34f};
+    static const float edges[] = {0.5f, -0.5f, 0x1.000002p-1f, -0x1.000002p-1f, 1.5f, -1.5f, 2.5f,
+                                  -9,   0,     -0.0f,          1e-34f};
     enum { N_EDGES = sizeof edges / sizeof edges[0] };
     float weights[N];
     int8_t trits[N];
@@ -405,9 +429,9 @@ static void test_ternarize(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),        cmocka_unit_test(test_bytes),      cmocka_unit_test(test_round_trips),
-        cmocka_unit_test(test_layouts),      cmocka_unit_test(test_hf_packed),  cmocka_unit_test(test_bad_codes),
-        cmocka_unit_test(test_bad_scales),   cmocka_unit_test(test_half_rows),  cmocka_unit_test(test_quantisers),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_bytes),     cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_layouts),       cmocka_unit_test(test_hf_packed), cmocka_unit_test(test_bad_codes),
+        cmocka_unit_test(test_bad_scales),    cmocka_unit_test(test_half_rows), cmocka_unit_test(test_quantisers),
         cmocka_unit_test(test_quant_layouts), cmocka_unit_test(test_absmean),   cmocka_unit_test(test_ternarize),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
