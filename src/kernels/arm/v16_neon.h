@@ -194,20 +194,30 @@ static inline int32x4_t dot_i8_step(int32x4_t sum, int8x16_t a, int8x16_t b) {
 #endif
 }
 static inline int32_t dot_i8(const int8_t *a, const int8_t *b, size_t n) {
-    int32x4_t sum0 = vdupq_n_s32(0), sum1 = sum0;
+    int32x4_t sum = vdupq_n_s32(0);
     size_t i = 0;
-    for (; i + 32 <= n; i += 32) {
-        sum0 = dot_i8_step(sum0, vld1q_s8(a + i), vld1q_s8(b + i));
-        sum1 = dot_i8_step(sum1, vld1q_s8(a + i + 16), vld1q_s8(b + i + 16));
-    }
-    if (i + 16 <= n) {
-        sum0 = dot_i8_step(sum0, vld1q_s8(a + i), vld1q_s8(b + i));
-        i += 16;
-    }
-    int32_t total = vaddvq_s32(vaddq_s32(sum0, sum1));
+    for (; i + 16 <= n; i += 16)
+        sum = dot_i8_step(sum, vld1q_s8(a + i), vld1q_s8(b + i));
+    int32_t total = vaddvq_s32(sum);
     for (; i < n; i++)
         total += a[i] * b[i];
     return total;
+}
+#define V16_HAS_DOT_I8_4
+static inline void dot_i8_4(const int8_t *a, size_t ld, const int8_t *b, size_t n, int32_t out[4]) {
+    int32x4_t sum0 = vdupq_n_s32(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        int8x16_t shared = vld1q_s8(b + i);
+        sum0 = dot_i8_step(sum0, vld1q_s8(a + i), shared);
+        sum1 = dot_i8_step(sum1, vld1q_s8(a + ld + i), shared);
+        sum2 = dot_i8_step(sum2, vld1q_s8(a + 2 * ld + i), shared);
+        sum3 = dot_i8_step(sum3, vld1q_s8(a + 3 * ld + i), shared);
+    }
+    vst1q_s32(out, vpaddq_s32(vpaddq_s32(sum0, sum1), vpaddq_s32(sum2, sum3)));
+    for (; i < n; i++)
+        for (size_t h = 0; h < 4; h++)
+            out[h] += a[h * ld + i] * b[i];
 }
 
 #endif
