@@ -33,18 +33,19 @@ const char *tern_kv_type_name(tern_kv_type type) {
     return "?";
 }
 
-/* Length of the valid UTF-8 character at text (RFC 3629), 0 if there is none. */
-static size_t character_length(const unsigned char *text) {
-    if (text[0] < 0x80)
+/* Length of the valid UTF-8 character (RFC 3629) at text [left], 0 if there is none. */
+static size_t character_length(const char *text, size_t left) {
+    const unsigned char *bytes = (const unsigned char *)text;
+    if (bytes[0] < 0x80)
         return 1;
-    size_t n = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
-    if (text[0] < 0xc2 || text[0] > 0xf4)
+    size_t n = bytes[0] >= 0xf0 ? 4 : bytes[0] >= 0xe0 ? 3 : 2;
+    if (bytes[0] < 0xc2 || bytes[0] > 0xf4 || n > left)
         return 0;
     for (size_t i = 1; i < n; i++)
-        if ((text[i] & 0xc0) != 0x80) /* also the terminating zero */
+        if ((bytes[i] & 0xc0) != 0x80)
             return 0;
-    bool overlong = (text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xf0 && text[1] < 0x90);
-    bool impossible = (text[0] == 0xed && text[1] > 0x9f) || (text[0] == 0xf4 && text[1] > 0x8f);
+    bool overlong = (bytes[0] == 0xe0 && bytes[1] < 0xa0) || (bytes[0] == 0xf0 && bytes[1] < 0x90);
+    bool impossible = (bytes[0] == 0xed && bytes[1] > 0x9f) || (bytes[0] == 0xf4 && bytes[1] > 0x8f);
     return overlong || impossible ? 0 : n;
 }
 
@@ -52,17 +53,35 @@ json_t *tern_json_text(const char *text) {
     if (!text)
         return NULL;
     tern_buffer clean = {0};
-    for (const char *at = text; *at;) {
-        size_t n = character_length((const unsigned char *)at);
+    for (size_t left = strlen(text), n; left; text += n, left -= n) {
+        n = character_length(text, left);
         if (n)
-            tern_buffer_append(&clean, at, n);
+            tern_buffer_append(&clean, text, n);
         else
             tern_buffer_text(&clean, "\xef\xbf\xbd");
-        at += n ? n : 1;
+        n = n ? n : 1;
     }
     json_t *string = clean.failed ? NULL : json_stringn(clean.bytes ? clean.bytes : "", clean.size);
     tern_buffer_free(&clean);
     return string;
+}
+
+void tern_cli_put_escaped(const char *text, size_t n_bytes) {
+    for (size_t i = 0, n; i < n_bytes; i += n) {
+        unsigned char first = (unsigned char)text[i];
+        n = character_length(text + i, n_bytes - i);
+        /* U+0080 to U+009F drive terminals as the controls below U+0020 do */
+        bool control =
+            n == 1 ? first < 0x20 || first == 0x7f : n == 2 && first == 0xc2 && (unsigned char)text[i + 1] < 0xa0;
+        if (n && !control)
+            fwrite(text + i, 1, n, stdout);
+        else if (first == '\n')
+            fputs("\\n", stdout);
+        else
+            for (size_t k = 0; k < (n ? n : 1); k++)
+                printf("\\x%02x", (unsigned char)text[i + k]);
+        n = n ? n : 1;
+    }
 }
 
 int tern_cli_print_json(json_t *object) {

@@ -19,6 +19,9 @@ json_t *tern_json_text(const char *text);
 /* Print the object on stdout and free it. The exit status; NULL is "out of memory". */
 int tern_cli_print_json(json_t *object);
 
+/* Text from outside on stdout and on one line: control characters and what is no UTF-8 as \\n or \\x1b. */
+void tern_cli_put_escaped(const char *text, size_t n_bytes);
+
 /* One line "label   value", labels padded to a common column. */
 void tern_cli_row(const char *label, const char *format, ...) TERN_PRINTF(2, 3);
 /* Counts for people: "2.41 G", "37.5 M", "512". */

@@ -1,4 +1,5 @@
 /* tern perplexity: how well a model predicts a text. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -53,10 +54,11 @@ static int measure(const settings *s, const char *path, const char *text, size_t
         print_result(path, params->n_ctx, params, &result, tern_seconds() - start);
         return 0;
     }
-    return tern_cli_print_json(json_pack(
-        "{s:f, s:f, s:f, s:I, s:I, s:I, s:s}", "mean_nll", result.mean_nll, "perplexity", result.perplexity,
-        "bits_per_byte", result.bits_per_byte, "tokens", (json_int_t)result.tokens, "bytes", (json_int_t)result.bytes,
-        "window_tokens", (json_int_t)params->n_ctx, "kv_type", tern_kv_type_name(params->kv_type)));
+    return tern_cli_print_json(
+        json_pack("{s:f, s:o, s:f, s:I, s:I, s:I, s:s}", "mean_nll", result.mean_nll, "perplexity",
+                  isfinite(result.perplexity) ? json_real(result.perplexity) : json_null(), "bits_per_byte",
+                  result.bits_per_byte, "tokens", (json_int_t)result.tokens, "bytes", (json_int_t)result.bytes,
+                  "window_tokens", (json_int_t)params->n_ctx, "kv_type", tern_kv_type_name(params->kv_type)));
 }
 
 static int with_model(const settings *s, tern_model *model, const char *path, const char *text, size_t n_bytes) {
