@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <histedit.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,12 @@ static unsigned char on_interrupt_key(EditLine *editor, int key) {
     el_get(editor, EL_CLIENTDATA, &input);
     input->interrupted = true;
     return CC_NEWLINE;
+}
+
+static unsigned char on_suspend_key(EditLine *editor, int key) {
+    (void)editor, (void)key;
+    raise(SIGTSTP); /* libedit's handler gives the terminal back and takes it again (EL_SIGNAL) */
+    return CC_REFRESH;
 }
 
 /* $XDG_STATE_HOME/tern/chat_history, or ~/.local/state/tern/chat_history;
@@ -84,10 +91,13 @@ static bool open_editor(tern_line_input *input) {
     el_set(input->editor, EL_HIST, history, input->history);
     el_source(input->editor, NULL);
     /* While a line is edited Ctrl-C is a key, not a signal: libedit cannot be
-     * left cleanly from a signal handler. */
-    el_set(input->editor, EL_SETTY, "-d", "intr=", NULL);
+     * left cleanly from a signal handler. All signal keys go together (an
+     * empty "intr=" is overruled by libedit), so Ctrl-Z gets its meaning back. */
+    el_set(input->editor, EL_SETTY, "-d", "-isig", NULL);
     el_set(input->editor, EL_ADDFN, "tern-interrupt", "Leave this line", on_interrupt_key);
     el_set(input->editor, EL_BIND, "^C", "tern-interrupt", NULL);
+    el_set(input->editor, EL_ADDFN, "tern-suspend", "Stop the program", on_suspend_key);
+    el_set(input->editor, EL_BIND, "^Z", "tern-suspend", NULL);
     return true;
 }
 

@@ -1,0 +1,68 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Shared by the tests of the command. Usage of each: test_X.sh [TERN [ROOT]];
+# defaults: $TERN and the current folder. Sourced; needs bash.
+set -u
+TERN=${1:-${TERN:-build/tern}}
+ROOT=${2:-$PWD}
+TERN=$(cd "$(dirname "$TERN")" && pwd)/$(basename "$TERN")
+ROOT=$(cd "$ROOT" && pwd)
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
+unset TERN_CPU BITNET_KV_CACHE_DTYPE BITNET_CHUNK_SIZE
+export XDG_STATE_HOME=$WORK/state
+failures=0
+
+fail() {
+    echo "FAIL: $*"
+    failures=$((failures + 1))
+}
+
+# run NAME COMMAND...: its status in $status, output in $out, messages in $err
+run() {
+    name=$1
+    shift
+    "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
+    status=$?
+    out=$(cat "$WORK/out" | tr '\0' '?')
+    err=$(cat "$WORK/err")
+}
+
+is() { # what came, what was wanted
+    [ "$1" = "$2" ] || fail "$name: got '$1', wanted '$2' (stderr: $err)"
+}
+
+has() { # text, part
+    case $1 in
+    *"$2"*) ;;
+    *) fail "$name: '$2' is not in '$1'" ;;
+    esac
+}
+
+hasnt() {
+    case $1 in
+    *"$2"*) fail "$name: '$2' is in '$1'" ;;
+    esac
+}
+
+# fails STATUS PART NAME COMMAND...: one line on stderr that begins with "tern: " and holds PART; nothing on stdout
+fails() {
+    local want=$1 part=$2
+    shift 2
+    run "$@"
+    is "$status" "$want"
+    is "$out" ""
+    is "$(wc -l <"$WORK/err")" 1
+    case $err in
+    "tern: "*) ;;
+    *) fail "$name: stderr is not 'tern: ...' but '$err'" ;;
+    esac
+    has "$err" "$part"
+}
+
+finish() {
+    if [ "$failures" -gt 0 ]; then
+        echo "$failures failed"
+        exit 1
+    fi
+    echo "all passed"
+}
