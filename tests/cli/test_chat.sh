@@ -92,7 +92,7 @@ chat = json.load(open(sys.argv[1]))
 print([m["role"] for m in chat["messages"]], chat["messages"][0]["content"], chat["messages"][2]["content"] == sys.argv[2])
 ' "$WORK/chat file.json" "$out")" "['system', 'user', 'assistant'] Be \"kind\". True"
 fi
-is "$(find "$WORK" -name "*tmp*" | wc -l)" 0
+is "$(find "$WORK" -mindepth 1 -name "*.tmp*" | wc -l)" 0
 chat 'Tell me a story.\nAnd then?\n' -n 20 --temp 0 --system "Be kind."
 want=$(tail -n 1 "$WORK/out")
 chat "Tell me a story.\n/save $WORK/a.json\n" -n 20 --temp 0 --system "Be kind."
