@@ -8,7 +8,7 @@ enum {
     HEAD_ROWS = 4,
     HEAD_TOKENS = V16_TILE / HEAD_ROWS, /* in one register tile */
     HEAD_BATCH = 16,                    /* tokens that share an expanded piece */
-    HEAD_PIECE = 512                    /* values; a multiple of every block */
+    HEAD_PIECE = 256                    /* values; a multiple of every block */
 };
 
 /* lanes[t][r] += row r times token t, element by element; n values. n_rows, n_tokens constant. */
@@ -88,26 +88,27 @@ INLINE void expand_q6_k(const uint8_t *row, size_t first, size_t n, float *out) 
     }
 }
 
-/* One group of n_rows (constant) rows and a batch of tokens. expand: NULL for the float types. */
+/* One group of n_rows (constant) rows and a batch of tokens. Block-quantised rows come with their
+ * expand function and are F32 to the tiles. */
 INLINE void head_rows(enum element type, head_expand_fn *expand, const uint8_t *row, size_t row_bytes, size_t n_rows,
                       const float *x, size_t k, size_t n_tokens, float *y, size_t ld_y) {
     _Alignas(64) float lanes[HEAD_BATCH][HEAD_ROWS][16];
+    _Alignas(64) float pieces[HEAD_ROWS][HEAD_PIECE];
     memset(lanes, 0, n_tokens * sizeof lanes[0]);
-    const uint8_t *rows[HEAD_ROWS];
-    if (!expand) {
-        for (size_t r = 0; r < n_rows; r++)
-            rows[r] = row + r * row_bytes;
-        head_tiles(type, rows, n_rows, x, k, n_tokens, k, lanes);
-    } else {
-        _Alignas(64) float pieces[HEAD_ROWS][HEAD_PIECE];
-        for (size_t r = 0; r < n_rows; r++)
-            rows[r] = (const uint8_t *)pieces[r];
-        for (size_t first = 0; first < k; first += HEAD_PIECE) {
-            size_t n = k - first < HEAD_PIECE ? k - first : HEAD_PIECE;
-            for (size_t r = 0; r < n_rows; r++)
-                expand(row + r * row_bytes, first, n, pieces[r]);
-            head_tiles(F32, rows, n_rows, x + first, k, n_tokens, n, lanes);
+    for (size_t first = 0; first < k; first += HEAD_PIECE) {
+        size_t n = k - first < HEAD_PIECE ? k - first : HEAD_PIECE;
+        const uint8_t *rows[HEAD_ROWS];
+        for (size_t r = 0; r < n_rows; r++) {
+            const uint8_t *from = row + r * row_bytes;
+            /* the same place in the next group of rows */
+            prefetch(from + first * row_bytes / k, n_rows * row_bytes, n * row_bytes / k);
+            if (expand) {
+                expand(from, first, n, pieces[r]);
+                rows[r] = (const uint8_t *)pieces[r];
+            } else
+                rows[r] = from + first * element_size(type);
         }
+        head_tiles(type, rows, n_rows, x + first, k, n_tokens, n, lanes);
     }
     for (size_t t = 0; t < n_tokens; t++)
         for (size_t r = 0; r < n_rows; r++)

@@ -19,10 +19,10 @@
 TERN_DECLARE_MATMUL(avx2);
 
 /* 1 group x 6 tokens are 12 accumulators of the 16 registers. */
-enum { HALVES = 2, TILE_TOKENS = 6, DECODE_GROUPS = 2 };
+enum { HALVES = 2, TILE_TOKENS = 6 };
 enum { STEPS_IN_16_BITS = 64, SPAN_BYTES = STEPS_IN_16_BITS / 4 * 64 };
-/* One token streams the weights from memory: fetch that far ahead in each group. */
-enum { PREFETCH_BYTES = 1024 };
+/* One token streams the weights from memory: fetch that far ahead, over the end of the group into the next. */
+enum { PREFETCH_BYTES = 4096 };
 
 INLINE __m256i field(const uint8_t *half_block, int f) {
     __m256i block = _mm256_loadu_si256((const __m256i *)half_block);
@@ -50,39 +50,26 @@ INLINE void store_sum(int32_t *acc, __m256i sum, int32_t q_sum) {
     _mm256_storeu_si256((__m256i *)acc, _mm256_sub_epi32(sum, _mm256_set1_epi32(q_sum)));
 }
 
-/* One token, n_groups (constant) groups side by side: enough independent sums, enough lines in flight. */
-INLINE void decode_tile(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, int32_t q_sum, int32_t *acc) {
-    size_t bytes = tern_group_bytes(k_pad);
-    __m256i total[DECODE_GROUPS][HALVES];
-    UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++) total[g][h] =
-        _mm256_setzero_si256();
-    for (const uint8_t *end = w + bytes; w < end;) {
-        const uint8_t *stop = (size_t)(end - w) < SPAN_BYTES ? end : w + SPAN_BYTES;
-        __m256i sum[DECODE_GROUPS][HALVES];
-        UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++) sum[g][h] =
-            _mm256_setzero_si256();
-        for (; w < stop; w += 64, q += TERN_GROUP_COLS) {
-            UNROLL for (size_t g = 0; g < n_groups; g++)
-                _mm_prefetch((const char *)(w + g * bytes) + PREFETCH_BYTES, _MM_HINT_T0);
-            UNROLL for (int f = 0; f < 4; f++) {
-                __m256i activations = broadcast_4(q + 4 * f);
-                UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++) sum[g][h] =
-                    add_products(sum[g][h], field(w + g * bytes + 32 * h, f), activations);
-            }
-        }
-        UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++) total[g][h] =
-            _mm256_add_epi32(total[g][h], widen(sum[g][h]));
-    }
-    UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++)
-        store_sum(acc + TERN_GROUP_ROWS * g + 8 * h, total[g][h], q_sum);
-}
-
+/* One token: the weights are the cost, the arithmetic hides behind their stream. */
 static void decode(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, int32_t q_sum, int32_t *acc) {
-    size_t bytes = tern_group_bytes(k_pad), g = 0;
-    for (; g + DECODE_GROUPS <= n_groups; g += DECODE_GROUPS)
-        decode_tile(w + g * bytes, k_pad, DECODE_GROUPS, q, q_sum, acc + g * TERN_GROUP_ROWS);
-    for (; g < n_groups; g++)
-        decode_tile(w + g * bytes, k_pad, 1, q, q_sum, acc + g * TERN_GROUP_ROWS);
+    for (size_t g = 0; g < n_groups; g++) {
+        __m256i total[HALVES] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        const int8_t *row = q;
+        for (const uint8_t *end = w + tern_group_bytes(k_pad); w < end;) {
+            const uint8_t *stop = (size_t)(end - w) < SPAN_BYTES ? end : w + SPAN_BYTES;
+            __m256i sum[HALVES] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+            for (; w < stop; w += 64, row += TERN_GROUP_COLS) {
+                _mm_prefetch((const char *)w + PREFETCH_BYTES, _MM_HINT_T0);
+                UNROLL for (int f = 0; f < 4; f++) {
+                    __m256i activations = broadcast_4(row + 4 * f);
+                    UNROLL for (size_t h = 0; h < HALVES; h++) sum[h] =
+                        add_products(sum[h], field(w + 32 * h, f), activations);
+                }
+            }
+            UNROLL for (size_t h = 0; h < HALVES; h++) total[h] = _mm256_add_epi32(total[h], widen(sum[h]));
+        }
+        UNROLL for (size_t h = 0; h < HALVES; h++) store_sum(acc + TERN_GROUP_ROWS * g + 8 * h, total[h], q_sum);
+    }
 }
 
 /* One group and n_tokens <= TILE_TOKENS (constant) tokens. */

@@ -17,9 +17,9 @@
 TERN_DECLARE_MATMUL(avxvnni);
 
 /* 1 group x 6 tokens are 12 accumulators of the 16 registers. */
-enum { HALVES = 2, TILE_TOKENS = 6, DECODE_GROUPS = 2 };
-/* One token streams the weights from memory: fetch that far ahead in each group. */
-enum { PREFETCH_BYTES = 1024 };
+enum { HALVES = 2, TILE_TOKENS = 6 };
+/* One token streams the weights from memory: fetch that far ahead, over the end of the group into the next. */
+enum { PREFETCH_BYTES = 4096 };
 
 INLINE __m256i field(const uint8_t *half_block, int f) {
     __m256i block = _mm256_loadu_si256((const __m256i *)half_block);
@@ -36,31 +36,26 @@ INLINE void store_sum(int32_t *acc, __m256i sum, int32_t q_sum) {
     _mm256_storeu_si256((__m256i *)acc, _mm256_sub_epi32(sum, _mm256_set1_epi32(q_sum)));
 }
 
-/* One token, n_groups (constant) groups side by side: enough independent sums, enough lines in flight. */
-INLINE void decode_tile(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, int32_t q_sum, int32_t *acc) {
-    size_t bytes = tern_group_bytes(k_pad);
-    __m256i sum[DECODE_GROUPS][HALVES][2];
-    UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++) sum[g][h][0] =
-        sum[g][h][1] = _mm256_setzero_si256();
-    for (const uint8_t *end = w + bytes; w < end; w += 64, q += TERN_GROUP_COLS) {
-        UNROLL for (size_t g = 0; g < n_groups; g++)
-            _mm_prefetch((const char *)(w + g * bytes) + PREFETCH_BYTES, _MM_HINT_T0);
-        UNROLL for (int f = 0; f < 4; f++) {
-            __m256i activations = broadcast_4(q + 4 * f);
-            UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++) sum[g][h][f % 2] =
-                _mm256_dpbusd_avx_epi32(sum[g][h][f % 2], field(w + g * bytes + 32 * h, f), activations);
+/* One token: the weights are the cost. Each field has its own sums, so that the latency of vpdpbusd does not limit
+ * the stream. */
+static void decode(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, int32_t q_sum, int32_t *acc) {
+    for (size_t g = 0; g < n_groups; g++) {
+        __m256i sum[HALVES][4];
+        UNROLL for (int f = 0; f < 4; f++) sum[0][f] = sum[1][f] = _mm256_setzero_si256();
+        for (size_t k = 0; k < k_pad; k += TERN_GROUP_COLS, w += 64) {
+            _mm_prefetch((const char *)w + PREFETCH_BYTES, _MM_HINT_T0);
+            UNROLL for (int f = 0; f < 4; f++) {
+                __m256i activations = broadcast_4(q + k + 4 * f);
+                UNROLL for (size_t h = 0; h < HALVES; h++) sum[h][f] =
+                    _mm256_dpbusd_avx_epi32(sum[h][f], field(w + 32 * h, f), activations);
+            }
+        }
+        UNROLL for (size_t h = 0; h < HALVES; h++) {
+            __m256i total =
+                _mm256_add_epi32(_mm256_add_epi32(sum[h][0], sum[h][1]), _mm256_add_epi32(sum[h][2], sum[h][3]));
+            store_sum(acc + TERN_GROUP_ROWS * g + 8 * h, total, q_sum);
         }
     }
-    UNROLL for (size_t g = 0; g < n_groups; g++) UNROLL for (size_t h = 0; h < HALVES; h++)
-        store_sum(acc + TERN_GROUP_ROWS * g + 8 * h, _mm256_add_epi32(sum[g][h][0], sum[g][h][1]), q_sum);
-}
-
-static void decode(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, int32_t q_sum, int32_t *acc) {
-    size_t bytes = tern_group_bytes(k_pad), g = 0;
-    for (; g + DECODE_GROUPS <= n_groups; g += DECODE_GROUPS)
-        decode_tile(w + g * bytes, k_pad, DECODE_GROUPS, q, q_sum, acc + g * TERN_GROUP_ROWS);
-    for (; g < n_groups; g++)
-        decode_tile(w + g * bytes, k_pad, 1, q, q_sum, acc + g * TERN_GROUP_ROWS);
 }
 
 /* One group and n_tokens <= TILE_TOKENS (constant) tokens. */

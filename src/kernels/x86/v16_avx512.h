@@ -97,33 +97,42 @@ static inline b16 b16_shl(b16 a, int n) { return b16_and(_mm_slli_epi16(a, n), (
 static inline b16 b16_shr(b16 a, int n) { return b16_and(_mm_srli_epi16(a, n), (uint8_t)(0xff >> n)); }
 static inline b16 b16_sub(b16 a, uint8_t b) { return _mm_sub_epi8(a, _mm_set1_epi8((char)b)); }
 
-/* Bytes [i, n), at most 32 of them, as 16-bit integers; zeros behind. */
-static inline __m512i widen_i8(const int8_t *p, size_t i, size_t n) {
-    __mmask32 mask = n - i < 32 ? (1u << (n - i)) - 1 : ~0u;
-    return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, p + i));
-}
-static inline int32_t dot_i8(const int8_t *a, const int8_t *b, size_t n) {
-    __m512i sum = _mm512_setzero_si512();
-    for (size_t i = 0; i < n; i += 32)
-        sum = _mm512_add_epi32(sum, _mm512_madd_epi16(widen_i8(a, i, n), widen_i8(b, i, n)));
-    return _mm512_reduce_add_epi32(sum);
-}
 static inline __m128i fold_i32_to_4(__m512i a) {
     __m256i r8 = _mm256_add_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1));
     return _mm_add_epi32(_mm256_castsi256_si128(r8), _mm256_extracti128_si256(r8, 1));
 }
+/* sum + a . b of 64 bytes. vpdpbusd wants one unsigned operand: b + 128 (its top bit flipped), and 128 a is taken off
+ * again in a second sum. */
+static inline void dot_i8_step(__m512i *sum, __m512i *excess, __m512i a, __m512i flipped_b) {
+    *sum = _mm512_dpbusd_epi32(*sum, flipped_b, a);
+    *excess = _mm512_dpbusd_epi32(*excess, _mm512_set1_epi8((char)0x80), a);
+}
 static inline void dot_i8_4(const int8_t *a, size_t ld, const int8_t *b, size_t n, int32_t out[4]) {
-    __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
-    for (size_t i = 0; i < n; i += 32) {
-        __m512i wide = widen_i8(b, i, n);
-        s0 = _mm512_add_epi32(s0, _mm512_madd_epi16(wide, widen_i8(a, i, n)));
-        s1 = _mm512_add_epi32(s1, _mm512_madd_epi16(wide, widen_i8(a + ld, i, n)));
-        s2 = _mm512_add_epi32(s2, _mm512_madd_epi16(wide, widen_i8(a + 2 * ld, i, n)));
-        s3 = _mm512_add_epi32(s3, _mm512_madd_epi16(wide, widen_i8(a + 3 * ld, i, n)));
+    const __m512i flip = _mm512_set1_epi8((char)0x80);
+    __m512i sum[4], excess[4];
+    for (size_t h = 0; h < 4; h++)
+        sum[h] = excess[h] = _mm512_setzero_si512();
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+        __m512i flipped = _mm512_xor_si512(_mm512_loadu_si512(b + i), flip);
+        for (size_t h = 0; h < 4; h++)
+            dot_i8_step(&sum[h], &excess[h], _mm512_loadu_si512(a + h * ld + i), flipped);
     }
-    __m128i r01 = _mm_hadd_epi32(fold_i32_to_4(s0), fold_i32_to_4(s1));
-    __m128i r23 = _mm_hadd_epi32(fold_i32_to_4(s2), fold_i32_to_4(s3));
-    _mm_storeu_si128((__m128i *)out, _mm_hadd_epi32(r01, r23));
+    if (i < n) { /* zeros of a behind n make b's there harmless */
+        __mmask64 mask = ((__mmask64)1 << (n - i)) - 1;
+        __m512i flipped = _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, b + i), flip);
+        for (size_t h = 0; h < 4; h++)
+            dot_i8_step(&sum[h], &excess[h], _mm512_maskz_loadu_epi8(mask, a + h * ld + i), flipped);
+    }
+    __m128i r[4];
+    for (size_t h = 0; h < 4; h++)
+        r[h] = fold_i32_to_4(_mm512_sub_epi32(sum[h], excess[h]));
+    _mm_storeu_si128((__m128i *)out, _mm_hadd_epi32(_mm_hadd_epi32(r[0], r[1]), _mm_hadd_epi32(r[2], r[3])));
+}
+static inline int32_t dot_i8(const int8_t *a, const int8_t *b, size_t n) {
+    int32_t out[4];
+    dot_i8_4(a, 0, b, n, out);
+    return out[0];
 }
 
 #endif
