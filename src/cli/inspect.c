@@ -175,13 +175,21 @@ static void print_template(const char *source, size_t most) {
     putchar('\n');
 }
 
+static int wider(int width, const char *text) { return (int)strlen(text) > width ? (int)strlen(text) : width; }
+
 static void print_metadata(const tern_inspection *inspection) {
+    int key_width = 0, type_width = 0;
+    tern_metadata_info info;
+    for (size_t i = 0; i < tern_inspection_n_metadata(inspection); i++) {
+        tern_inspection_metadata(inspection, i, &info);
+        key_width = wider(key_width, info.key);
+        type_width = wider(type_width, info.type);
+    }
     printf("\nmetadata\n");
     for (size_t i = 0; i < tern_inspection_n_metadata(inspection); i++) {
-        tern_metadata_info info;
         tern_inspection_metadata(inspection, i, &info);
         bool is_template = strcmp(info.key, "tokenizer.chat_template") == 0; /* has its own place */
-        printf("  %-44s %-14s %s\n", info.key, info.type, is_template ? "below" : info.value);
+        printf("  %-*s  %-*s  %s\n", key_width, info.key, type_width, info.type, is_template ? "below" : info.value);
     }
 }
 
@@ -196,22 +204,32 @@ static bool in_later_block(const char *name) {
     return false;
 }
 
+static void print_tensor(const tern_tensor_info *tensor, int name_width, int type_width) {
+    char shape[96];
+    printf("  %-*s  %-*s  %-18s %11llu B", name_width, tensor->name, type_width, tensor->type,
+           format_shape(shape, tensor), (unsigned long long)tensor->bytes);
+    if (tensor->has_scale)
+        printf("  scale %.6g", (double)tensor->scale);
+    putchar('\n');
+}
+
 static void print_tensors(const tern_inspection *inspection, bool all) {
-    size_t left_out = 0;
-    printf("\n%-44s %-6s %-18s %12s  %s\n", "tensors", "type", "shape", "bytes", "scale");
-    for (size_t i = 0; i < tern_inspection_n_tensors(inspection); i++) {
-        tern_tensor_info tensor;
-        char shape[96], scale[32] = "";
-        tern_inspection_tensor(inspection, i, &tensor);
-        if (!all && in_later_block(tensor.name)) {
-            left_out++;
-            continue;
+    size_t n = tern_inspection_n_tensors(inspection), left_out = 0;
+    int name_width = 0, type_width = 0;
+    tern_tensor_info tensor;
+    printf("\ntensors\n");
+    for (int printing = 0; printing < 2; printing++) /* first the widths */
+        for (size_t i = 0; i < n; i++) {
+            tern_inspection_tensor(inspection, i, &tensor);
+            bool shown = all || !in_later_block(tensor.name);
+            left_out += !printing && !shown;
+            if (shown && printing)
+                print_tensor(&tensor, name_width, type_width);
+            else if (shown) {
+                name_width = wider(name_width, tensor.name);
+                type_width = wider(type_width, tensor.type);
+            }
         }
-        if (tensor.has_scale)
-            snprintf(scale, sizeof scale, "%.6g", (double)tensor.scale);
-        printf("  %-42s %-6s %-18s %12llu  %s\n", tensor.name, tensor.type, format_shape(shape, &tensor),
-               (unsigned long long)tensor.bytes, scale);
-    }
     if (left_out)
         printf("  ... and %zu of the other blocks; --tensors lists them\n", left_out);
 }
