@@ -1,0 +1,4 @@
+# The kernel bench (bench/bench_kernels.c): links the kernels' room only, is built on request.
+add_executable(bench_kernels EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_kernels.c)
+target_include_directories(bench_kernels PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+target_link_libraries(bench_kernels PRIVATE tern_kernels)
