@@ -57,7 +57,7 @@ tern_status tern_absmean(const tern_tensor *tensor, float *buffer, float *mean, 
         return tern_fail(err, TERN_ERR_FORMAT, "tensor '%s' holds NaN or infinite weights", tensor->name);
     /* One magnitude beside 0: these are T * scale already (what converters to F16 or F32 GGUF write), and the mean
      * over the zeros too would not be their scale. */
-    float value = least + 1 == most ? tern_f32_from_bits((uint32_t)most)
+    float value = least == most - 1 ? tern_f32_from_bits((uint32_t)most)
                                     : (float)(total / ((double)tensor->rows * (double)tensor->cols));
     *mean = value > MIN_MEAN ? value : MIN_MEAN;
     return TERN_OK;

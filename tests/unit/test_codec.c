@@ -401,6 +401,9 @@ static void test_absmean(void **state) {
         weights[i] = 1e-34f * (float)(i % 5);
     assert_int_equal(tern_absmean(&tensor, buffer, &mean, NULL), TERN_OK);
     assert_true(mean == 1e-5f);
+    memset(weights, 0, sizeof weights);
+    assert_int_equal(tern_absmean(&tensor, buffer, &mean, NULL), TERN_OK);
+    assert_true(mean == 1e-5f);
     tern_tensor ternary = tensor;
     ternary.type = TERN_TYPE_I2_S;
     assert_int_equal(tern_absmean(&ternary, buffer, &mean, NULL), TERN_ERR_ARGUMENT);
