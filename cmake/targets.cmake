@@ -20,8 +20,3 @@ add_executable(tern_command ${command_sources})
 set_target_properties(tern_command PROPERTIES OUTPUT_NAME tern RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 target_include_directories(tern_command PRIVATE ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(tern_command PRIVATE tern_static PkgConfig::EDIT)
-
-# Speed of single kernels at the shapes of 2B4T; `make bench` measures whole models.
-add_executable(bench_kernels EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_kernels.c)
-target_include_directories(bench_kernels PRIVATE ${CMAKE_SOURCE_DIR}/src)
-target_link_libraries(bench_kernels PRIVATE tern_static)

@@ -389,7 +389,7 @@ def find_prompt(engine, seed):
         except NearTie:
             continue
         if margin >= MARGIN and tok.eos not in greedy:
-            return ids, logits, greedy, float(engine.tie), float(margin)
+            return ids, logits, greedy, short(engine.tie), short(margin)
     raise SystemExit("no prompt found")
 
 
@@ -416,8 +416,9 @@ def find_text(engine, seed):
         except NearTie:
             continue
         mean = math.fsum(nll) / len(nll)
-        return {"text": text, "context": CONTEXT, "tokens": len(ids), "mean_nll": mean, "perplexity": math.exp(mean),
-                "bits_per_byte": math.fsum(nll) / math.log(2) / len(text), "text_tie_distance": float(engine.tie)}
+        return {"text": text, "context": CONTEXT, "tokens": len(ids), "mean_nll": short(mean),
+                "perplexity": short(math.exp(mean)), "bits_per_byte": short(math.fsum(nll) / math.log(2) / len(text)),
+                "text_tie_distance": short(engine.tie)}
     raise SystemExit("no text found")
 
 
@@ -544,6 +545,11 @@ def hf_tensors(m, weights):
     if not m["tied"]:
         tensors["lm_head.weight"] = ("BF16", m["head"].shape, float_bytes(m["head"], "BF16"))
     return tensors
+
+
+def short(x):
+    """Nine digits: what lies behind them depends on the order in which numpy adds."""
+    return float(f"{x:.9g}")
 
 
 def write_json(path, value):

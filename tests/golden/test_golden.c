@@ -206,9 +206,12 @@ static void check_story(tern_model *model, const char *perplexity_key) {
     size_t n, n_greedy, n_sure = 0, n_bytes = 0;
     int32_t *prompt = golden_ids(json_object_get(golden, "prompt"), &n);
     int32_t *greedy = golden_ids(json_object_get(golden, "greedy"), &n_greedy);
-    /* behind a choice with hardly a margin another implementation may part */
+    /* The ids are those of the packed form; behind a choice with hardly a margin another implementation may part. The
+     * other forms have scales that differ in the third digit and need more of one (a float64 computation of the master
+     * form parts at a margin of 0.07, too). */
     json_t *margins = json_object_get(golden, "greedy_margin");
-    while (n_sure < n_greedy && json_real_value(json_array_get(margins, n_sure)) >= 0.05)
+    double least = strcmp(perplexity_key, "packed") == 0 ? 0.05 : 0.1;
+    while (n_sure < n_greedy && json_real_value(json_array_get(margins, n_sure)) >= least)
         n_sure++;
     assert_true(n_sure > 10);
     check_greedy(model, TERN_KV_F32, prompt, n, greedy, n_sure);
