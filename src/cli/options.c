@@ -103,11 +103,11 @@ static int set_enum(const tern_option *option, const char *value, const char *wh
             return 0;
         }
     char list[256] = "";
-    for (const tern_choice *choice = option->choices; choice->name; choice++)
-        if (!choice->hidden && strlen(list) + strlen(choice->name) + 3 < sizeof list) {
-            strcat(list, *list ? ", " : "");
-            strcat(list, choice->name);
-        }
+    for (const tern_choice *choice = option->choices; choice->name; choice++) {
+        size_t used = strlen(list);
+        if (!choice->hidden)
+            snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", choice->name);
+    }
     return tern_cli_usage(where, "--%s: '%s' is not one of %s", option->name, value, list);
 }
 
