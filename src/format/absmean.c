@@ -8,8 +8,7 @@ enum { LANES = 8 };
 
 typedef struct absmean_sums {
     double lanes[LANES]; /* of |w| */
-    int32_t least[LANES],
-        most[LANES]; /* bits of |w|, which order like the floats; least: of the nonzero ones, less 1 */
+    int32_t most[LANES]; /* bits of the largest |w|: they order like the floats, with infinity and NaN on top */
 } absmean_sums;
 
 /* Eight independent sums, because one chain of additions could not be vectorised without changing its order. */
@@ -19,17 +18,13 @@ static void add_row(absmean_sums *sums, const float *weights, uint64_t n) {
     for (; i + LANES <= n; i += LANES)
         for (int lane = 0; lane < LANES; lane++) {
             int32_t bits = (int32_t)(tern_bits_from_f32(weights[i + lane]) & 0x7fffffff);
-            int32_t below = (bits - 1) & 0x7fffffff; /* 0 becomes the largest */
             s.lanes[lane] += (double)tern_f32_from_bits((uint32_t)bits);
             s.most[lane] = bits > s.most[lane] ? bits : s.most[lane];
-            s.least[lane] = below < s.least[lane] ? below : s.least[lane];
         }
     for (int lane = 0; i < n; i++, lane++) {
         int32_t bits = (int32_t)(tern_bits_from_f32(weights[i]) & 0x7fffffff);
-        int32_t below = (bits - 1) & 0x7fffffff;
         s.lanes[lane] += (double)tern_f32_from_bits((uint32_t)bits);
         s.most[lane] = bits > s.most[lane] ? bits : s.most[lane];
-        s.least[lane] = below < s.least[lane] ? below : s.least[lane];
     }
     *sums = s;
 }
@@ -39,26 +34,20 @@ tern_status tern_absmean(const tern_tensor *tensor, float *buffer, float *mean, 
     if (!codec || !codec->decode_row)
         return tern_fail(err, TERN_ERR_ARGUMENT, "tensor '%s' of type %s holds no float weights", tensor->name,
                          tensor->type_name);
-    absmean_sums sums = {{0}, {0}, {0}};
-    for (int lane = 0; lane < LANES; lane++)
-        sums.least[lane] = INT32_MAX;
+    absmean_sums sums = {{0}, {0}};
     for (uint64_t row = 0; row < tensor->rows; row++) {
         codec->decode_row(tensor, row, buffer);
         add_row(&sums, buffer, tensor->cols);
     }
     double total = 0;
-    int32_t least = INT32_MAX, most = 0;
+    int32_t most = 0;
     for (int lane = 0; lane < LANES; lane++) {
         total += sums.lanes[lane];
-        least = sums.least[lane] < least ? sums.least[lane] : least;
         most = sums.most[lane] > most ? sums.most[lane] : most;
     }
     if (most >= 0x7f800000)
         return tern_fail(err, TERN_ERR_FORMAT, "tensor '%s' holds NaN or infinite weights", tensor->name);
-    /* One magnitude beside 0: these are T * scale already (what converters to F16 or F32 GGUF write), and the mean
-     * over the zeros too would not be their scale. */
-    float value = least == most - 1 ? tern_f32_from_bits((uint32_t)most)
-                                    : (float)(total / ((double)tensor->rows * (double)tensor->cols));
+    float value = (float)(total / ((double)tensor->rows * (double)tensor->cols));
     *mean = value > MIN_MEAN ? value : MIN_MEAN;
     return TERN_OK;
 }

@@ -27,7 +27,7 @@ static tern_status read_file(tern_store *store, const char *path, tern_error *er
 tern_status tern_checkpoint_open(const char *path, tern_checkpoint **checkpoint, tern_error *err) {
     if (tern_is_directory(path))
         return tern_hf_open(path, checkpoint, err);
-    tern_store *store;
+    tern_store *store = NULL;
     tern_status status = tern_store_create(path, &store, err);
     if (status)
         return status;
@@ -41,7 +41,7 @@ tern_status tern_checkpoint_open(const char *path, tern_checkpoint **checkpoint,
 
 tern_status tern_checkpoint_open_memory(const char *name, const uint8_t *bytes, size_t n_bytes,
                                         tern_checkpoint **checkpoint, tern_error *err) {
-    tern_store *store;
+    tern_store *store = NULL;
     tern_status status = tern_store_create(name, &store, err);
     if (status)
         return status;

@@ -312,7 +312,7 @@ static tern_status read_all_weights(tern_store *store, tern_error *err) {
 }
 
 static tern_status read_folder(tern_store *store, tern_error *err) {
-    tern_linear_class linear_class;
+    tern_linear_class linear_class = TERN_LINEAR_UNSAID;
     tern_status status;
     if ((status = name_model(store, err)) || (status = read_config(store, &linear_class, err)) ||
         (status = read_optional(store, "generation_config.json", TERN_MAX_CONFIG_BYTES, tern_hf_read_generation_config,
@@ -329,7 +329,7 @@ static tern_status read_folder(tern_store *store, tern_error *err) {
 }
 
 tern_status tern_hf_open(const char *path, tern_checkpoint **checkpoint, tern_error *err) {
-    tern_store *store;
+    tern_store *store = NULL;
     tern_status status = tern_store_create(path, &store, err);
     if (status)
         return status;

@@ -252,7 +252,7 @@ static tern_status read_root(tern_store *store, const json_t *root, tern_linear_
 
 tern_status tern_hf_read_config(tern_store *store, const char *text, size_t n_bytes, tern_linear_class *linear_class,
                                 tern_error *err) {
-    json_t *root;
+    json_t *root = NULL;
     tern_status status = tern_json_object("config.json", text, n_bytes, 0, &root, err);
     if (status)
         return status;
@@ -262,7 +262,7 @@ tern_status tern_hf_read_config(tern_store *store, const char *text, size_t n_by
 }
 
 tern_status tern_hf_read_generation_config(tern_store *store, const char *text, size_t n_bytes, tern_error *err) {
-    json_t *root;
+    json_t *root = NULL;
     tern_config *config = &store->checkpoint.config;
     tern_status status = tern_json_object("generation_config.json", text, n_bytes, 0, &root, err);
     if (status)
@@ -292,7 +292,7 @@ static const char *find_template(const json_t *value) {
 }
 
 tern_status tern_hf_read_chat_template(tern_store *store, const char *text, size_t n_bytes, tern_error *err) {
-    json_t *root;
+    json_t *root = NULL;
     /* real files have "model_max_length": 1000000000000000019884624838656, more than an integer holds */
     tern_status status = tern_json_object("tokenizer_config.json", text, n_bytes, JSON_DECODE_INT_AS_REAL, &root, err);
     if (status)
