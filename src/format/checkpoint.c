@@ -57,3 +57,9 @@ tern_status tern_checkpoint_open_memory(const char *name, const uint8_t *bytes, 
 }
 
 void tern_checkpoint_close(tern_checkpoint *checkpoint) { tern_store_free((tern_store *)checkpoint); }
+
+void tern_checkpoint_release(const tern_checkpoint *checkpoint, const tern_tensor *tensor) {
+    const tern_store *store = (const tern_store *)checkpoint;
+    if (store->n_maps) /* somebody else's memory would not come back: dropped anonymous pages read as zeros */
+        tern_map_release(tensor->data, tensor->bytes);
+}

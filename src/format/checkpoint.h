@@ -63,4 +63,8 @@ void tern_checkpoint_close(tern_checkpoint *checkpoint);
 /* NULL if there is none. Names as in the file. */
 const tern_tensor *tern_checkpoint_find(const tern_checkpoint *checkpoint, const char *name);
 
+/* The tensor's bytes are not needed for now: drop its file pages from memory (they come back when touched). Does
+ * nothing to a checkpoint that was opened from memory. */
+void tern_checkpoint_release(const tern_checkpoint *checkpoint, const tern_tensor *tensor);
+
 #endif

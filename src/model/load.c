@@ -97,7 +97,7 @@ static void load_task(void *context, size_t task, int worker) {
     tern_linear *linear = &state->weights->layers[task / TERN_LINEARS_PER_LAYER].linears[task % TERN_LINEARS_PER_LAYER];
     tern_error err;
     tern_status status = load_matrix(state->checkpoint, linear, &err);
-    tern_map_release(linear->source->data, linear->source->bytes);
+    tern_checkpoint_release(state->checkpoint, linear->source);
     uint64_t done = atomic_fetch_add(&state->done_bytes, linear->source->bytes) + linear->source->bytes;
     /* worker 0 is the caller's own thread: its callback is never called from another */
     if (!status && worker == 0 && state->progress && !state->progress(state->progress_user, done, state->total_bytes))
