@@ -84,10 +84,13 @@ static void check_greedy(tern_model *model, tern_kv_type kv_type, const int32_t 
     tern_session_free(session);
 }
 
-/* "To 4 digits". */
-static void check_perplexity(double got, double want) {
+/* Clear of ties the float32 noise is all there is; a long text crosses some: 4 digits, as float64 does (19.3607 for the
+ * story model's 19.3624). */
+static const double CLEAR = 1e-5, FOUR_DIGITS = 2.5e-4;
+
+static void check_perplexity(double got, double want, double tolerance) {
     print_message("perplexity %.6g, should be %.6g\n", got, want);
-    if (!(fabs(got - want) <= 1e-4 * want))
+    if (!(fabs(got - want) <= tolerance * want))
         fail_msg("perplexity %.8g, should be %.8g", got, want);
 }
 
@@ -118,7 +121,7 @@ static void test_committed(void **state) {
     assert_int_equal(n_ids, json_integer_value(json_object_get(form, "tokens")));
     size_t context = (size_t)json_integer_value(json_object_get(form, "context"));
     check_perplexity(golden_perplexity(model, ids, n_ids, context),
-                     json_real_value(json_object_get(form, "perplexity")));
+                     json_real_value(json_object_get(form, "perplexity")), CLEAR);
     tern_free(ids);
     free(want);
     free(greedy);
@@ -183,7 +186,7 @@ static void check_shared_logits(tern_model *model, const golden_file *golden, co
         sum_want += golden_nll(want + i * vocab, vocab, prompt[i + 1]);
     }
     if (exact)
-        check_perplexity(exp(sum_got / (double)(n - 1)), exp(sum_want / (double)(n - 1)));
+        check_perplexity(exp(sum_got / (double)(n - 1)), exp(sum_want / (double)(n - 1)), CLEAR);
     free(got);
     free(want);
     free(prompt);
@@ -228,7 +231,7 @@ static void check_story(tern_model *model, const char *perplexity_key) {
     assert_int_equal(n, json_integer_value(json_object_get(golden, "tokens")));
     json_t *want = json_object_get(json_object_get(golden, "perplexity"), perplexity_key);
     check_perplexity(golden_perplexity(model, ids, n, (size_t)json_integer_value(json_object_get(golden, "context"))),
-                     json_real_value(json_object_get(want, "perplexity")));
+                     json_real_value(json_object_get(want, "perplexity")), FOUR_DIGITS);
     tern_free(ids);
     json_decref(golden);
 }
