@@ -51,7 +51,11 @@ static int converse(tern_chat *chat, tern_line_input *input, bool show_stats) {
     while (!ferror(stdout)) {
         const char *line;
         size_t n_bytes;
-        signal(SIGINT, SIG_DFL); /* nothing to stop while waiting: on a terminal Ctrl-C is a key then */
+        /* nothing to stop while waiting; on a terminal Ctrl-C becomes a key, and one that is early is lost, not fatal
+         */
+        tern_interrupt_unwatch();
+        if (terminal)
+            signal(SIGINT, SIG_IGN);
         switch (tern_line_input_read(input, &line, &n_bytes)) {
         case TERN_LINE_END:
             return 0;
@@ -114,7 +118,7 @@ static int run_chat(void *memory, const char *const *operands, size_t n_operands
         status = input ? converse(&chat, input, options->stats) : tern_cli_fail("out of memory for the line editor");
     }
     tern_line_input_close(input);
-    tern_interrupt_watch(NULL);
+    tern_interrupt_unwatch();
     tern_session_free(chat.session);
     tern_model_free(chat.model);
     tern_history_free(&chat.history);

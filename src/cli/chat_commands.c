@@ -92,15 +92,8 @@ void tern_chat_print_stats(const tern_chat *chat) {
     fprintf(stderr, "context:        %u of %u tokens\n", (unsigned)tern_session_n_past(chat->session),
             (unsigned)tern_session_n_ctx(chat->session));
     fprintf(stderr, "load time:      %s\n", tern_format_seconds(text, chat->load_seconds));
-    if (chat->n_answers) {
-        const tern_generate_result *last = &chat->last;
-        fprintf(stderr, "last prompt:    %llu new tokens, %u reused, %.1f tok/s\n", (unsigned long long)last->n_prompt,
-                (unsigned)chat->last_reused,
-                last->prefill_seconds > 0 ? (double)last->n_prompt / last->prefill_seconds : 0);
-        fprintf(stderr, "last answer:    %llu tokens, %.1f tok/s\n", (unsigned long long)last->n_generated,
-                last->decode_seconds > 0 ? (double)last->n_generated / last->decode_seconds : 0);
-        fprintf(stderr, "first token:    %s\n", tern_format_seconds(text, last->first_token_seconds));
-    }
+    if (chat->n_answers)
+        tern_print_timing(&chat->last, chat->last_reused);
     fprintf(stderr, "KV cache:       %s\n", tern_format_bytes(text, (double)tern_session_kv_bytes(chat->session)));
     fprintf(stderr, "peak RSS:       %s\n", tern_format_bytes(text, (double)tern_peak_rss()));
     fprintf(stderr, "seed:           %llu\n", (unsigned long long)chat->seed);

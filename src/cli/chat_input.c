@@ -139,6 +139,8 @@ static tern_line_status read_edited(tern_line_input *input, const char **line, s
     int count = 0;
     HistEvent event;
     input->interrupted = false;
+    /* before the prompt shows: el_gets() prints first, and a Ctrl-C in between would be a signal */
+    el_set(input->editor, EL_PREP_TERM, 1);
     const char *text = el_gets(input->editor, &count);
     if (input->interrupted) {
         fputc('\n', stderr);

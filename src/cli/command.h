@@ -74,12 +74,18 @@ const char *tern_format_bytes(char text[32], double bytes);
 /* "1.23 s", "45.6 ms". */
 const char *tern_format_seconds(char text[32], double seconds);
 
+/* Lines on stderr: prompt and its rate (`reused`: tokens that the KV cache held
+ * already), time to the first token, generated tokens and their rate. */
+void tern_print_timing(const tern_generate_result *result, uint32_t reused);
+
 /* ----------------------------------------------------------------- interruption */
 
 /* From now on Ctrl-C only sets a flag and cancels `session` (NULL: only the
  * flag); a second Ctrl-C before tern_interrupt_clear() ends the program. The session
- * must live until the next call of this function. */
+ * must live until the next call of this function or of _unwatch(). */
 void tern_interrupt_watch(tern_session *session);
+/* Back to what Ctrl-C did at the start of the program. */
+void tern_interrupt_unwatch(void);
 bool tern_interrupted(void);
 void tern_interrupt_clear(void);
 

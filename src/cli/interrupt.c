@@ -21,11 +21,25 @@ static void on_interrupt(int signal_number) {
         tern_session_cancel(session);
 }
 
+/* What SIGINT did when the program began: a shell starts background jobs with it ignored, and so it stays then. */
+static struct sigaction original;
+static bool has_original;
+
 void tern_interrupt_watch(tern_session *session) {
     atomic_store(&watched, session);
+    if (!has_original)
+        has_original = sigaction(SIGINT, NULL, &original) == 0;
+    if (has_original && original.sa_handler == SIG_IGN)
+        return;
     struct sigaction action = {.sa_handler = on_interrupt}; /* no SA_RESTART: a blocked read ends with EINTR */
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
+}
+
+void tern_interrupt_unwatch(void) {
+    atomic_store(&watched, NULL);
+    if (has_original)
+        sigaction(SIGINT, &original, NULL);
 }
 
 bool tern_interrupted(void) { return interrupted != 0; }

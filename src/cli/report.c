@@ -65,3 +65,21 @@ const char *tern_format_seconds(char text[32], double seconds) {
         snprintf(text, 32, "%.2f s", seconds);
     return text;
 }
+
+void tern_print_timing(const tern_generate_result *result, uint32_t reused) {
+    char text[32];
+    fprintf(stderr, "prompt:         %llu tokens", (unsigned long long)result->n_prompt);
+    if (reused)
+        fprintf(stderr, " (and %u reused)", (unsigned)reused);
+    if (result->prefill_seconds > 0)
+        fprintf(stderr, ", %.1f tok/s", (double)result->n_prompt / result->prefill_seconds);
+    if (result->n_generated)
+        fprintf(stderr, "\nfirst token:    %s after the start of the prompt",
+                tern_format_seconds(text, result->first_token_seconds));
+    fprintf(stderr, "\ngenerated:      %llu tokens", (unsigned long long)result->n_generated);
+    /* the first token belongs to the prompt's evaluation: it would flatter the rate */
+    double seconds = result->prefill_seconds + result->decode_seconds - result->first_token_seconds;
+    if (result->n_generated > 1 && seconds > 0)
+        fprintf(stderr, ", %.1f tok/s", (double)(result->n_generated - 1) / seconds);
+    fputc('\n', stderr);
+}

@@ -156,8 +156,6 @@ static int check_ids(const run_state *run) {
     return 0;
 }
 
-static double rate(double amount, double seconds) { return seconds > 0 ? amount / seconds : 0; }
-
 static void print_stats(const run_state *run, const tern_generate_result *result, uint64_t seed) {
     static const char *const reasons[] = {
         [TERN_STOP_LENGTH] = "-n reached",         [TERN_STOP_END] = "the model ended its text",
@@ -170,12 +168,7 @@ static void print_stats(const run_state *run, const tern_generate_result *result
     fprintf(stderr, "model:          %s, %s, %s, %d threads\n", info.name, info.weight_type, info.kernels,
             info.n_threads);
     fprintf(stderr, "load time:      %s\n", tern_format_seconds(text, run->load_seconds));
-    fprintf(stderr, "prompt:         %llu tokens, %.1f tok/s\n", (unsigned long long)result->n_prompt,
-            rate((double)result->n_prompt, result->prefill_seconds));
-    fprintf(stderr, "first token:    %s after the start of the prompt\n",
-            tern_format_seconds(text, result->first_token_seconds));
-    fprintf(stderr, "generated:      %llu tokens, %.1f tok/s\n", (unsigned long long)result->n_generated,
-            rate((double)result->n_generated, result->decode_seconds));
+    tern_print_timing(result, 0);
     fprintf(stderr, "KV cache:       %s\n", tern_format_bytes(text, (double)tern_session_kv_bytes(run->session)));
     fprintf(stderr, "peak RSS:       %s\n", tern_format_bytes(text, (double)tern_peak_rss()));
     fprintf(stderr, "seed:           %llu\n", (unsigned long long)seed);
@@ -249,7 +242,7 @@ static int run_run(void *memory, const char *const *operands, size_t n_operands)
     int status = gather(&run, model_path, from_stdin);
     if (!status)
         status = load_and_generate(&run, model_path);
-    tern_interrupt_watch(NULL);
+    tern_interrupt_unwatch();
     tern_session_free(run.session);
     tern_model_free(run.model);
     free(run.prompt.text);

@@ -36,7 +36,7 @@ chat "/load $WORK/hello.json\n A cat. \n/stats\n" -n 0
 n=$("$TERN" tokenize demo --count -p 'User: Hello.<|eot_id|>Assistant: Who are you?<|eot_id|>User: A cat.<|eot_id|>Assistant: ')
 has "$err" "context:        ${n%% *} of 512 tokens"
 chat 'Hello.\nAnd you?\n' -n 20 --stats
-grep -q 'last prompt: *[0-9]* new tokens, [1-9][0-9]* reused' "$WORK/err" || fail "nothing is reused: $err"
+grep -q '^prompt: *[0-9]* tokens (and [1-9][0-9]* reused), ' "$WORK/err" || fail "nothing is reused: $err"
 name="the rendered conversation"
 # what run --chat gets for the first message is what chat gets
 chat 'Tell me a story.\n' -n 20 --temp 0 --system "Be kind."
@@ -75,7 +75,7 @@ chat '/system\n' --system "Be brief."
 is "$err" "Be brief."
 name="/stats"
 chat 'Hello.\n/stats\n' -n 5
-for line in 'conversation: *2 messages' 'context: *[0-9]* of 512 tokens' 'last answer: *[0-9]* tokens, [0-9.]* tok/s' \
+for line in 'conversation: *2 messages' 'context: *[0-9]* of 512 tokens' 'generated: *[0-9]* tokens, [0-9.]* tok/s' \
     'KV cache: *[0-9.]* [KM]B' 'peak RSS: *[0-9.]* [MG]B' 'seed: *1'; do
     grep -q "^$line\$" "$WORK/err" || fail "/stats: no line '$line' in: $err"
 done
