@@ -3,7 +3,6 @@
 #define TERN_RUNTIME_SESSION_H
 
 #include "runtime/engine.h"
-#include "tokenizer/tokenizer.h"
 
 /* The engine and the tokenizer (for tern_generate) must outlive the session. Checks and completes `params`. */
 tern_status tern_session_open(tern_engine *engine, const tern_tokenizer *tokenizer, const tern_session_params *params,
