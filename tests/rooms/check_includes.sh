@@ -35,7 +35,8 @@ for folder in "$src"/*/; do
         continue
     fi
     while IFS=: read -r file line text; do
-        header=$(sed -E 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*[<"]([^>"]*)[>"].*/\1/' <<<"$text")
+        [[ $text =~ [\<\"]([^\>\"]*)[\>\"] ]] || continue
+        header=${BASH_REMATCH[1]}
         case $text in
         *\"*\"*)
             case $header in
