@@ -194,7 +194,7 @@ static tern_stmt *parse_if(tern_parser *p) {
     bool is_else = false;
     while (branch) {
         if (!is_else) {
-            branch->expr = tern_parse_expr(p);
+            branch->expr = tern_parse_or(p); /* as in Jinja, no "a if b else c" here */
             if (!branch->expr)
                 return NULL;
         }

@@ -30,7 +30,7 @@ bool tern_parser_is_keyword(const tern_parser *p);
 
 /* The expression at the current token; what follows it is current afterwards. NULL: failed. */
 tern_expr *tern_parse_expr(tern_parser *p);
-/* The same without "a if b else c" at the outermost level, as the list of a for loop. */
+/* The same without "a if b else c" at the outermost level: the list of a for loop, the condition of an if. */
 tern_expr *tern_parse_or(tern_parser *p);
 
 #endif
