@@ -1,0 +1,146 @@
+/*
+ * Out of memory, everywhere: the n-th allocation fails, for n = 1, 2, 3, ..., until a whole run of load, session,
+ * tokenise, generate and free gets through. Each time the library has to return an error with a message, leak nothing
+ * (the sanitizer build looks) and go on working afterwards.
+ *
+ * The linker's --wrap puts the functions below in front of the C library's for libtern's own calls; jansson gets them
+ * through its hook, but does not always say that memory was what it lacked, so there any error will do. PCRE2's
+ * allocations are not reached.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tern/tern.h"
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+int __real_posix_memalign(void **memory, size_t alignment, size_t size);
+
+static long countdown = -1; /* this many more allocations succeed, then one fails; negative: none fails */
+static long n_allocations, n_failed;
+static bool in_json, failed_in_json;
+
+/* The forward pass allocates nothing and loading allocates on the calling thread, so no lock. */
+static int fails(void) {
+    n_allocations++;
+    if (countdown < 0 || countdown-- > 0)
+        return 0;
+    n_failed++;
+    failed_in_json = in_json;
+    return 1;
+}
+
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
+
+void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
+void *__wrap_calloc(size_t count, size_t size) { return fails() ? NULL : __real_calloc(count, size); }
+void *__wrap_realloc(void *memory, size_t size) { return fails() ? NULL : __real_realloc(memory, size); }
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t size) {
+    return fails() ? 12 /* ENOMEM */ : __real_posix_memalign(memory, alignment, size);
+}
+
+static void *json_malloc(size_t size) {
+    in_json = true;
+    void *memory = __wrap_malloc(size);
+    in_json = false;
+    return memory;
+}
+
+static bool count_text(void *user, const char *text, size_t n_bytes, int32_t id) {
+    (void)text, (void)id;
+    *(size_t *)user += n_bytes;
+    return true;
+}
+
+/* Everything that a program does with a model, from `path`. */
+static tern_status scenario(const char *path, tern_error *err) {
+    const tern_message messages[] = {{"system", "Be brief."}, {"user", "Tell me a story."}};
+    const char *stop[] = {"\n\n\n"};
+    tern_model_params params = tern_model_defaults();
+    params.n_threads = 2;
+    tern_model *model = NULL;
+    tern_session *session = NULL;
+    tern_inspection *inspection = NULL;
+    int32_t *ids = NULL;
+    char *text = NULL;
+    size_t n_ids = 0, n_bytes = 0, n_text = 0;
+
+    tern_status status = tern_inspect(path, &inspection, err);
+    tern_inspection_free(inspection);
+    if (!status)
+        status = tern_model_load(path, &params, &model, err);
+    const tern_tokenizer *tokenizer = model ? tern_model_tokenizer(model) : NULL;
+    if (!status)
+        status = tern_session_create(model, NULL, &session, err);
+    if (!status)
+        status = tern_chat_tokenize(tokenizer, messages, 2, true, TERN_TOKENIZE_BOS, &ids, &n_ids, err);
+    if (!status)
+        status = tern_detokenize(tokenizer, ids, n_ids, false, &text, &n_bytes, err);
+    if (!status) {
+        tern_generate_params generate = tern_generate_defaults();
+        generate.max_tokens = 6;
+        generate.stop = stop;
+        generate.n_stop = 1;
+        generate.ignore_end = true;
+        generate.sampler.repeat_penalty = 1.1f;
+        generate.sampler.penalty_window = -1;
+        status = tern_generate_ids(session, ids, n_ids, &generate, count_text, &n_text, NULL, err);
+    }
+    tern_free(text);
+    tern_free(ids);
+    tern_session_free(session);
+    tern_model_free(model);
+    return status;
+}
+
+/* 0 if every failure of one allocation of the scenario is handled. */
+static int run(const char *path) {
+    n_allocations = 0;
+    countdown = -1;
+    tern_error err = {0};
+    if (scenario(path, &err)) {
+        fprintf(stderr, "alloc_fault: %s\n", err.message);
+        return 1;
+    }
+    long total = n_allocations, tolerated = 0;
+    for (long n = 0; n < total; n++) {
+        err = (tern_error){0};
+        n_failed = 0;
+        countdown = n;
+        tern_status status = scenario(path, &err);
+        countdown = -1;
+        if (n_failed == 0) {
+            fprintf(stderr, "alloc_fault: allocation %ld of %ld did not come\n", n, total);
+            return 1;
+        }
+        if (status == TERN_OK) { /* it can live without that one (say, a look at a file that may be missing) */
+            tolerated++;
+        } else if ((status != TERN_ERR_MEMORY && !failed_in_json) || err.status != status || !err.message[0] ||
+                   strchr(err.message, '\n')) {
+            fprintf(stderr, "alloc_fault: %s: allocation %ld of %ld failed: status %d, message \"%s\"\n",
+                    path ? path : "demo", n, total, (int)status, err.message);
+            return 1;
+        }
+    }
+    printf("%s: %ld allocations, each failed once; %ld without consequence\n", path ? path : "demo", total, tolerated);
+    return 0;
+}
+
+int main(void) {
+    static const char *const paths[] = {
+        TERN_SOURCE_DIR "/tests/data/golden/small/model-i2_s-f32-v2.gguf",
+        TERN_SOURCE_DIR "/tests/data/golden/small/hf-packed-sharded",
+        TERN_SOURCE_DIR "/tests/data/golden/small/hf-bf16", NULL, /* the built-in model */
+    };
+    json_set_alloc_funcs(json_malloc, free);
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (run(paths[i]))
+            return 1;
+    return 0;
+}
