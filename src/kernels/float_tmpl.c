@@ -341,7 +341,8 @@ void KERNEL(scores_q8)(const int8_t *q, const float *q_scale, size_t n_q, const 
     }
 }
 
-enum { TILE_WIDTH = V16_TILE / TILE_HEADS };
+/* A run of keys small enough that its values stay in L1 while the tiles pass over them side by side. */
+enum { TILE_WIDTH = V16_TILE / TILE_HEADS, RUN_KEYS = 32 };
 
 /* out += p v for n_q <= TILE_HEADS heads and `width` vectors of the head's elements from d on, all constant;
  * `left` != 0: the one vector has only that many elements. v_scale: NULL unless type is I8. */
@@ -356,6 +357,7 @@ INLINE void values_tile(enum element type, const float *p, size_t ld, size_t n_q
     size_t row = head_dim * element_size(type);
     for (size_t j = 0; j < n_keys; j++) {
         v16 value[TILE_WIDTH];
+        prefetch(v + j * row, RUN_KEYS * row + d * element_size(type), 16 * width * element_size(type));
         UNROLL for (size_t i = 0; i < width; i++) value[i] =
             left ? load_as_n(type, v + j * row, d, left) : load_as(type, v + j * row, d + 16 * i);
         UNROLL for (size_t h = 0; h < n_q; h++) {
@@ -383,28 +385,33 @@ INLINE void values_heads(enum element type, const float *p, size_t ld, size_t n_
         values_tile(type, p, ld, n_q, v, v_scale, n_keys, head_dim, d, 1, head_dim - d, out);
 }
 
-INLINE void values(enum element type, const float *p, size_t ld, size_t n_q, const void *v, const float *v_scale,
+INLINE void values(enum element type, const float *p, size_t ld, size_t n_q, const uint8_t *v, const float *v_scale,
                    size_t n_keys, size_t head_dim, float *out) {
-    size_t h = 0;
-    for (; h + TILE_HEADS <= n_q; h += TILE_HEADS)
-        values_heads(type, p + h * ld, ld, TILE_HEADS, v, v_scale, n_keys, head_dim, out + h * head_dim);
-    for (; h < n_q; h++)
-        values_heads(type, p + h * ld, ld, 1, v, v_scale, n_keys, head_dim, out + h * head_dim);
+    size_t row = head_dim * element_size(type);
+    for (size_t j = 0; j < n_keys; j += RUN_KEYS) {
+        size_t run = n_keys - j < RUN_KEYS ? n_keys - j : RUN_KEYS, h = 0;
+        const float *run_scale = v_scale ? v_scale + j : NULL;
+        for (; h + TILE_HEADS <= n_q; h += TILE_HEADS)
+            values_heads(type, p + h * ld + j, ld, TILE_HEADS, v + j * row, run_scale, run, head_dim,
+                         out + h * head_dim);
+        for (; h < n_q; h++)
+            values_heads(type, p + h * ld + j, ld, 1, v + j * row, run_scale, run, head_dim, out + h * head_dim);
+    }
 }
 
 void KERNEL(values_f32)(const float *p, size_t ld, size_t n_q, const float *v, size_t n_keys, size_t head_dim,
                         float *out) {
-    values(F32, p, ld, n_q, v, NULL, n_keys, head_dim, out);
+    values(F32, p, ld, n_q, (const uint8_t *)v, NULL, n_keys, head_dim, out);
 }
 
 void KERNEL(values_f16)(const float *p, size_t ld, size_t n_q, const uint16_t *v, size_t n_keys, size_t head_dim,
                         float *out) {
-    values(F16, p, ld, n_q, v, NULL, n_keys, head_dim, out);
+    values(F16, p, ld, n_q, (const uint8_t *)v, NULL, n_keys, head_dim, out);
 }
 
 void KERNEL(values_q8)(const float *p, size_t ld, size_t n_q, const int8_t *v, const float *v_scale, size_t n_keys,
                        size_t head_dim, float *out) {
-    values(I8, p, ld, n_q, v, v_scale, n_keys, head_dim, out);
+    values(I8, p, ld, n_q, (const uint8_t *)v, v_scale, n_keys, head_dim, out);
 }
 
 #include "kernels/head_tmpl.c"

@@ -1,4 +1,5 @@
 /* The ladder: which rungs exist, and which one this process climbs to. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,7 @@ tern_status tern_kernels_choose(const char *name, const tern_kernels **kernels, 
     }
     const tern_kernels *best = NULL;
     char names[128] = "";
+    size_t used = 0;
     for (size_t i = 0; ladder[i]; i++) {
         if (!runs_here(ladder[i]))
             continue;
@@ -82,11 +84,9 @@ tern_status tern_kernels_choose(const char *name, const tern_kernels **kernels, 
             *kernels = best;
             return TERN_OK;
         }
-        size_t used =
-            strlen(names); /* a handful of short names: always fits, and is cut short if one day it does not */
-        strncat(names, used ? ", " : "", sizeof names - 1 - used);
-        used = strlen(names);
-        strncat(names, best->name, sizeof names - 1 - used);
+        int n = snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", best->name);
+        if (n > 0 && (size_t)n < sizeof names - used) /* a handful of short names: always */
+            used += (size_t)n;
     }
     if (name && *name)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s%s: not a kernel set that this CPU runs; use one of: %s",

@@ -252,6 +252,8 @@ static void for_attention_shapes(const tern_kernels *rung, attention_check *chec
                       (kind)((n_q + n_keys) % N_KINDS));
     check(rung, (attention_shape){128, 4, 256, 300}, PLAIN);
     check(rung, (attention_shape){80, 7, 67, 67}, PLAIN);
+    check(rung, (attention_shape){37, 5, 40, 41}, WILD);
+    check(rung, (attention_shape){65, 6, 33, 33}, TINY);
 }
 
 static void scores_float(const tern_kernels *rung, attention_shape s, kind k) {
