@@ -12,7 +12,7 @@
 #include "kernels/arm/ternary.h"
 
 enum {
-    MIN_TOKENS = 6, /* instructions a block of 16 x 16: 154 here, 166 (4 + 2 tokens) there; docs/SPEED-ARM.md */
+    MIN_TOKENS = 6, /* instructions a block of 16 x 16: 141 here, 166 (4 + 2 tokens) there (docs/SPEED-ARM.md) */
     MAX_TOKENS = 32,
     PIECE = 512,        /* columns: 8 KB of codes, 16 KB of activations */
     OCTETS = PIECE / 8, /* 8 columns of two rows or two tokens: one vector */
