@@ -86,7 +86,8 @@ static void test_quantize(void **state) {
         ref->quantize_i8(x, n, tern_k_pad(n), q, &scale, &sum);
         double largest = 1e-5;
         for (size_t i = 0; i < n; i++)
-            largest = fmax(largest, fabs((double)x[i]));
+            if (fabs((double)x[i]) > largest)
+                largest = fabs((double)x[i]);
         assert_true(fabs(scale * largest / 127 - 1) < 1e-7); /* one rounding, and the float 1e-5 */
         int32_t expected_sum = 0;
         for (size_t i = 0; i < n; i++) {
