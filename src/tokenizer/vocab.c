@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 
-/* A hash table half full with a good hash probes a handful of slots; a file that needs this many was made to collide.
+/* A hash table two thirds full with a good hash probes a few slots; a file that needs this many was made to collide.
  */
 #define MAX_PROBES 4096
 
@@ -165,10 +165,10 @@ tern_status tern_vocab_put_encoded(tern_vocab *vocab, const char *name, size_t i
     return TERN_OK;
 }
 
-/* log2 of a table at most half full; at least 16 slots. */
+/* log2 of a table at most two thirds full; at least 16 slots. */
 static unsigned table_bits(size_t n) {
     unsigned bits = 4;
-    while ((size_t)1 << bits < 2 * n)
+    while ((size_t)1 << bits < n + n / 2)
         bits++;
     return bits;
 }
