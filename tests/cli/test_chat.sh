@@ -152,7 +152,7 @@ end_of_text=$("$TERN" tokenize demo --no-bos -p '<|end_of_text|>') eot=$("$TERN"
 endless=(--logit-bias "$end_of_text=-inf" --logit-bias "$eot=-inf")
 name="60 turns in a context of 512 tokens"
 questions=$(for i in $(seq 60); do printf 'Tell me story number %d.\\n' "$i"; done)
-chat "$questions/stats\n" -n 40 --system "Be kind." "${endless[@]}"
+chat "$questions/stats\n/system\n" -n 40 --system "Be kind." "${endless[@]}"
 is "$status" 0
 [ "$(wc -l <"$WORK/out")" -ge 60 ] || fail "$name: only $(wc -l <"$WORK/out") lines of answers"
 drops=$(grep -c 'forgot the oldest [0-9]* turn' "$WORK/err")
@@ -161,7 +161,6 @@ is "$(grep -c '^tern: ' "$WORK/err")" "$drops"
 messages=$(sed -n 's/^conversation: *\([0-9]*\) messages/\1/p' "$WORK/err")
 [ "$messages" -ge 4 ] && [ "$messages" -lt 40 ] || fail "$name: $messages messages left"
 name="the system message stays"
-chat "$questions/system\n" -n 40 --system "Be kind." "${endless[@]}"
 is "$(tail -n 1 "$WORK/err")" "Be kind."
 name="an answer that fills the context"
 chat 'Tell me a story.\n/stats\nAnd then?\n/stats\n' -c 64 "${endless[@]}"
