@@ -43,9 +43,9 @@ tern_status tern_measure_bandwidth(int n_threads, double *bytes_per_second, tern
     tern_status status = tern_pool_create(n_threads, &pool, err);
     if (!status) {
         const size_t n_pieces = BLOCK_BYTES / PIECE_BYTES;
-        double best = 0, start = tern_seconds(), now = start;
+        double best = 0;
         tern_pool_run(pool, n_pieces, fill_piece, block);
-        start = now = tern_seconds();
+        double start = tern_seconds(), now = start;
         for (int pass = 0; pass < MIN_PASSES || now - start < MIN_SECONDS; pass++) {
             double before = now;
             tern_pool_run(pool, n_pieces, read_piece, block);

@@ -145,10 +145,10 @@ static int measure_model(const settings *s, tern_model *model, const tern_sessio
     int32_t *ids = tern_alloc_array(n_ids, sizeof *ids);
     tern_session *session = NULL;
     tern_error err;
-    tern_status status = values && ids ? TERN_OK : tern_fail_memory(&err, "the results");
-    if (!status)
-        status = tern_session_create(model, params, &session, &err);
-    if (!status) {
+    tern_status status;
+    if (!values || !ids) {
+        status = tern_fail_memory(&err, "the results");
+    } else if (!(status = tern_session_create(model, params, &session, &err))) {
         fill_ids(model, ids, n_ids);
         tern_interrupt_watch(session);
         status = run_all(s, session, ids, values, progress, done, total, result, &err);

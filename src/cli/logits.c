@@ -44,12 +44,9 @@ static tern_status put_floats(sink *out, const float *values, size_t n, const ch
     return tern_fail(err, TERN_ERR_IO, "%s: cannot write: %m", path);
 }
 
-static tern_status evaluate(tern_session *session, size_t vocab_size, const int32_t *ids, size_t n_ids, sink *out,
-                            const char *path, tern_error *err) {
-    size_t slice = tern_logits_slice(vocab_size, n_ids);
-    float *logits = tern_alloc_array(slice, vocab_size * sizeof *logits);
-    out->bytes = tern_alloc_array(slice, vocab_size * sizeof *logits);
-    tern_status status = logits && out->bytes ? TERN_OK : tern_fail_memory(err, "the logits");
+static tern_status evaluate(tern_session *session, size_t vocab_size, const int32_t *ids, size_t n_ids, size_t slice,
+                            float *logits, sink *out, const char *path, tern_error *err) {
+    tern_status status = TERN_OK;
     tern_progress progress;
     tern_progress_start(&progress, "logits", TERN_PROGRESS_TOKENS);
     for (size_t at = 0; !status && at < n_ids; at += slice) {
@@ -61,6 +58,20 @@ static tern_status evaluate(tern_session *session, size_t vocab_size, const int3
             status = tern_fail(err, TERN_ERR_CANCELLED, "cancelled");
     }
     tern_progress_end(&progress);
+    return status;
+}
+
+/* Evaluate in slices, so that a long prompt's logits need not be in memory all at once. */
+static tern_status write_all(tern_session *session, size_t vocab_size, const int32_t *ids, size_t n_ids, sink *out,
+                             const char *path, tern_error *err) {
+    size_t slice = tern_logits_slice(vocab_size, n_ids);
+    float *logits = tern_alloc_array(slice, vocab_size * sizeof *logits);
+    out->bytes = tern_alloc_array(slice, vocab_size * sizeof *logits);
+    tern_status status;
+    if (!logits || !out->bytes)
+        status = tern_fail_memory(err, "the logits");
+    else
+        status = evaluate(session, vocab_size, ids, n_ids, slice, logits, out, path, err);
     free(out->bytes);
     free(logits);
     return status;
@@ -79,7 +90,7 @@ static int write_logits(const settings *s, const tern_model *model, tern_session
             return tern_cli_error(&err);
         out.file = out.writer.file;
     }
-    tern_status status = evaluate(session, info.vocab_size, ids, n_ids, &out, path, &err);
+    tern_status status = write_all(session, info.vocab_size, ids, n_ids, &out, path, &err);
     if (!to_stdout && !status)
         status = tern_writer_commit(&out.writer, &err);
     else if (!to_stdout)

@@ -32,13 +32,13 @@ static const struct {
 
 tern_status tern_synth_shape(const char *name, tern_synth_params *params, tern_error *err) {
     char list[128] = "";
+    size_t used = 0;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         if (name && strcmp(shapes[i].name, name) == 0) {
             *params = shapes[i].params;
             return TERN_OK;
         }
-        strcat(list, i ? ", " : "");
-        strcat(list, shapes[i].name);
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", shapes[i].name);
     }
     return tern_fail(err, TERN_ERR_ARGUMENT, "no shape is called '%s'; there are %s", name ? name : "", list);
 }

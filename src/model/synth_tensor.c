@@ -175,28 +175,34 @@ static tern_status write_slabs(slab_job *job, tern_pool *pool, size_t batch, ter
     return TERN_OK;
 }
 
+static void make_gains(const tern_synth_tensor *tensor, uint64_t seed, float *gains) {
+    size_t n = (size_t)tensor->cols;
+    double sum = 0;
+    tern_rng rng;
+    tern_rng_seed(&rng, mix(seed, tensor->stream, 0));
+    for (size_t i = 0; i < n; i++) {
+        gains[i] = tensor->fill == TERN_SYNTH_GAINS ? tensor->scale * (float)(0.8 + 0.4 * tern_rng_uniform(&rng))
+                                                    : expf(tensor->scale * (float)tern_rng_normal(&rng));
+        sum += (double)gains[i] * (double)gains[i];
+    }
+    for (size_t i = 0; tensor->fill == TERN_SYNTH_SPREAD && i < n; i++)
+        gains[i] /= (float)sqrt(sum / (double)n);
+}
+
 static tern_status write_gains(const tern_synth_tensor *tensor, uint64_t seed, tern_gguf_writer *writer,
                                tern_synth_progress *progress, tern_error *err) {
-    size_t n = (size_t)tensor->cols;
-    float *gains = tern_alloc_array(n, sizeof *gains);
+    tern_status status;
+    float *gains = tern_alloc_array((size_t)tensor->cols, sizeof *gains);
     uint8_t *bytes = tern_alloc_array((size_t)tensor->bytes, 1);
-    tern_status status = gains && bytes ? TERN_OK : tern_fail_memory(err, tensor->name);
-    if (!status) {
-        tern_rng rng;
-        tern_rng_seed(&rng, mix(seed, tensor->stream, 0));
-        double sum = 0;
-        for (size_t i = 0; i < n; i++) {
-            gains[i] = tensor->fill == TERN_SYNTH_GAINS ? tensor->scale * (float)(0.8 + 0.4 * tern_rng_uniform(&rng))
-                                                        : expf(tensor->scale * (float)tern_rng_normal(&rng));
-            sum += (double)gains[i] * (double)gains[i];
-        }
-        for (size_t i = 0; tensor->fill == TERN_SYNTH_SPREAD && i < n; i++)
-            gains[i] /= (float)sqrt(sum / (double)n);
-        tensor->codec->encode_row(gains, n, bytes);
+    if (!gains || !bytes) {
+        status = tern_fail_memory(err, tensor->name);
+    } else {
+        make_gains(tensor, seed, gains);
+        tensor->codec->encode_row(gains, (size_t)tensor->cols, bytes);
         status = tern_gguf_write_data(writer, bytes, (size_t)tensor->bytes, err);
+        if (!status)
+            status = report(progress, tensor->bytes, err);
     }
-    if (!status)
-        status = report(progress, tensor->bytes, err);
     free(bytes);
     free(gains);
     return status;
