@@ -51,9 +51,10 @@ static double by_definition(uint32_t n_window, size_t *n_tokens) {
     int32_t *ids, bos = tern_tokenizer_bos(tokenizer);
     assert_int_equal(tern_tokenize(tokenizer, text, sizeof text - 1, 0, &ids, n_tokens, NULL), TERN_OK);
     double sum = 0;
+    size_t per_window = n_window > 1 ? n_window - 1 : 1;
     tern_session *session = NULL;
     for (size_t i = 0; i < *n_tokens; i++) {
-        if (i % (n_window - 1) == 0) {
+        if (i % per_window == 0) {
             tern_session_free(session);
             session = new_session(n_window, 0);
             assert_int_equal(tern_session_eval(session, &bos, 1, NULL), TERN_OK);
