@@ -29,7 +29,7 @@ static tern_status check_params(const tern_dims *dims, tern_session_params *para
     if (params->n_ctx == 0)
         params->n_ctx = dims->n_ctx;
     if (params->n_ctx > dims->n_ctx)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "a context of %u tokens is more than the model was made for (%u)",
+        return tern_fail(err, TERN_ERR_ARGUMENT, "a context of %u tokens is more than the model was made for; use at most %u",
                          params->n_ctx, dims->n_ctx);
     if (params->chunk == 0)
         params->chunk = DEFAULT_CHUNK;
