@@ -6,11 +6,6 @@
 
 #include <stddef.h>
 
-typedef struct tern_utf8_stream {
-    char held[4]; /* an incomplete character, at most 3 bytes */
-    size_t n_held;
-} tern_utf8_stream; /* zero-initialised is empty */
-
 /* Length of the longest prefix of bytes [n] that does not end inside a character that more bytes could complete. */
 size_t tern_utf8_complete(const char *bytes, size_t n);
 
