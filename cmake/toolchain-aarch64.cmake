@@ -13,9 +13,15 @@ set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
 
 set(TERN_QEMU_CPU max CACHE STRING "qemu-user's CPU for the tests")
 find_program(TERN_QEMU NAMES qemu-aarch64 qemu-aarch64-static)
+# The C library that the tests load: arm64's own if it is installed (the libraries above bring it), else the one beside
+# the cross compiler. Not a mixture: one's loader with the other's libc hangs in pthread_create.
+if(EXISTS /lib/ld-linux-aarch64.so.1)
+  set(TERN_ARM_ROOT /)
+else()
+  set(TERN_ARM_ROOT /usr/aarch64-linux-gnu)
+endif()
 if(TERN_QEMU)
-  # -L: where the cross compiler keeps the C library; the others are found in the system's own folders.
-  set(CMAKE_CROSSCOMPILING_EMULATOR ${TERN_QEMU} -L /usr/aarch64-linux-gnu -cpu ${TERN_QEMU_CPU})
+  set(CMAKE_CROSSCOMPILING_EMULATOR ${TERN_QEMU} -L ${TERN_ARM_ROOT} -cpu ${TERN_QEMU_CPU})
 endif()
 
 # Libraries of the target only, programs of the host only. Debian keeps both in one tree, by architecture.
