@@ -37,11 +37,10 @@ bench: all ## measure speed with the built-in model
 format: ## rewrite the C sources in the project's style
 	@$(OUR_SOURCES) | xargs $(CLANG_FORMAT) -i
 
-lint: configure ## clang-format (check only) and clang-tidy
+lint: configure ## clang-format (check only) on all sources, clang-tidy on what is installed
 	@$(OUR_SOURCES) | xargs $(CLANG_FORMAT) --dry-run -Werror
-	@sed -n 's/^ *"file": "\(.*\)".*/\1/p' $(BUILD)/compile_commands.json | sort -u | \
-		xargs -P $(JOBS) -n 4 $(CLANG_TIDY) -p $(BUILD) --quiet 2>&1 | grep -v 'warnings generated\.$$'; \
-		test $${PIPESTATUS[1]} -eq 0
+	@sed -n 's/^ *"file": "\(.*\/\(src\|examples\)\/.*\)".*/\1/p' $(BUILD)/compile_commands.json | sort -u | \
+		xargs -P $(JOBS) -n 4 $(CLANG_TIDY) -p $(BUILD) --quiet
 	@echo "lint: clean"
 
 clean: ## remove the build folder

@@ -14,6 +14,7 @@ int main(void) {
         return 1;
     }
     printf("model: %u layers\n", weights.dims.n_layers);
+    tern_weights_free(&weights);
     tern_checkpoint_close(checkpoint);
     return 0;
 }
