@@ -18,7 +18,7 @@ all: configure ## build the command (build/tern) and the library
 	@cmake --build $(BUILD) --parallel $(JOBS) --target tern_command tern_static tern_shared
 
 run: all ## build, then generate text with the built-in model
-	@$(BUILD)/tern run -p "$(PROMPT)" -n 150
+	@$(BUILD)/tern run --echo -p "$(PROMPT)" -n 150
 
 test: configure ## build everything and run all tests
 	@cmake --build $(BUILD) --parallel $(JOBS)
