@@ -24,10 +24,10 @@ typedef struct symbol {
 
 typedef struct queue {
     uint32_t rank;
-    bool waiting;        /* its rank is in scratch->ranks */
-    bool heap;           /* else ascending */
-    size_t start;        /* in scratch->pool */
-    size_t head, size;   /* of the entries from start: [head, size) are there */
+    bool waiting;      /* its rank is in scratch->ranks */
+    bool heap;         /* else ascending */
+    size_t start;      /* in scratch->pool */
+    size_t head, size; /* of the entries from start: [head, size) are there */
     size_t capacity;
 } queue;
 
@@ -187,9 +187,8 @@ bool tern_bpe_append_long(tern_bpe *bpe, const tern_vocab *vocab, const char *by
         !tern_grow_array((void **)&scratch->symbols, &scratch->n_symbols, size, sizeof *scratch->symbols))
         return false;
     for (uint32_t i = 0; i < size; i++)
-        scratch->symbols[i] = (symbol){.id = vocab->byte_ids[(uint8_t)bytes[i]],
-                                       .prev = i ? i - 1 : NONE,
-                                       .next = i + 1 < size ? i + 1 : NONE};
+        scratch->symbols[i] = (symbol){
+            .id = vocab->byte_ids[(uint8_t)bytes[i]], .prev = i ? i - 1 : NONE, .next = i + 1 < size ? i + 1 : NONE};
     bool ok = merge_all(scratch, vocab, (uint32_t)size);
     for (size_t i = 0; i < scratch->n_queues; i++) /* ready for the next one */
         scratch->queue_of[scratch->queues[i].rank] = 0;

@@ -115,7 +115,7 @@ static tern_status find_match(tern_cutter *cutter, tern_error *err) {
 }
 
 tern_status tern_cutter_next(tern_cutter *cutter, size_t *start, size_t *end, tern_error *err) {
-    size_t pos = cutter->pos, stop = cutter->n_bytes;
+    size_t pos = cutter->pos, stop;
     if (pos == cutter->n_bytes) {
         stop = pos;
     } else if (!cutter->pattern) {

@@ -103,13 +103,14 @@ static char open_tag(tern_parser *p, tern_view *text) {
     return kind;
 }
 
+static bool opens_tag(const char *at) { return at[0] == '{' && (at[1] == '{' || at[1] == '%' || at[1] == '#'); }
+
 /* Append the text up to the next {{ or {% (whose first token is then current) to *tail; comments are skipped. */
 static tag_kind next_tag(tern_parser *p, tern_stmt ***tail) {
     tern_lexer *lex = &p->lex;
     for (;;) {
         lex->pos = p->text_from;
-        while (lex->pos + 1 < lex->size &&
-               !(lex->source[lex->pos] == '{' && memchr("{%#", lex->source[lex->pos + 1], 3)))
+        while (lex->pos + 1 < lex->size && !opens_tag(lex->source + lex->pos))
             lex->pos++;
         bool at_end = lex->pos + 1 >= lex->size;
         if (at_end)

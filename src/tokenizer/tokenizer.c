@@ -52,12 +52,16 @@ static tern_status sort_added(tern_tokenizer *tokenizer, const char *name, tern_
         n += is_added(vocab, id);
     added_token *tokens = tern_alloc_array(n + 1, sizeof *tokens);
     tokenizer->added = tern_alloc_array(n + 1, sizeof *tokenizer->added);
-    tern_status status = tokens && tokenizer->added ? TERN_OK : tern_fail_memory(err, "the special tokens");
-    for (size_t id = 0; id < vocab->n && status == TERN_OK; id++)
+    if (!tokens || !tokenizer->added) {
+        free(tokens);
+        return tern_fail_memory(err, "the special tokens");
+    }
+    for (size_t id = 0; id < vocab->n; id++)
         if (is_added(vocab, id))
             tokens[k++] = (added_token){tern_vocab_bytes(vocab, id), (int32_t)id};
-    if (status == TERN_OK && n)
+    if (n)
         qsort(tokens, n, sizeof *tokens, compare_added);
+    tern_status status = TERN_OK;
     for (size_t i = 0; i < n && status == TERN_OK; i++) {
         tokenizer->added[i] = tokens[i].id;
         tokenizer->added_from[(uint8_t)tokens[i].bytes.bytes[0] + 1]++;
