@@ -8,6 +8,7 @@
  * allocations are not reached.
  */
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,18 +20,18 @@ void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *memory, size_t size);
 int __real_posix_memalign(void **memory, size_t alignment, size_t size);
 
-static long countdown = -1; /* this many more allocations succeed, then one fails; negative: none fails */
-static long n_allocations, n_failed;
-static bool in_json, failed_in_json;
+/* Atomic, because matrices are unpacked on all threads and each needs buffers. */
+static atomic_long n_allocations;
+static atomic_long fail_at = -1; /* the number of the allocation that fails; -1: none */
+static atomic_bool failed, failed_in_json;
+static _Thread_local bool in_json;
 
-/* The forward pass allocates nothing and loading allocates on the calling thread, so no lock. */
-static int fails(void) {
-    n_allocations++;
-    if (countdown < 0 || countdown-- > 0)
-        return 0;
-    n_failed++;
+static bool fails(void) {
+    if (atomic_fetch_add(&n_allocations, 1) != atomic_load(&fail_at))
+        return false;
+    failed = true;
     failed_in_json = in_json;
-    return 1;
+    return true;
 }
 
 void *__wrap_malloc(size_t size);
@@ -102,7 +103,6 @@ static tern_status scenario(const char *path, tern_error *err) {
 /* 0 if every failure of one allocation of the scenario is handled. */
 static int run(const char *path) {
     n_allocations = 0;
-    countdown = -1;
     tern_error err = {0};
     if (scenario(path, &err)) {
         fprintf(stderr, "alloc_fault: %s\n", err.message);
@@ -111,11 +111,12 @@ static int run(const char *path) {
     long total = n_allocations, tolerated = 0;
     for (long n = 0; n < total; n++) {
         err = (tern_error){0};
-        n_failed = 0;
-        countdown = n;
+        failed = failed_in_json = false;
+        n_allocations = 0;
+        fail_at = n;
         tern_status status = scenario(path, &err);
-        countdown = -1;
-        if (n_failed == 0) {
+        fail_at = -1;
+        if (!failed) {
             fprintf(stderr, "alloc_fault: allocation %ld of %ld did not come\n", n, total);
             return 1;
         }
