@@ -50,12 +50,12 @@ static tern_stmt *make_stmt(tern_parser *p, tern_stmt_kind kind) {
 
 /* lstrip_blocks: the blanks between the beginning of a line and a block tag are no text. */
 static tern_view strip_blanks_of_line(tern_view text, bool line_started) {
-    tern_view blanks = text;
-    const char *newline = text.size ? memrchr(text.bytes, '\n', text.size) : NULL;
-    if (newline)
-        blanks = (tern_view){newline + 1, (size_t)(text.bytes + text.size - newline - 1)};
-    else if (!line_started)
+    size_t start = text.size;
+    while (start > 0 && text.bytes[start - 1] != '\n')
+        start--;
+    if (start == 0 && !line_started)
         return text;
+    tern_view blanks = {text.bytes + start, text.size - start};
     if (tern_strip_left(blanks).size == 0)
         text.size -= blanks.size;
     return text;

@@ -50,7 +50,7 @@ int32_t tern_vocab_find(const tern_vocab *vocab, const char *bytes, size_t size)
     if (size > vocab->max_size)
         return -1;
     uint64_t first8 = load_bytes(bytes, size);
-    size_t mask = SIZE_MAX >> vocab->slot_shift;
+    size_t mask = (size_t)(UINT64_MAX >> vocab->slot_shift);
     for (size_t i = (size_t)(hash_bytes(bytes, size, first8) >> vocab->slot_shift);; i = (i + 1) & mask) {
         const tern_vocab_slot *slot = &vocab->slots[i];
         if (slot_is(vocab, slot, bytes, size, first8))
@@ -176,7 +176,7 @@ static unsigned table_bits(size_t n) {
 static tern_status index_token(tern_vocab *vocab, const char *name, size_t id, tern_error *err) {
     tern_view token = tern_vocab_bytes(vocab, id);
     uint64_t first8 = load_bytes(token.bytes, token.size);
-    size_t mask = SIZE_MAX >> vocab->slot_shift;
+    size_t mask = (size_t)(UINT64_MAX >> vocab->slot_shift);
     size_t i = (size_t)(hash_bytes(token.bytes, token.size, first8) >> vocab->slot_shift);
     for (size_t probes = 0; vocab->slots[i].size; i = (i + 1) & mask, probes++) {
         if (slot_is(vocab, &vocab->slots[i], token.bytes, token.size, first8))
@@ -230,7 +230,7 @@ tern_status tern_vocab_reserve_merges(tern_vocab *vocab, const char *name, size_
 static tern_status put_merge(tern_vocab *vocab, const char *name, uint32_t rank, int32_t left, int32_t right,
                              int32_t joined, tern_error *err) {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    size_t mask = SIZE_MAX >> vocab->merge_shift;
+    size_t mask = (size_t)(UINT64_MAX >> vocab->merge_shift);
     size_t i = (size_t)(pair * 0x9e3779b97f4a7c15u >> vocab->merge_shift);
     for (size_t probes = 0; vocab->merges[i].pair != UINT64_MAX; i = (i + 1) & mask, probes++) {
         if (vocab->merges[i].pair == pair)

@@ -46,8 +46,8 @@ typedef struct tern_vocab {
     unsigned slot_shift;
     tern_merge_slot *merges;
     unsigned merge_shift;
-    uint32_t n_ranks;       /* ranks of merges are below this */
-    size_t max_size; /* bytes of the longest normal token */
+    uint32_t n_ranks; /* ranks of merges are below this */
+    size_t max_size;  /* bytes of the longest normal token */
     int32_t byte_ids[256];
 } tern_vocab;
 
@@ -82,7 +82,7 @@ static inline tern_view tern_vocab_bytes(const tern_vocab *vocab, size_t id) {
 /* The merge of two tokens, or an entry with rank TERN_NO_MERGE. */
 static inline tern_merge_slot tern_vocab_merge(const tern_vocab *vocab, int32_t left, int32_t right) {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    size_t mask = SIZE_MAX >> vocab->merge_shift;
+    size_t mask = (size_t)(UINT64_MAX >> vocab->merge_shift);
     for (size_t i = (size_t)(pair * 0x9e3779b97f4a7c15u >> vocab->merge_shift);; i = (i + 1) & mask) {
         tern_merge_slot slot = vocab->merges[i];
         if (slot.pair == pair)
