@@ -74,6 +74,17 @@ static tern_status from_gguf(const tern_checkpoint *checkpoint, tern_tokenizer *
 
 static bool is_known_wrong(const char *chat_template) { return strstr(chat_template, "BITNETAssistant") != NULL; }
 
+/* A template that cannot be used must not keep anybody from generating plain text: only chatting is refused. */
+static void set_template(const tern_checkpoint *checkpoint, tern_tokenizer *tokenizer) {
+    tern_error err;
+    const char *source = checkpoint->chat_template;
+    if (!source || is_known_wrong(source) || tern_tokenizer_set_template(tokenizer, source, &err) == TERN_OK)
+        return;
+    tern_error_prefix(&err, "%s: the model's chat template cannot be used (plain text can: tern run)",
+                      checkpoint->path);
+    tern_tokenizer_refuse_chat(tokenizer, err.message);
+}
+
 tern_status tern_vocab_from_checkpoint(const tern_checkpoint *checkpoint, tern_tokenizer **out, tern_error *err) {
     tern_tokenizer *tokenizer = NULL;
     tern_status status = checkpoint->kind == TERN_CHECKPOINT_GGUF
@@ -89,11 +100,8 @@ tern_status tern_vocab_from_checkpoint(const tern_checkpoint *checkpoint, tern_t
                       checkpoint->path, n_tokens, checkpoint->config.vocab_size);
     if (!status && checkpoint->kind == TERN_CHECKPOINT_HF)
         tern_tokenizer_set_ids(tokenizer, checkpoint->config.bos_id, checkpoint->config.eos_id);
-    if (!status && checkpoint->chat_template && !is_known_wrong(checkpoint->chat_template)) {
-        status = tern_tokenizer_set_template(tokenizer, checkpoint->chat_template, err);
-        if (status)
-            tern_error_prefix(err, "%s: chat template", checkpoint->path);
-    }
+    if (!status)
+        set_template(checkpoint, tokenizer);
     if (status) {
         tern_tokenizer_free(tokenizer);
         return status;

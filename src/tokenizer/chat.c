@@ -12,6 +12,8 @@ static tern_view token_or_none(const tern_tokenizer *tokenizer, int32_t id) {
 
 static tern_status render(const tern_tokenizer *tokenizer, const tern_message *messages, size_t n_messages,
                           bool generation_prompt, tern_buffer *text, tern_buffer *taint, tern_error *err) {
+    if (tokenizer->no_chat[0])
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s", tokenizer->no_chat);
     tern_template_input input = {messages, n_messages, generation_prompt, token_or_none(tokenizer, tokenizer->bos_id),
                                  token_or_none(tokenizer, tokenizer->eos_id)};
     return tern_template_render(tokenizer->template, &input, text, taint, err);

@@ -18,6 +18,7 @@ struct tern_tokenizer {
     size_t n_added;
     size_t added_from[257]; /* added[added_from[b] .. added_from[b + 1]) begin with byte b */
     tern_template *template;
+    char no_chat[TERN_ERROR_SIZE]; /* why the model's own template cannot be used; empty: it can */
 };
 
 /* An empty tokenizer with room for ids 0 .. n-1. */

@@ -1,4 +1,5 @@
 /* Making a tokenizer and asking it about tokens. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -115,7 +116,12 @@ tern_status tern_tokenizer_set_template(tern_tokenizer *tokenizer, const char *s
         return status;
     tern_template_free(tokenizer->template);
     tokenizer->template = parsed;
+    tokenizer->no_chat[0] = 0;
     return TERN_OK;
+}
+
+void tern_tokenizer_refuse_chat(tern_tokenizer *tokenizer, const char *reason) {
+    snprintf(tokenizer->no_chat, sizeof tokenizer->no_chat, "%s", reason);
 }
 
 const char *tern_tokenizer_template(const tern_tokenizer *tokenizer) {

@@ -33,6 +33,9 @@ tern_status tern_tokenizer_from_tiktoken(const char *name, const char *text, siz
 /* Set the chat template (a Jinja subset); NULL: that of 2B4T. Fails, saying where, if it cannot be parsed; the
  * tokenizer then keeps what it had. */
 tern_status tern_tokenizer_set_template(tern_tokenizer *tokenizer, const char *source, tern_error *err);
+/* The model has a template that set_template() refused, for this reason: chat calls fail with it from now on (the
+ * default template would give the model prompts it was not made for), everything else works. */
+void tern_tokenizer_refuse_chat(tern_tokenizer *tokenizer, const char *reason);
 const char *tern_tokenizer_template(const tern_tokenizer *tokenizer);
 /* The template in the 2B4T repository (numerics.md section 7). */
 extern const char tern_default_template[];
