@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -91,6 +92,36 @@ static void *worker_main(void *argument) {
     }
 }
 
+/* The application's signals belong to its own threads: a handler that runs on a worker could still be at work when the
+ * thread that set it up has gone on and freed what it uses. Only what a thread does to itself, and what debuggers and
+ * profilers send, stays open. Returns the mask to go back to. */
+static sigset_t block_signals(void) {
+    static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF};
+    sigset_t all, old;
+    sigfillset(&all);
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        sigdelset(&all, open[i]);
+    sigemptyset(&old);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    return old;
+}
+
+/* Workers 1 .. n_threads - 1; false: at least one is missing. */
+static bool start_workers(tern_pool *pool) {
+    for (int i = 1; i < pool->n_threads; i++) {
+        worker_start *start = malloc(sizeof *start);
+        if (!start)
+            return false;
+        *start = (worker_start){pool, i};
+        if (pthread_create(&pool->threads[i - 1], NULL, worker_main, start)) {
+            free(start);
+            return false;
+        }
+        pool->n_started++;
+    }
+    return true;
+}
+
 tern_status tern_pool_create(int n_threads, tern_pool **out, tern_error *err) {
     if (n_threads < 1 || n_threads > 4096)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%d threads: the number of threads must be 1 to 4096", n_threads);
@@ -104,19 +135,9 @@ tern_status tern_pool_create(int n_threads, tern_pool **out, tern_error *err) {
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
     pool->threads = calloc((size_t)n_threads, sizeof *pool->threads);
-    bool ok = pool->threads != NULL;
-    for (int i = 1; ok && i < n_threads; i++) {
-        worker_start *start = malloc(sizeof *start);
-        ok = start != NULL;
-        if (ok) {
-            *start = (worker_start){pool, i};
-            ok = pthread_create(&pool->threads[i - 1], NULL, worker_main, start) == 0;
-            if (ok)
-                pool->n_started++;
-            else
-                free(start);
-        }
-    }
+    sigset_t old = block_signals(); /* threads inherit the mask of the one that creates them */
+    bool ok = pool->threads && start_workers(pool);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (!ok) {
         tern_pool_free(pool);
         return tern_fail(err, TERN_ERR_MEMORY, "cannot start %d threads", n_threads);

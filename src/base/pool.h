@@ -10,7 +10,7 @@ typedef struct tern_pool tern_pool;
 /* Work item `task` of the step, on worker `worker` (0 is the caller). */
 typedef void (*tern_pool_fn)(void *context, size_t task, int worker);
 
-/* n_threads >= 1, the caller included. */
+/* n_threads >= 1, the caller included. The other threads take no signals. */
 tern_status tern_pool_create(int n_threads, tern_pool **pool, tern_error *err);
 void tern_pool_free(tern_pool *pool);
 int tern_pool_threads(const tern_pool *pool);

@@ -6,6 +6,8 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,11 +194,51 @@ static void test_create_and_free(void **state) {
     }
 }
 
+enum { SIGNAL_THREADS = 4 };
+static const int user_signals[] = {SIGINT, SIGTERM, SIGUSR1, SIGALRM, SIGCHLD};
+
+typedef struct signal_step {
+    atomic_int n_inside;
+    atomic_bool blocked[SIGNAL_THREADS]; /* all of user_signals */
+} signal_step;
+
+static void look_at_mask(void *context, size_t task, int worker) {
+    (void)task;
+    signal_step *s = context;
+    sigset_t mask;
+    bool all = pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0;
+    for (size_t i = 0; i < sizeof user_signals / sizeof *user_signals; i++)
+        all = all && sigismember(&mask, user_signals[i]) == 1;
+    atomic_store(&s->blocked[worker], all);
+    atomic_fetch_add(&s->n_inside, 1);
+    while (atomic_load(&s->n_inside) < SIGNAL_THREADS) /* one task each, so that every worker gets one */
+        sched_yield();
+}
+
+/* An application's handlers run on its own threads: the workers block signals, the caller's mask stays. */
+static void test_workers_take_no_signals(void **state) {
+    (void)state;
+    sigset_t before, after;
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &before), 0);
+    tern_pool *pool = create(SIGNAL_THREADS);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &after), 0);
+    for (size_t i = 0; i < sizeof user_signals / sizeof *user_signals; i++)
+        assert_int_equal(sigismember(&after, user_signals[i]), sigismember(&before, user_signals[i]));
+    assert_int_equal(sigismember(&after, SIGINT), 0);
+    signal_step s = {0};
+    tern_pool_run(pool, SIGNAL_THREADS, look_at_mask, &s);
+    assert_false(atomic_load(&s.blocked[0])); /* the caller */
+    for (int i = 1; i < SIGNAL_THREADS; i++)
+        assert_true(atomic_load(&s.blocked[i]));
+    tern_pool_free(pool);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_task_once),    cmocka_unit_test(test_many_small_steps),
-        cmocka_unit_test(test_steps_after_sleep), cmocka_unit_test(test_uneven_tasks),
-        cmocka_unit_test(test_several_callers),   cmocka_unit_test(test_create_and_free),
+        cmocka_unit_test(test_each_task_once),          cmocka_unit_test(test_many_small_steps),
+        cmocka_unit_test(test_steps_after_sleep),       cmocka_unit_test(test_uneven_tasks),
+        cmocka_unit_test(test_several_callers),         cmocka_unit_test(test_create_and_free),
+        cmocka_unit_test(test_workers_take_no_signals),
     };
     return cmocka_run_group_tests_name("thread pool", tests, NULL, NULL);
 }
