@@ -4,11 +4,16 @@
 #include <string.h>
 
 /* Messages quote names from files that may be hostile: no newline or escape
- * sequence may reach a terminal or break the one-line promise. */
+ * sequence may reach a terminal or break the one-line promise. U+0080 to U+009F
+ * (C2 80 to C2 9F) are control characters too; U+009B begins escape sequences. */
 static void make_printable(char *text) {
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            *text = '?';
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)text[0], next = (unsigned char)text[1];
+        if (byte < 0x20 || byte == 0x7f)
+            text[0] = '?';
+        else if (byte == 0xc2 && next >= 0x80 && next <= 0x9f)
+            text[0] = text[1] = '?';
+    }
 }
 
 tern_status tern_fail(tern_error *err, tern_status status, const char *format, ...) {
@@ -36,14 +41,13 @@ void tern_error_prefix(tern_error *err, const char *format, ...) {
     va_start(args, format);
     int n = vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
-    if (n < 0 || (size_t)n >= sizeof err->message)
-        return;
-    size_t used = (size_t)n, length = strlen(old), room = sizeof err->message - used - 1;
-    if (room < 2)
-        return;
-    memcpy(err->message + used, ": ", 2);
-    length = length < room - 2 ? length : room - 2;
-    memcpy(err->message + used + 2, old, length);
-    err->message[used + 2 + length] = 0;
+    size_t used = n < 0 ? 0 : (size_t)n, length = strlen(old);
+    if (used + 2 < sizeof err->message) { /* else the prefix alone fills it */
+        size_t room = sizeof err->message - used - 3;
+        memcpy(err->message + used, ": ", 2);
+        length = length < room ? length : room;
+        memcpy(err->message + used + 2, old, length);
+        err->message[used + 2 + length] = 0;
+    }
     make_printable(err->message);
 }
