@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A model's sizes are computed in size_t once its dimensions are checked (model/bind.c), and files are mapped whole. */
+_Static_assert(sizeof(size_t) >= 8, "tern needs a 64-bit address space");
+
 /* False if a * b does not fit. */
 bool tern_mul_size(size_t a, size_t b, size_t *product);
 bool tern_mul_u64(uint64_t a, uint64_t b, uint64_t *product);
