@@ -29,8 +29,9 @@ static tern_status check_params(const tern_dims *dims, tern_session_params *para
     if (params->n_ctx == 0)
         params->n_ctx = dims->n_ctx;
     if (params->n_ctx > dims->n_ctx)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "a context of %u tokens is more than the model was made for; use at most %u",
-                         params->n_ctx, dims->n_ctx);
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "a context of %u tokens is more than the model was made for; use at most %u", params->n_ctx,
+                         dims->n_ctx);
     if (params->chunk == 0)
         params->chunk = DEFAULT_CHUNK;
     if (params->chunk > MAX_CHUNK)
@@ -144,7 +145,8 @@ tern_status tern_session_eval_logits(tern_session *session, const int32_t *ids, 
         done += n;
     }
     if (status) {
-        atomic_store(&session->cancel, false);
+        if (status == TERN_ERR_CANCELLED) /* the wish is met; after any other failure it is still there */
+            atomic_store(&session->cancel, false);
         tern_kv_shrink(&session->kv, session->n_past);
         return status;
     }
