@@ -15,17 +15,19 @@ typedef struct generation {
     tern_stop *stop;
     tern_buffer pending; /* bytes of a character that is not complete yet */
     tern_buffer out;     /* text that may go out */
+    bool refused;        /* the callback wants no more */
 } generation;
 
 tern_generate_params tern_generate_defaults(void) {
     return (tern_generate_params){.sampler = tern_sampler_defaults(), .max_tokens = -1};
 }
 
-/* Give what may go out to the callback; false: it wants to stop. */
-static bool emit(generation *g, int32_t id) {
-    bool go_on = !g->on_text || g->on_text(g->user, g->out.size ? g->out.bytes : "", g->out.size, id);
+/* Give what may go out to the callback. Once that has said no it is not called again: it may have lost what it
+ * writes to. */
+static void emit(generation *g, int32_t id) {
+    if (g->on_text && !g->refused)
+        g->refused = !g->on_text(g->user, g->out.size ? g->out.bytes : "", g->out.size, id);
     g->out.size = 0;
-    return go_on;
 }
 
 /* A token's text through UTF-8 completion and stop strings. True: a stop string is complete. */
@@ -82,10 +84,10 @@ static tern_status step(generation *g, tern_generate_result *result, double star
     bool stopped = take_text(g, id);
     if (g->pending.failed || g->out.failed)
         return tern_fail_memory(err, "the generated text");
-    bool go_on = emit(g, id);
     if (result->n_generated == 1)
         result->first_token_seconds = tern_seconds() - start;
-    if (stopped || !go_on) {
+    emit(g, id);
+    if (stopped || g->refused) {
         result->reason = stopped ? TERN_STOP_STRING : TERN_STOP_CANCELLED;
         return TERN_OK;
     }
@@ -104,7 +106,9 @@ static tern_status prefill(generation *g, const int32_t *ids, size_t n_ids, tern
     if (status)
         return status;
     if (!tern_session_embedding(g->session))
-        return tern_fail(err, TERN_ERR_ARGUMENT, "there is nothing to continue: the prompt is empty");
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "there is nothing to continue: the prompt is empty, and the session holds no token or was "
+                         "truncated since its last one; give at least one token");
     result->n_prompt = n_ids;
     const int32_t *past = tern_session_tokens(g->session);
     for (uint32_t i = 0; !status && i < tern_session_n_past(g->session); i++)

@@ -21,7 +21,7 @@
  *
  * Ownership: what a function allocates for the caller is freed with the
  * matching _free function, plain memory with tern_free(). All _free functions
- * accept NULL.
+ * accept NULL. A model is freed after its sessions.
  *
  * Threads: a tern_model and a tern_tokenizer are immutable and may be used from
  * any number of threads. A tern_session is one timeline and belongs to one
@@ -234,21 +234,21 @@ TERN_API tern_status tern_session_truncate(tern_session *session, uint32_t n_pas
 TERN_API tern_status tern_session_eval(tern_session *session, const int32_t *ids, size_t n_ids, tern_error *err);
 
 /* As tern_session_eval, and the logits of every one of the ids:
- * logits [n_ids, vocab_size], caller's memory. */
+ * logits [n_ids, vocab_size], caller's memory; rubbish in it after a failure. */
 TERN_API tern_status tern_session_eval_logits(tern_session *session, const int32_t *ids, size_t n_ids, float *logits,
                                               tern_error *err);
 
 /* Logits of the last evaluated token: [vocab_size], belongs to the session,
  * valid until its next call. Computed on first request. NULL if nothing was
- * evaluated yet. */
+ * evaluated since the session was made or tokens were cut off it. */
 TERN_API const float *tern_session_logits(tern_session *session);
 
 /* Hidden state of the last evaluated token after the final norm:
  * [hidden_size]; as above. */
 TERN_API const float *tern_session_embedding(tern_session *session);
 
-/* From any thread: make the evaluation that is running (or else the next one)
- * return TERN_ERR_CANCELLED soon. */
+/* From any thread, also from a signal handler: make the evaluation that is
+ * running (or else the next one) return TERN_ERR_CANCELLED soon. */
 TERN_API void tern_session_cancel(tern_session *session);
 
 /* ---------------------------------------------------------------- sampling */
@@ -313,14 +313,19 @@ typedef struct tern_generate_result {
 /* `text` [n_bytes] is always whole UTF-8 characters (invalid bytes that the
  * model made pass as they are); it may be empty when a token completed none.
  * `id` is the token that was just taken, -1 for text that was held back and is
- * now flushed. Return false to stop. */
+ * now flushed. Return false to stop: it is then not called again. */
 typedef bool (*tern_text_fn)(void *user, const char *text, size_t n_bytes, int32_t id);
 
 TERN_API tern_generate_params tern_generate_defaults(void);
 
-/* Evaluate ids [n_ids] after what the session holds, then generate. `result`
- * may be NULL. A prompt that does not fit is TERN_ERR_CONTEXT; a context that
- * fills up while generating, or a cancellation, is no error but a reason. */
+/* Evaluate ids [n_ids] after what the session holds, then generate. `params`,
+ * `on_text` and `result` may be NULL. A prompt that does not fit is TERN_ERR_CONTEXT;
+ * a context that fills up while generating, or a cancellation, is no error but a
+ * reason. n_ids 0 goes on from the logits that the session has.
+ *
+ * Afterwards the session holds all tokens but the one that was sampled last, which
+ * was not evaluated: the last one of the text, with which the next prompt should
+ * begin, or (TERN_STOP_END) the end token, which is not shown and not counted. */
 TERN_API tern_status tern_generate_ids(tern_session *session, const int32_t *ids, size_t n_ids,
                                        const tern_generate_params *params, tern_text_fn on_text, void *user,
                                        tern_generate_result *result, tern_error *err);
