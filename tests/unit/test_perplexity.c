@@ -45,7 +45,7 @@ static tern_session *new_session(uint32_t n_ctx, uint32_t chunk) {
 static const char text[] = "Once upon a time, there was a little girl named Lily. She loved to play in the rain.\n"
                            "\"Why?\" said the bird <|eot_id|> on the tree. Na\xc3\xafve \xff bytes count too. The end.";
 
-/* The definition in design.md, with a session of its own for every window, token by token. */
+/* The definition in eval/perplexity.h, with a session of its own for every window, token by token. */
 static double by_definition(uint32_t n_window, size_t *n_tokens) {
     const tern_tokenizer *tokenizer = tern_model_tokenizer(model);
     int32_t *ids, bos = tern_tokenizer_bos(tokenizer);
