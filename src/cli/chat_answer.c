@@ -17,7 +17,7 @@ static bool on_text(void *user, const char *text, size_t n_bytes, int32_t id) {
         memcpy(chat->answer + chat->answer_size, text, n_bytes);
         chat->answer_size += n_bytes;
         fwrite(text, 1, n_bytes, stdout);
-        fflush(stdout);
+        tern_cli_flush();
     }
     return !ferror(stdout) && !tern_interrupted();
 }
@@ -130,7 +130,7 @@ void tern_chat_turn(tern_chat *chat, const char *message, size_t n_bytes) {
     tern_status status = answer(chat, &err);
     if (chat->answer_size && !status)
         putchar('\n');
-    fflush(stdout);
+    tern_cli_flush();
     bool stopped = !status && chat->last.reason == TERN_STOP_CANCELLED;
     if (status)
         tern_cli_fail("%s", err.message);

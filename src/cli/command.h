@@ -5,7 +5,7 @@
 #include "cli/options.h"
 #include "base/status.h"
 
-/* Exit statuses (docs: design, commands). */
+/* Exit statuses, as the man page promises them. */
 enum { TERN_EXIT_OK = 0, TERN_EXIT_FAILURE = 1, TERN_EXIT_USAGE = 2, TERN_EXIT_INTERRUPTED = 130 };
 
 /* `options` points at the command's struct, filled; operands are what stood
@@ -77,6 +77,11 @@ const char *tern_format_seconds(char text[32], double seconds);
 /* Lines on stderr: prompt and its rate (`reused`: tokens that the KV cache held
  * already), time to the first token, generated tokens and their rate. */
 void tern_print_timing(const tern_generate_result *result, uint32_t reused);
+
+/* fflush(stdout), for text that is streamed. Why the first one failed is kept for main()'s message: a later attempt
+ * would not know. */
+void tern_cli_flush(void);
+int tern_cli_flush_errno(void); /* 0: none failed */
 
 /* ----------------------------------------------------------------- interruption */
 

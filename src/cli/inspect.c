@@ -21,17 +21,17 @@ static const tern_option options[] = {
 
 /* The dimensions under the names that GGUF (behind the architecture's name and a dot) and config.json give them. */
 static const struct {
-    const char *label, *json, *gguf, *hf;
+    const char *label, *json, *gguf, *hf, *unit;
 } dimensions[] = {
-    {"vocabulary", "vocab_size", "vocab_size", "vocab_size"},
-    {"context", "n_ctx", "context_length", "max_position_embeddings"},
-    {"hidden size", "hidden_size", "embedding_length", "hidden_size"},
-    {"FFN size", "ffn_size", "feed_forward_length", "intermediate_size"},
-    {"layers", "n_layers", "block_count", "num_hidden_layers"},
-    {"heads", "n_heads", "attention.head_count", "num_attention_heads"},
-    {"KV heads", "n_kv_heads", "attention.head_count_kv", "num_key_value_heads"},
-    {"RoPE theta", "rope_theta", "rope.freq_base", "rope_theta"},
-    {"norm epsilon", "rms_eps", "attention.layer_norm_rms_epsilon", "rms_norm_eps"},
+    {"vocabulary", "vocab_size", "vocab_size", "vocab_size", " tokens"},
+    {"context", "n_ctx", "context_length", "max_position_embeddings", " tokens"},
+    {"hidden size", "hidden_size", "embedding_length", "hidden_size", ""},
+    {"FFN size", "ffn_size", "feed_forward_length", "intermediate_size", ""},
+    {"layers", "n_layers", "block_count", "num_hidden_layers", ""},
+    {"heads", "n_heads", "attention.head_count", "num_attention_heads", ""},
+    {"KV heads", "n_kv_heads", "attention.head_count_kv", "num_key_value_heads", ""},
+    {"RoPE theta", "rope_theta", "rope.freq_base", "rope_theta", ""},
+    {"norm epsilon", "rms_eps", "attention.layer_norm_rms_epsilon", "rms_norm_eps", ""},
 };
 enum { N_DIMENSIONS = sizeof dimensions / sizeof *dimensions };
 
@@ -114,7 +114,7 @@ static size_t count_specials(const tern_tokenizer *tokenizer) {
 static void print_dimensions(const tern_inspection *inspection) {
     for (size_t i = 0; i < N_DIMENSIONS; i++) {
         const char *value = dimension_value(inspection, i);
-        tern_cli_row(dimensions[i].label, "%s", value ? value : "not said");
+        tern_cli_row(dimensions[i].label, "%s%s", value ? value : "not said", value ? dimensions[i].unit : "");
     }
 }
 
@@ -126,13 +126,13 @@ static void print_types(const tern_inspection *inspection) {
     for (size_t i = 0; i < n; i++) {
         n_tensors += sums[i].n_tensors, parameters += sums[i].parameters, bytes += sums[i].bytes;
     }
-    tern_cli_row("parameters", "%s in %zu tensors, %s", tern_format_count(count, parameters), n_tensors,
-                 tern_format_bytes(size, bytes));
+    tern_cli_row("parameters", "%s in %zu tensor%s, %s", tern_format_count(count, parameters), n_tensors,
+                 n_tensors == 1 ? "" : "s", tern_format_bytes(size, bytes));
     for (size_t i = 0; i < n; i++) {
         char label[64];
         snprintf(label, sizeof label, "  %s", sums[i].type);
-        tern_cli_row(label, "%s in %zu tensors, %s (%.3g bits each)", tern_format_count(count, sums[i].parameters),
-                     sums[i].n_tensors, tern_format_bytes(size, sums[i].bytes),
+        tern_cli_row(label, "%s in %zu tensor%s, %s (%.3g bits each)", tern_format_count(count, sums[i].parameters),
+                     sums[i].n_tensors, sums[i].n_tensors == 1 ? "" : "s", tern_format_bytes(size, sums[i].bytes),
                      sums[i].parameters ? 8 * sums[i].bytes / sums[i].parameters : 0);
     }
 }

@@ -114,15 +114,15 @@ static int run_command(const tern_command *command, char **argv, int argc) {
 /* Everything that was printed has to have arrived, or the status must say so.
  * A reader that went away (| head) has had what it wanted: that is no failure. */
 static int finish_output(int status) {
-    errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    tern_cli_flush();
+    int code = tern_cli_flush_errno();
+    if (!code && !ferror(stdout))
         return status;
-    int code = errno;
     struct pollfd reader = {.fd = STDOUT_FILENO};
     if (code == EPIPE || (poll(&reader, 1, 0) == 1 && reader.revents & POLLERR))
         return status;
     if (status == 0)
-        status = tern_cli_fail("standard output: cannot write: %s", code ? strerror(code) : "an earlier write failed");
+        status = tern_cli_fail("standard output: cannot write: %s", code ? strerror(code) : "some of it is lost");
     return status;
 }
 

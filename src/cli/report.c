@@ -1,8 +1,18 @@
 /* Messages on stderr and numbers for people. */
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "cli/command.h"
+
+static int flush_errno;
+
+void tern_cli_flush(void) {
+    if (fflush(stdout) && !flush_errno)
+        flush_errno = errno;
+}
+
+int tern_cli_flush_errno(void) { return flush_errno; }
 
 /* One line whatever the arguments hold: names from outside may contain newlines or escape sequences. */
 static void say(const char *prefix, const char *format, va_list arguments) {
@@ -11,7 +21,7 @@ static void say(const char *prefix, const char *format, va_list arguments) {
     for (unsigned char *at = (unsigned char *)line; *at; at++)
         if (*at < 0x20 || *at == 0x7f)
             *at = '?';
-    fflush(stdout); /* what came before stays before */
+    tern_cli_flush(); /* what came before stays before */
     fprintf(stderr, "tern: %s%s\n", prefix, line);
 }
 

@@ -75,7 +75,7 @@ static void print_text(run_state *run, const char *text, size_t n_bytes) {
         return;
     fwrite(text, 1, n_bytes, stdout);
     run->line_open = text[n_bytes - 1] != '\n';
-    fflush(stdout); /* streaming is the point */
+    tern_cli_flush(); /* streaming is the point */
 }
 
 static bool on_text(void *user, const char *text, size_t n_bytes, int32_t id) {
@@ -85,7 +85,7 @@ static bool on_text(void *user, const char *text, size_t n_bytes, int32_t id) {
     } else if (id >= 0) {
         printf(run->printed_id ? ",%d" : "%d", (int)id);
         run->printed_id = run->line_open = true;
-        fflush(stdout);
+        tern_cli_flush();
     }
     return go_on();
 }
@@ -146,7 +146,9 @@ static int check_ids(const run_state *run) {
             return tern_cli_fail("token %d is not in the vocabulary of %u tokens", (int)run->ids[i],
                                  (unsigned)info.vocab_size);
     if (run->n_ids == 0)
-        return tern_cli_fail("the prompt is empty: give some text, or leave out --no-bos to begin with BOS");
+        return tern_cli_fail("the prompt is empty: %s",
+                             run->options->ids ? "give --ids at least one id"
+                                               : "give some text, or leave out --no-bos to begin with BOS");
     if (run->n_ids > n_ctx)
         return tern_cli_fail("the prompt has %zu tokens, but the context holds %u: %s (the model's limit is %u tokens)",
                              run->n_ids, (unsigned)n_ctx,
@@ -180,12 +182,14 @@ static int generate(run_state *run, const tern_generate_params *params) {
     tern_generate_result result = {0};
     if ((run->options->echo || run->prompt.is_default) && !run->options->print_ids && run->prompt.text)
         print_text(run, run->prompt.text, run->prompt.size);
-    tern_status status = tern_generate_ids(run->session, run->ids, run->n_ids, params, on_text, run, &result, &err);
+    tern_status status = TERN_OK;
+    if (params->max_tokens != 0) /* else there is nothing to evaluate the prompt for */
+        status = tern_generate_ids(run->session, run->ids, run->n_ids, params, on_text, run, &result, &err);
     if (run->line_open)
         putchar('\n');
     if (status)
         return tern_cli_error(&err);
-    fflush(stdout);
+    tern_cli_flush();
     if (result.reason == TERN_STOP_CONTEXT)
         tern_cli_warn("the context of %u tokens is full, the text stops here",
                       (unsigned)tern_session_n_ctx(run->session));
@@ -219,11 +223,11 @@ static int load_and_generate(run_state *run, const char *model_path) {
         status = tern_cli_error(&err);
     if (!status)
         tern_interrupt_watch(run->session);
-    if (status || options->n_tokens == 0)
-        return status; /* -n 0 evaluates nothing */
-    status = encode(run);
-    if (!status)
-        status = check_ids(run);
+    if (!status && options->n_tokens != 0) {
+        status = encode(run);
+        if (!status)
+            status = check_ids(run);
+    }
     return status ? status : generate(run, &params);
 }
 

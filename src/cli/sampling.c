@@ -27,7 +27,7 @@ const tern_option tern_sampling_option_table[] = {
     {"logit-bias", 0, TERN_OPTION_LIST, FIELD(logit_bias), "ID=X",
      "add X to the logit of token ID, -inf forbids it; may\nbe repeated", 0, 0, NULL, NULL},
     {"stop", 0, TERN_OPTION_LIST, FIELD(stop), "TEXT", "end before this text; may be repeated", 0, 0, NULL, NULL},
-    {"seed", 0, TERN_OPTION_INT, FIELD(seed), "S", "seed of the random numbers", 0, (double)INT64_MAX, NULL,
+    {"seed", 0, TERN_OPTION_INT, FIELD(seed), "S", "seed of the random numbers", 0, 9e18, NULL,
      "new each time, see --stats"},
     {0},
 };

@@ -55,7 +55,7 @@ bos=$out
 run "empty prompt" "$TERN" run demo -p "" -n 8 --temp 0
 is "$out" "$bos"
 fails 1 "prompt is empty" "nothing at all" "$TERN" run demo -p "" --no-bos
-fails 1 "prompt is empty" "no ids" "$TERN" run demo --ids ""
+fails 1 "at least one id" "no ids" "$TERN" run demo --ids ""
 fails 1 "vocabulary" "unknown id" "$TERN" run demo --ids 1,2,60000
 run "invalid UTF-8 prompt" "$TERN" run demo -p $'caf\xe9 \xff' -n 4 --seed 1
 is "$status" 0
@@ -63,6 +63,11 @@ is "$status" 0
 # --- how much
 run "-n 0" "$TERN" run demo -p "$prompt" -n 0
 is "$status/$out/$err" "0//"
+run "-n 0 --echo" "$TERN" run demo -p "$prompt" -n 0 --echo
+is "$status/$out/$err" "0/$prompt/"
+run "-n 0 --stats" "$TERN" run demo -p "$prompt" -n 0 --stats
+is "$status/$out" "0/"
+has "$err" "generated:      0 tokens"
 long=$(yes "the cat sat on the mat" | head -n 200)
 run "-n 0 with a prompt that does not fit" "$TERN" run demo -p "$long" -n 0
 is "$status/$out/$err" "0//"
@@ -136,7 +141,7 @@ if [ -c /dev/full ]; then
     status=$? err=$(cat "$WORK/err")
     is "$status" 1
     is "$(wc -l <"$WORK/err")" 1
-    has "$err" "tern: standard output: cannot write"
+    has "$err" "tern: standard output: cannot write: No space left on device"
 fi
 
 # --- Ctrl-C: the text so far stays, the status says so. The context is full after a while, so the signal must come
