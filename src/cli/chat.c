@@ -93,6 +93,7 @@ static int open_chat(tern_chat *chat, const chat_options *options, const char *m
     if (status)
         return status;
     chat->seed = chat->params.sampler.seed;
+    chat->chunk = session_params.chunk;
     if (options->system && !tern_history_set_system(&chat->history, options->system))
         return tern_cli_fail("out of memory");
     tern_interrupt_watch(NULL);

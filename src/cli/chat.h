@@ -11,6 +11,7 @@ typedef struct tern_chat {
     tern_session *session;
     tern_history history;
     tern_generate_params params;
+    uint32_t chunk;            /* the session's, 0: default */
     uint64_t seed, n_answers;  /* answer number i is drawn with seed + i */
     tern_generate_result last; /* of the last answer */
     uint32_t last_reused;      /* tokens of it that were still in the KV cache */

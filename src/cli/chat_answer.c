@@ -92,8 +92,16 @@ static tern_status generate(tern_chat *chat, const int32_t *ids, size_t n_ids, t
     chat->params.sampler.seed = chat->seed + chat->n_answers++;
     chat->answer_size = 0;
     chat->out_of_memory = false;
-    status = tern_generate_ids(chat->session, ids + chat->last_reused, n_ids - chat->last_reused, &chat->params,
-                               on_text, chat, &chat->last, err);
+    tern_prefill prefill;
+    ids += chat->last_reused, n_ids -= chat->last_reused;
+    chat->last = (tern_generate_result){.reason = TERN_STOP_CANCELLED};
+    status = tern_cli_prefill(chat->session, chat->chunk, ids, n_ids, &prefill, err);
+    if (!status)
+        status = tern_generate_ids(chat->session, ids + prefill.n, n_ids - prefill.n, &chat->params, on_text, chat,
+                                   &chat->last, err);
+    else if (status == TERN_ERR_CANCELLED) /* as tern_generate_ids() has it: no error but a reason */
+        status = TERN_OK;
+    tern_cli_add_prefill(&chat->last, &prefill);
     if (!status && chat->out_of_memory)
         status = tern_fail_memory(err, "the answer");
     return status;

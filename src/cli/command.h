@@ -67,6 +67,21 @@ int tern_cli_load_model(const char *path, const tern_model_options *options, ter
  * status after an error line (a bad environment variable is bad usage: 2). */
 int tern_cli_session_params(const tern_session_options *options, tern_session_params *params);
 
+/* ------------------------------------------------------------------- evaluating */
+
+/* What was evaluated of a prompt ahead of tern_generate_ids(). */
+typedef struct tern_prefill {
+    size_t n; /* tokens */
+    double seconds;
+} tern_prefill;
+
+/* Evaluate all of a long prompt but its last part, with a progress line; the rest, ids + prefill->n, is for
+ * tern_generate_ids(). `chunk`: the session's, 0 for the default. TERN_ERR_CANCELLED after Ctrl-C. */
+tern_status tern_cli_prefill(tern_session *session, uint32_t chunk, const int32_t *ids, size_t n_ids,
+                             tern_prefill *prefill, tern_error *err);
+/* As if tern_generate_ids() had evaluated all of it. */
+void tern_cli_add_prefill(tern_generate_result *result, const tern_prefill *prefill);
+
 /* ------------------------------------------------------------------- printing */
 
 /* Bytes for people: "1.21 GB", "300 B"; into text, which is returned. */

@@ -61,6 +61,7 @@ typedef struct run_state {
     tern_prompt prompt;
     int32_t *ids; /* [n_ids], free() */
     size_t n_ids;
+    uint32_t chunk; /* the session's, 0: default */
     double load_seconds;
     bool printed_id, line_open; /* what is on stdout so far; line_open: and its last byte is no newline */
 } run_state;
@@ -180,11 +181,20 @@ static void print_stats(const run_state *run, const tern_generate_result *result
 static int generate(run_state *run, const tern_generate_params *params) {
     tern_error err;
     tern_generate_result result = {0};
+    tern_prefill prefill = {0};
+    tern_status status = TERN_OK;
+    bool evaluates = params->max_tokens != 0; /* else there is nothing to evaluate the prompt for */
+    if (evaluates)
+        status = tern_cli_prefill(run->session, run->chunk, run->ids, run->n_ids, &prefill, &err);
+    if (status)
+        return tern_cli_error(&err);
+    /* after the progress line, which would wipe it from a terminal */
     if ((run->options->echo || run->prompt.is_default) && !run->options->print_ids && run->prompt.text)
         print_text(run, run->prompt.text, run->prompt.size);
-    tern_status status = TERN_OK;
-    if (params->max_tokens != 0) /* else there is nothing to evaluate the prompt for */
-        status = tern_generate_ids(run->session, run->ids, run->n_ids, params, on_text, run, &result, &err);
+    if (evaluates)
+        status = tern_generate_ids(run->session, run->ids + prefill.n, run->n_ids - prefill.n, params, on_text, run,
+                                   &result, &err);
+    tern_cli_add_prefill(&result, &prefill);
     if (run->line_open)
         putchar('\n');
     if (status)
@@ -213,6 +223,7 @@ static int load_and_generate(run_state *run, const char *model_path) {
     if (status)
         return status;
 
+    run->chunk = session_params.chunk;
     tern_interrupt_watch(NULL);
     double start = tern_seconds();
     status = tern_cli_load_model(model_path, &options->model, &run->model);

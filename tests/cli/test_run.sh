@@ -76,6 +76,28 @@ n=$("$TERN" tokenize demo -p "$long" --count | cut -d' ' -f1)
 has "$err" "$n tokens"
 fails 1 "-c" "prompt longer than -c" "$TERN" run demo -p "$prompt" -c 8
 fails 1 "512" "more context than the model has" "$TERN" run demo -p "$prompt" -c 100000
+# A long prompt is evaluated in parts, with a progress line on a terminal once it has taken a second.
+long=$(yes "the cat sat on the mat" | head -n 70)
+n=$("$TERN" tokenize demo -p "$long" --count | cut -d' ' -f1)
+run "a prompt in parts" "$TERN" run demo -p "$long" -n 4 --temp 0 --stats
+[ "$n" -gt 256 ] || fail "$name: only $n tokens"
+has "$err" "prompt:         $n tokens"
+run "a prompt in parts, by ids" "$TERN" run demo -n 4 --temp 0 --print-ids \
+    --ids "$("$TERN" tokenize demo -p "$long" | tr ' ' ,)"
+is "$err" ""
+if python3 -c "import pty" 2>/dev/null; then
+    name="progress"
+    "$TERN" synth "$WORK/long.gguf" --shape tiny --ctx 16384 2>/dev/null
+    for n in 400 1600 6400 16000; do # until it takes long enough
+        ids=$(yes 7 | head -n $n | paste -sd,)
+        out=$(TERN_CPU=ref python3 -c 'import pty, sys; pty.spawn(sys.argv[1:])' \
+            "$TERN" run "$WORK/long.gguf" -t 1 --ids "$ids" -n 1 </dev/null)
+        [[ $out == *"prompt ["* ]] && break
+    done
+    has "$out" "prompt ["
+    has "$out" " tok/s"
+    has "$out" " left"
+fi
 run "context gets full" "$TERN" run demo -p "$prompt" -c 24 -n -1 --ignore-eos --temp 0
 is "$status" 0
 has "$err" "context of 24 tokens is full"
