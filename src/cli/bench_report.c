@@ -90,7 +90,7 @@ static void memory_used(const tern_bench_result *r, char text[64]) {
 }
 static void kernels(const tern_bench_result *r, char text[64]) { snprintf(text, 64, "%s", r->kernels); }
 
-enum { LABEL_WIDTH = 28, CELL_WIDTH = 22 };
+enum { LABEL_WIDTH = 28, CELL_WIDTH = 26 };
 
 static void print_row(const tern_bench_report *report, const char *label, cell_fn cell) {
     printf("%-*s", LABEL_WIDTH, label);
