@@ -41,6 +41,9 @@ uint64_t tern_inspection_file_bytes(const tern_inspection *inspection) { return 
 size_t tern_inspection_n_tensors(const tern_inspection *inspection) { return inspection->checkpoint->n_tensors; }
 
 void tern_inspection_tensor(const tern_inspection *inspection, size_t index, tern_tensor_info *info) {
+    *info = (tern_tensor_info){0};
+    if (index >= inspection->checkpoint->n_tensors)
+        return;
     const tern_tensor *tensor = &inspection->checkpoint->tensors[index];
     *info = (tern_tensor_info){
         .name = tensor->name, .type = tensor->type_name, .n_dims = tensor->n_dims, .bytes = tensor->bytes};
@@ -53,6 +56,9 @@ void tern_inspection_tensor(const tern_inspection *inspection, size_t index, ter
 size_t tern_inspection_n_metadata(const tern_inspection *inspection) { return inspection->checkpoint->n_metadata; }
 
 void tern_inspection_metadata(const tern_inspection *inspection, size_t index, tern_metadata_info *info) {
+    *info = (tern_metadata_info){0};
+    if (index >= inspection->checkpoint->n_metadata)
+        return;
     const tern_metadata *metadata = &inspection->checkpoint->metadata[index];
     *info = (tern_metadata_info){metadata->key, metadata->type, metadata->value};
 }

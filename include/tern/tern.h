@@ -123,16 +123,18 @@ TERN_API const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
 /* ----------------------------------------------------------------- inspect */
 
 /* What a file holds, without loading it: for people (`tern inspect`) and for
- * programs. */
+ * programs. `path` as for tern_model_load(). All strings belong to the
+ * inspection. For an index out of range *info is all zero, its name or key
+ * NULL. */
 typedef struct tern_inspection tern_inspection;
 
 typedef struct tern_tensor_info {
     const char *name;
-    const char *type;    /* "I2_S", "BF16", ... */
+    const char *type; /* "I2_S", "BF16", ... */
     uint32_t n_dims;
-    uint64_t shape[4];   /* outermost first; [out, in] for a matrix, as stored */
+    uint64_t shape[4]; /* outermost first; [out, in] for a matrix, as stored */
     uint64_t bytes;
-    bool has_scale;      /* a per-tensor weight scale (ternary types) */
+    bool has_scale; /* a per-tensor weight scale (ternary types) */
     float scale;
 } tern_tensor_info;
 
@@ -209,8 +211,8 @@ TERN_API tern_status tern_chat_tokenize(const tern_tokenizer *tokenizer, const t
 typedef enum tern_kv_type { TERN_KV_F16 = 0, TERN_KV_F32, TERN_KV_Q8 } tern_kv_type;
 
 typedef struct tern_session_params {
-    uint32_t n_ctx;       /* tokens of context; 0: the model's */
-    uint32_t chunk;       /* tokens a prefill step; 0: default */
+    uint32_t n_ctx; /* tokens of context; 0: the model's */
+    uint32_t chunk; /* tokens a prefill step; 0: default */
     tern_kv_type kv_type;
 } tern_session_params;
 
@@ -220,9 +222,9 @@ TERN_API tern_status tern_session_create(tern_model *model, const tern_session_p
 TERN_API void tern_session_free(tern_session *session);
 
 TERN_API uint32_t tern_session_n_ctx(const tern_session *session);
-TERN_API uint32_t tern_session_n_past(const tern_session *session);     /* tokens evaluated so far */
+TERN_API uint32_t tern_session_n_past(const tern_session *session);       /* tokens evaluated so far */
 TERN_API const int32_t *tern_session_tokens(const tern_session *session); /* [n_past]; valid until the next call */
-TERN_API uint64_t tern_session_kv_bytes(const tern_session *session);   /* memory the KV cache holds now */
+TERN_API uint64_t tern_session_kv_bytes(const tern_session *session);     /* memory the KV cache holds now */
 
 /* Forget everything from position n_past on (0: start anew). */
 TERN_API tern_status tern_session_truncate(tern_session *session, uint32_t n_past, tern_error *err);
@@ -276,7 +278,8 @@ typedef struct tern_sampler_params {
 
 typedef struct tern_sampler tern_sampler;
 
-TERN_API tern_sampler_params tern_sampler_defaults(void); /* temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, seed 0 */
+TERN_API tern_sampler_params
+tern_sampler_defaults(void); /* temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, seed 0 */
 TERN_API tern_status tern_sampler_create(const tern_sampler_params *params, size_t vocab_size, tern_sampler **sampler,
                                          tern_error *err);
 TERN_API void tern_sampler_free(tern_sampler *sampler);
@@ -297,11 +300,11 @@ typedef enum tern_stop_reason {
 
 typedef struct tern_generate_params {
     tern_sampler_params sampler;
-    int64_t max_tokens;       /* -1: until the model ends or the context is full */
-    const char *const *stop;  /* stop strings [n_stop]; not part of the output */
+    int64_t max_tokens;      /* -1: until the model ends or the context is full */
+    const char *const *stop; /* stop strings [n_stop]; not part of the output */
     size_t n_stop;
-    bool ignore_end;          /* go on past EOS */
-    bool show_special;        /* emit special tokens' text */
+    bool ignore_end;   /* go on past EOS */
+    bool show_special; /* emit special tokens' text */
 } tern_generate_params;
 
 typedef struct tern_generate_result {
@@ -345,7 +348,7 @@ typedef struct tern_synth_params {
     const char *weight_type;    /* "I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32" */
     const char *embedding_type; /* "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; head the same */
     uint64_t seed;
-    float ffn_sparsity; /* wanted share of zeros among the int8 values before `down`; 0: leave as it falls */
+    float ffn_sparsity;    /* wanted share of zeros among the int8 values before `down`; 0: leave as it falls */
     const char *tokenizer; /* take the vocabulary from this tokenizer file; NULL: a made-up one */
     tern_progress_fn progress;
     void *progress_user;
