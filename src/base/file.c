@@ -2,27 +2,42 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 
-tern_status tern_map_open(const char *path, tern_map *map, tern_error *err) {
+/* Open for reading what must be a regular file. */
+static tern_status open_regular(const char *path, int *fd, struct stat *info, tern_error *err) {
     /* O_NONBLOCK: opening a named pipe must not hang before fstat can refuse it */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0)
         return tern_fail(err, TERN_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
-    struct stat info;
     tern_status status = TERN_OK;
-    void *data = MAP_FAILED;
-    if (fstat(fd, &info))
+    if (fstat(*fd, info))
         status = tern_fail(err, TERN_ERR_IO, "%s: cannot read: %s", path, strerror(errno));
-    else if (!S_ISREG(info.st_mode))
+    else if (S_ISDIR(info->st_mode))
+        status = tern_fail(err, TERN_ERR_IO, "%s: is a directory, not a file", path);
+    else if (!S_ISREG(info->st_mode))
         status = tern_fail(err, TERN_ERR_IO, "%s: not a regular file", path);
-    else if (info.st_size == 0)
+    if (status)
+        close(*fd);
+    return status;
+}
+
+tern_status tern_map_open(const char *path, tern_map *map, tern_error *err) {
+    int fd;
+    struct stat info;
+    void *data = MAP_FAILED;
+    tern_status status = open_regular(path, &fd, &info, err);
+    if (status)
+        return status;
+    if (info.st_size == 0)
         status = tern_fail(err, TERN_ERR_FORMAT, "%s: the file is empty", path);
     else if ((data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED)
         status = tern_fail(err, TERN_ERR_IO, "%s: cannot map %lld bytes: %s", path, (long long)info.st_size,
@@ -55,8 +70,8 @@ bool tern_is_directory(const char *path) {
 }
 
 bool tern_file_exists(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0;
+    struct stat info; /* of a link itself: one that leads nowhere is to be told of, not passed over */
+    return lstat(path, &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
 static tern_status read_stream(FILE *file, const char *name, size_t max_bytes, char **text, size_t *n_bytes,
@@ -100,6 +115,22 @@ tern_status tern_read_file(const char *path, size_t max_bytes, char **text, size
     return status;
 }
 
+tern_status tern_read_regular(const char *path, size_t max_bytes, char **text, size_t *n_bytes, tern_error *err) {
+    int fd;
+    struct stat info;
+    tern_status status = open_regular(path, &fd, &info, err);
+    if (status)
+        return status;
+    FILE *file = fdopen(fd, "rb");
+    if (!file) {
+        close(fd);
+        return tern_fail_memory(err, path);
+    }
+    status = read_stream(file, path, max_bytes, text, n_bytes, err);
+    fclose(file);
+    return status;
+}
+
 /* A pipe, terminal or device (/dev/stdout, /dev/null) takes the bytes as they
  * come: a rename would put a file in its place. */
 static tern_status open_in_place(const char *path, tern_writer *writer, tern_error *err) {
@@ -110,6 +141,34 @@ static tern_status open_in_place(const char *path, tern_writer *writer, tern_err
                                       : tern_fail_memory(err, path);
     tern_writer_abort(writer);
     return status;
+}
+
+/* A file without a name: however the program ends before the commit, nothing stays. -1: this file system has none
+ * (network file systems), or /proc, through which it gets its name, is not there. */
+static int open_nameless(const char *target) {
+    char link[32];
+    char *folder = strdup(target);
+    if (!folder)
+        return -1;
+    int fd = open(dirname(folder), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    free(folder);
+    if (fd < 0)
+        return -1;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    if (access(link, F_OK) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* mkstemp makes 0600; a new file should follow the user's umask */
+static int open_named(char *template) {
+    int fd = mkstemp(template);
+    mode_t mask = umask(0);
+    umask(mask);
+    if (fd >= 0)
+        fchmod(fd, 0666 & ~mask);
+    return fd;
 }
 
 tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *err) {
@@ -128,30 +187,48 @@ tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *
     }
     memcpy(writer->temporary, target, length);
     memcpy(writer->temporary + length, suffix, sizeof suffix);
-    int fd = mkstemp(writer->temporary);
+    int fd = open_nameless(target);
+    writer->nameless = fd >= 0;
+    if (fd < 0)
+        fd = open_named(writer->temporary);
     if (fd >= 0)
         writer->file = fdopen(fd, "wb");
-    if (!writer->file) {
-        tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
-        if (fd >= 0) {
-            close(fd);
-            unlink(writer->temporary);
+    if (writer->file)
+        return TERN_OK;
+    tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    writer->nameless |= fd < 0; /* there is no file to remove */
+    tern_writer_abort(writer);
+    return TERN_ERR_IO;
+}
+
+/* Give a nameless file its temporary name: linkat() cannot replace the old file, rename() can. */
+static bool name_file(tern_writer *writer) {
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fileno(writer->file));
+    char *unique = writer->temporary + strlen(writer->temporary) - 6;
+    for (int attempt = 0; attempt < 100; attempt++) {
+        uint32_t random;
+        if (getrandom(&random, sizeof random, 0) != sizeof random)
+            return false;
+        for (int i = 0; i < 6; i++, random /= 26)
+            unique[i] = (char)('a' + random % 26);
+        if (linkat(AT_FDCWD, link, AT_FDCWD, writer->temporary, AT_SYMLINK_FOLLOW) == 0) {
+            writer->nameless = false;
+            return true;
         }
-        free(writer->path);
-        free(writer->temporary);
-        *writer = (tern_writer){0};
-        return TERN_ERR_IO;
+        if (errno != EEXIST)
+            return false;
     }
-    mode_t mask = umask(0); /* mkstemp makes 0600; a new file should follow the user's umask */
-    umask(mask);
-    fchmod(fd, 0666 & ~mask);
-    return TERN_OK;
+    return false;
 }
 
 tern_status tern_writer_commit(tern_writer *writer, tern_error *err) {
     /* the first error is the telling one (a full disk shows at any of these) */
     errno = 0;
-    bool bad = ferror(writer->file) || fflush(writer->file) || (writer->temporary && fsync(fileno(writer->file)));
+    bool bad = ferror(writer->file) || fflush(writer->file) || (writer->temporary && fsync(fileno(writer->file))) ||
+               (writer->nameless && !name_file(writer));
     int code = errno;
     bad |= fclose(writer->file) != 0;
     writer->file = NULL;
@@ -171,7 +248,7 @@ tern_status tern_writer_commit(tern_writer *writer, tern_error *err) {
 void tern_writer_abort(tern_writer *writer) {
     if (writer->file)
         fclose(writer->file);
-    if (writer->temporary && writer->path)
+    if (writer->temporary && writer->path && !writer->nameless)
         unlink(writer->temporary);
     free(writer->temporary);
     free(writer->path);

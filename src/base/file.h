@@ -20,17 +20,24 @@ void tern_map_close(tern_map *map);
 void tern_map_release(const void *bytes, size_t n_bytes);
 
 bool tern_is_directory(const char *path);
+/* Something has that name, be it a link that leads nowhere. */
 bool tern_file_exists(const char *path);
 
 /* Read a small file whole (text, JSON): *text is zero-terminated, freed with
  * free(). Larger than max_bytes is an error. "-" is standard input. */
 tern_status tern_read_file(const char *path, size_t max_bytes, char **text, size_t *n_bytes, tern_error *err);
 
-/* Write to "PATH.tmpXXXXXX" beside PATH; _commit flushes, checks every error
- * and renames it to PATH; _abort (also after a failed commit) removes it. */
+/* The same of a model's own files, which must be regular files: one that is a
+ * pipe would hang the reader for ever. "-" is a name like any other. */
+tern_status tern_read_regular(const char *path, size_t max_bytes, char **text, size_t *n_bytes, tern_error *err);
+
+/* Write to a file without a name in PATH's folder, or, where the file system
+ * has none, to "PATH.tmpXXXXXX"; _commit flushes, checks every error and
+ * renames it to PATH; _abort (also after a failed commit) removes it. */
 typedef struct tern_writer {
     FILE *file;
     char *path, *temporary;
+    bool nameless; /* `temporary` is not on the disk */
 } tern_writer;
 
 tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *err);

@@ -219,7 +219,7 @@ static tern_status check_index(tern_store *store, const char *path, const json_t
 static tern_status read_index(tern_store *store, const char *path, tern_error *err) {
     char *text = NULL;
     size_t n_bytes = 0;
-    tern_status status = tern_read_file(path, TERN_MAX_HEADER_BYTES, &text, &n_bytes, err);
+    tern_status status = tern_read_regular(path, TERN_MAX_HEADER_BYTES, &text, &n_bytes, err);
     if (status)
         return status;
     json_t *root = NULL;
@@ -252,7 +252,7 @@ static tern_status read_optional(tern_store *store, const char *name, size_t max
         return TERN_OK;
     char *text = NULL;
     size_t n_bytes = 0;
-    tern_status status = tern_read_file(path, max_bytes, &text, &n_bytes, err);
+    tern_status status = tern_read_regular(path, max_bytes, &text, &n_bytes, err);
     if (status)
         return status;
     status = read(store, text, n_bytes, err);
@@ -279,7 +279,7 @@ static tern_status read_config(tern_store *store, tern_linear_class *linear_clas
                          store->checkpoint.path);
     char *text = NULL;
     size_t n_bytes = 0;
-    tern_status status = tern_read_file(path, TERN_MAX_CONFIG_BYTES, &text, &n_bytes, err);
+    tern_status status = tern_read_regular(path, TERN_MAX_CONFIG_BYTES, &text, &n_bytes, err);
     if (status)
         return status;
     status = tern_hf_read_config(store, text, n_bytes, linear_class, err);

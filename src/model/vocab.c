@@ -21,7 +21,7 @@ static bool first_char_is_brace(const char *text, size_t n_bytes) {
 static tern_status from_file(const char *path, size_t vocab_size, tern_tokenizer **tokenizer, tern_error *err) {
     char *text;
     size_t n_bytes;
-    tern_status status = tern_read_file(path, MAX_TOKENIZER_BYTES, &text, &n_bytes, err);
+    tern_status status = tern_read_regular(path, MAX_TOKENIZER_BYTES, &text, &n_bytes, err);
     if (status)
         return status;
     if (n_bytes == 0)
@@ -110,21 +110,26 @@ tern_status tern_vocab_from_checkpoint(const tern_checkpoint *checkpoint, tern_t
     return TERN_OK;
 }
 
-static bool looks_like_gguf(const char *path) {
-    char magic[4] = {0};
-    FILE *file = fopen(path, "rbe");
-    if (!file)
-        return false;
-    bool is = fread(magic, 1, 4, file) == 4 && memcmp(magic, "GGUF", 4) == 0;
-    fclose(file);
-    return is;
+/* Whether the file is a GGUF; an error if it cannot be read at all. */
+static tern_status look_for_gguf(const char *path, bool *is_gguf, tern_error *err) {
+    tern_map map;
+    tern_status status = tern_map_open(path, &map, err);
+    if (status)
+        return status;
+    *is_gguf = map.size >= 4 && memcmp(map.data, "GGUF", 4) == 0;
+    tern_map_close(&map);
+    return TERN_OK;
 }
 
 tern_status tern_vocab_from_path(const char *path, tern_tokenizer **tokenizer, tern_error *err) {
-    if (!tern_is_directory(path) && !looks_like_gguf(path))
+    bool is_gguf = false, is_folder = tern_is_directory(path);
+    tern_status status = is_folder ? TERN_OK : look_for_gguf(path, &is_gguf, err);
+    if (status)
+        return status;
+    if (!is_folder && !is_gguf)
         return from_file(path, 0, tokenizer, err);
     tern_checkpoint *checkpoint = NULL;
-    tern_status status = tern_checkpoint_open(path, &checkpoint, err);
+    status = tern_checkpoint_open(path, &checkpoint, err);
     if (status)
         return status;
     status = tern_vocab_from_checkpoint(checkpoint, tokenizer, err);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -119,7 +120,7 @@ static void expect_map_error(const char *path, tern_status want, const char *par
 static void test_map_errors(void **state) {
     (void)state;
     expect_map_error(in_folder("missing"), TERN_ERR_IO, "No such file");
-    expect_map_error(folder, TERN_ERR_IO, "not a regular file");
+    expect_map_error(folder, TERN_ERR_IO, "is a directory");
     expect_map_error("/dev/null", TERN_ERR_IO, "not a regular file");
     put(in_folder("empty"), "");
     expect_map_error(in_folder("empty"), TERN_ERR_FORMAT, "the file is empty");
@@ -171,6 +172,8 @@ static void test_read_file(void **state) {
         expect_read_error("/dev/zero", 1 << 20, TERN_ERR_FORMAT, "larger than 1048576 bytes");
     assert_true(tern_is_directory(folder) && !tern_is_directory(path) && !tern_is_directory(in_folder("missing")));
     assert_true(tern_file_exists(path) && !tern_file_exists(in_folder("missing")));
+    assert_int_equal(symlink("nowhere", in_folder("dangling")), 0);
+    assert_true(tern_file_exists(in_folder("dangling"))); /* so that opening it tells what is wrong */
 }
 
 static void test_read_standard_input(void **state) {
@@ -185,6 +188,35 @@ static void test_read_standard_input(void **state) {
         close(saved);
     }
     clearerr(stdin);
+}
+
+/* What belongs to a model must be a regular file: a pipe that nobody writes to must not hang the reader. */
+static void test_read_regular(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *why;
+    } refused[] = {{"pipe", "not a regular file"},
+                   {"folder", "is a directory"},
+                   {"missing", "No such file"},
+                   {"loop", "symbolic links"},
+                   {"-", "No such file"}};
+    assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
+    assert_int_equal(mkdir(in_folder("folder"), 0700), 0);
+    assert_int_equal(symlink("loop", in_folder("loop")), 0);
+    char *text;
+    size_t n;
+    tern_error err;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        const char *path = strcmp(refused[i].name, "-") ? in_folder(refused[i].name) : "-";
+        assert_int_equal(tern_read_regular(path, 100, &text, &n, &err), TERN_ERR_IO);
+        expect_message(&err, path, refused[i].why);
+    }
+    put(in_folder("text"), "12345");
+    assert_int_equal(tern_read_regular(in_folder("text"), 4, &text, &n, &err), TERN_ERR_FORMAT);
+    assert_int_equal(tern_read_regular(in_folder("text"), 5, &text, &n, &err), TERN_OK);
+    assert_int_equal(n, 5);
+    assert_string_equal(text, "12345");
+    free(text);
 }
 
 /* ----------------------------------------------------------------- writing */
@@ -225,6 +257,31 @@ static void test_writer(void **state) {
     assert_int_equal(tern_writer_commit(&second, NULL), TERN_OK);
     assert_int_equal(tern_writer_commit(&first, NULL), TERN_OK);
     expect_content(path, "first");
+    assert_int_equal(count_files(), 1);
+}
+
+/* A program that is killed while it writes leaves nothing, where the file system has files without names. */
+static void test_killed_writer(void **state) {
+    (void)state;
+    const char *path = in_folder("killed");
+    put(path, "old");
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        tern_writer writer;
+        if (tern_writer_open(path, &writer, NULL))
+            _exit(2);
+        bool nameless = writer.nameless;
+        fputs("half", writer.file);
+        fflush(writer.file);
+        if (!nameless)
+            tern_writer_abort(&writer);
+        _exit(nameless ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+    expect_content(path, "old");
     assert_int_equal(count_files(), 1);
 }
 
@@ -328,7 +385,9 @@ int main(void) {
         FILE_TEST(test_map_errors),
         FILE_TEST(test_read_file),
         FILE_TEST(test_read_standard_input),
+        FILE_TEST(test_read_regular),
         FILE_TEST(test_writer),
+        FILE_TEST(test_killed_writer),
         FILE_TEST(test_writer_mode),
         FILE_TEST(test_writer_open_errors),
         FILE_TEST(test_full_disk),
