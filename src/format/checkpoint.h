@@ -18,7 +18,7 @@ typedef struct tern_config {
     const char *name;
     uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim;
     float rms_eps, rope_theta;
-    int tied_embedding; /* 1, 0, -1: not said (GGUF: decided by output.weight) */
+    int tied_embedding;     /* 1, 0, -1: not said (GGUF: decided by output.weight) */
     int32_t bos_id, eos_id; /* -1: not said */
 } tern_config;
 
@@ -28,11 +28,11 @@ typedef struct tern_metadata {
 
 /* What a GGUF carries of a tokenizer, as views into the mapped file. */
 typedef struct tern_gguf_vocab {
-    const char *model;      /* "gpt2"; NULL: the file has no tokenizer */
-    const char *pre;        /* tokenizer.ggml.pre or NULL */
+    const char *model;       /* "gpt2"; NULL: the file has no tokenizer */
+    const char *pre;         /* tokenizer.ggml.pre or NULL */
     const tern_view *tokens; /* [n_tokens], in GPT-2's byte-to-character alphabet */
     size_t n_tokens;
-    const int32_t *types;   /* [n_tokens] (1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte) or NULL */
+    const int32_t *types;    /* [n_tokens] (1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte) or NULL */
     const tern_view *merges; /* [n_merges], "left right" */
     size_t n_merges;
     int32_t bos_id, eos_id; /* -1: none */
@@ -44,7 +44,7 @@ typedef enum tern_checkpoint_kind { TERN_CHECKPOINT_GGUF, TERN_CHECKPOINT_HF } t
 typedef struct tern_checkpoint {
     tern_checkpoint_kind kind;
     const char *path;
-    const char *format;       /* "GGUF v3", "Hugging Face (packed)", "Hugging Face (bf16 master)" */
+    const char *format; /* "GGUF v3", "Hugging Face (packed)", "Hugging Face (bf16 master)" */
     tern_config config;
     const tern_tensor *tensors; /* [n_tensors] in file order; HF: without the weight_scale companions */
     size_t n_tensors;

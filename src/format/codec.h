@@ -9,12 +9,12 @@
 
 typedef struct tern_codec {
     tern_dtype type;
-    const char *name;       /* "I2_S" */
-    uint32_t gguf_type;     /* GGUF type number; UINT32_MAX: not in GGUF */
-    uint32_t block_values;  /* cols must be a multiple of this ... */
-    uint32_t block_bytes;   /* ... and each block takes this many bytes */
-    uint32_t tail_bytes;    /* behind the whole matrix (I2_S: 32) */
-    bool ternary;           /* stores trits and a scale */
+    const char *name;      /* "I2_S" */
+    uint32_t gguf_type;    /* GGUF type number; UINT32_MAX: not in GGUF */
+    uint32_t block_values; /* cols must be a multiple of this ... */
+    uint32_t block_bytes;  /* ... and each block takes this many bytes */
+    uint32_t tail_bytes;   /* behind the whole matrix (I2_S: 32) */
+    bool ternary;          /* stores trits and a scale */
 
     /* Float types: row [cols] of floats. NULL for ternary ones. */
     void (*decode_row)(const tern_tensor *tensor, uint64_t row, float *out);

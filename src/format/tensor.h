@@ -23,11 +23,11 @@ typedef struct tern_tensor {
     const char *name;      /* as in the file; owned by the checkpoint */
     const char *type_name; /* "I2_S", "BF16", "I64", ...; static or owned by the checkpoint */
     tern_dtype type;
-    uint32_t n_dims;       /* 0..4 */
-    uint64_t shape[4];     /* as stored, outermost first */
-    uint64_t rows, cols;   /* the logical matrix [out, in] (HF_PACKED: unpacked); a vector is [1, n] */
-    const uint8_t *data;   /* [bytes], inside the mapping, any alignment */
-    uint64_t bytes;        /* checked: the whole of it is inside the file and fits rows x cols of the type */
+    uint32_t n_dims;                 /* 0..4 */
+    uint64_t shape[4];               /* as stored, outermost first */
+    uint64_t rows, cols;             /* the logical matrix [out, in] (HF_PACKED: unpacked); a vector is [1, n] */
+    const uint8_t *data;             /* [bytes], inside the mapping, any alignment */
+    uint64_t bytes;                  /* checked: the whole of it is inside the file and fits rows x cols of the type */
     const struct tern_tensor *scale; /* HF_PACKED: the companion weight_scale tensor */
     bool scale_is_inverse; /* HF_PACKED of linear_class "bitlinear": the stored scale divides (numerics.md 4d) */
 } tern_tensor;

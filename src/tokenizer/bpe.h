@@ -9,7 +9,7 @@ typedef struct tern_bpe {
     int32_t *ids;
     size_t n_ids, capacity;
     struct tern_bpe_long *scratch; /* of long pre-tokens, or NULL */
-    struct tern_bpe_memo *memo; /* recent multi-token pre-tokens, or NULL */
+    struct tern_bpe_memo *memo;    /* recent multi-token pre-tokens, or NULL */
 } tern_bpe;
 
 /* Append the ids of the pre-token bytes [size >= 1]: the token itself if `whole` and the vocabulary has it, else the

@@ -273,7 +273,9 @@ static void test_errors(void **state) {
     assert_int_equal(strlen(err.message), TERN_ERROR_SIZE - 1);
     assert_null(strchr(err.message, '\x1b'));
     /* U+009B starts an escape sequence on its own; U+00A0 and a cut-off lead byte are no controls */
-    tern_fail(&err, TERN_ERR_IO, "\xc2\x80\xc2\x9b" "31m\xc2\x9f\xc2\xa0\xc2");
+    tern_fail(&err, TERN_ERR_IO,
+              "\xc2\x80\xc2\x9b"
+              "31m\xc2\x9f\xc2\xa0\xc2");
     assert_string_equal(err.message, "????31m??\xc2\xa0\xc2");
 
     assert_int_equal(tern_fail(NULL, TERN_ERR_IO, "x"), TERN_ERR_IO); /* err may be NULL */
