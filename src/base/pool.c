@@ -6,6 +6,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define cpu_relax() _mm_pause()
@@ -15,9 +17,12 @@
 #define cpu_relax() ((void)0)
 #endif
 
-/* About 50 microseconds: longer than the serial gap between two steps, far
- * shorter than a scheduler tick. */
-enum { SPINS = 2000 };
+/* How long to spin before sleeping: longer than the serial gap between two steps,
+ * far shorter than a scheduler tick. By the clock and not by a count, because what
+ * cpu_relax() takes differs a hundredfold: 140 cycles on one x86, 10 on another, 1
+ * on most Arm cores. The clock is read every SPINS_A_LOOK looks. */
+#define SPIN_SECONDS 50e-6
+enum { SPINS_A_LOOK = 32 };
 
 struct tern_pool {
     int n_threads;
@@ -32,7 +37,7 @@ struct tern_pool {
 
     _Alignas(64) atomic_size_t next_task;
     _Alignas(64) atomic_uint generation; /* raised for every step; workers wait for it to change */
-    _Alignas(64) atomic_int n_busy;      /* workers that have not finished this step */
+    _Alignas(64) atomic_uint n_busy;     /* workers that have not finished this step */
 
     pthread_mutex_t sleep_lock;
     pthread_cond_t wake, done;
@@ -55,14 +60,26 @@ static void do_tasks(tern_pool *pool, int worker) {
     }
 }
 
+/* Spin until `(*word == value) == equal`; false: it has not come about in time. */
+static bool spin_until(atomic_uint *word, unsigned value, bool equal) {
+    for (double end = 0;;) {
+        for (int i = 0; i < SPINS_A_LOOK; i++) {
+            if ((atomic_load_explicit(word, memory_order_acquire) == value) == equal)
+                return true;
+            cpu_relax();
+        }
+        double now = tern_seconds();
+        if (end == 0)
+            end = now + SPIN_SECONDS;
+        else if (now >= end)
+            return false;
+    }
+}
+
 /* Wait until the generation is no longer `seen`; the new one. */
 static unsigned wait_for_step(tern_pool *pool, unsigned seen) {
-    for (int i = 0; i < SPINS; i++) {
-        unsigned now = atomic_load_explicit(&pool->generation, memory_order_acquire);
-        if (now != seen)
-            return now;
-        cpu_relax();
-    }
+    if (spin_until(&pool->generation, seen, false))
+        return atomic_load_explicit(&pool->generation, memory_order_acquire);
     pthread_mutex_lock(&pool->sleep_lock);
     pool->n_sleeping++;
     unsigned now;
@@ -172,11 +189,8 @@ void tern_pool_free(tern_pool *pool) {
 int tern_pool_threads(const tern_pool *pool) { return pool->n_threads; }
 
 static void wait_until_done(tern_pool *pool) {
-    for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&pool->n_busy, memory_order_acquire) == 0)
-            return;
-        cpu_relax();
-    }
+    if (spin_until(&pool->n_busy, 0, true))
+        return;
     pthread_mutex_lock(&pool->sleep_lock);
     pool->caller_sleeping = true;
     while (atomic_load_explicit(&pool->n_busy, memory_order_acquire) != 0)
@@ -195,7 +209,7 @@ void tern_pool_run(tern_pool *pool, size_t n_tasks, tern_pool_fn fn, void *conte
         pool->context = context;
         pool->n_tasks = n_tasks;
         atomic_store_explicit(&pool->next_task, 0, memory_order_relaxed);
-        atomic_store_explicit(&pool->n_busy, pool->n_threads - 1, memory_order_relaxed);
+        atomic_store_explicit(&pool->n_busy, (unsigned)pool->n_threads - 1, memory_order_relaxed);
         raise_generation(pool);
         do_tasks(pool, 0);
         wait_until_done(pool);
