@@ -75,14 +75,20 @@ static tern_status from_gguf(const tern_checkpoint *checkpoint, tern_tokenizer *
 static bool is_known_wrong(const char *chat_template) { return strstr(chat_template, "BITNETAssistant") != NULL; }
 
 /* A template that cannot be used must not keep anybody from generating plain text: only chatting is refused. */
-static void set_template(const tern_checkpoint *checkpoint, tern_tokenizer *tokenizer) {
-    tern_error err;
+static tern_status set_template(const tern_checkpoint *checkpoint, tern_tokenizer *tokenizer, tern_error *err) {
+    tern_error why;
     const char *source = checkpoint->chat_template;
-    if (!source || is_known_wrong(source) || tern_tokenizer_set_template(tokenizer, source, &err) == TERN_OK)
-        return;
-    tern_error_prefix(&err, "%s: the model's chat template cannot be used (plain text can: tern run)",
+    if (!source || is_known_wrong(source))
+        return TERN_OK;
+    tern_status status = tern_tokenizer_set_template(tokenizer, source, &why);
+    if (status == TERN_ERR_MEMORY) /* says nothing about the template */
+        return tern_fail(err, status, "%s: %s", checkpoint->path, why.message);
+    if (status == TERN_OK)
+        return TERN_OK;
+    tern_error_prefix(&why, "%s: the model's chat template cannot be used (plain text can: tern run)",
                       checkpoint->path);
-    tern_tokenizer_refuse_chat(tokenizer, err.message);
+    tern_tokenizer_refuse_chat(tokenizer, why.message);
+    return TERN_OK;
 }
 
 tern_status tern_vocab_from_checkpoint(const tern_checkpoint *checkpoint, tern_tokenizer **out, tern_error *err) {
@@ -101,7 +107,7 @@ tern_status tern_vocab_from_checkpoint(const tern_checkpoint *checkpoint, tern_t
     if (!status && checkpoint->kind == TERN_CHECKPOINT_HF)
         tern_tokenizer_set_ids(tokenizer, checkpoint->config.bos_id, checkpoint->config.eos_id);
     if (!status)
-        set_template(checkpoint, tokenizer);
+        status = set_template(checkpoint, tokenizer, err);
     if (status) {
         tern_tokenizer_free(tokenizer);
         return status;
