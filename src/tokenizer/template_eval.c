@@ -19,6 +19,8 @@ static bool is_number(const tern_value *value) { return value->kind == VALUE_BOO
 /* --------------------------------------------------------------- variables */
 
 static bool set_variable(tern_render *r, tern_view name, tern_value value) {
+    if (!tern_render_work(r, (r->n_variables - r->scope) / 8))
+        return false;
     for (size_t i = r->n_variables; i > r->scope; i--)
         if (tern_view_equal(r->variables[i - 1].name, name)) {
             r->variables[i - 1].value = value;

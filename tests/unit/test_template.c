@@ -161,6 +161,13 @@ static void test_bounds(void **state) {
             fail_msg("%.40s...: status %d", source, (int)status);
         free(source);
     }
+    /* Looking through the variables is work too. */
+    tern_buffer sets = {0};
+    for (int i = 0; i < 50000; i++)
+        tern_buffer_printf(&sets, "{%% set a%d=1 %%}", i);
+    assert_false(sets.failed);
+    assert_int_equal(render(sets.bytes, NULL, 0, false), TERN_ERR_UNSUPPORTED);
+    tern_buffer_free(&sets);
     /* Long but honest ones work. */
     char *comments = repeat("", "{# c #}", 20000, "x"),
          *chain = repeat("{% if 0 %}", "{% elif 0 %}", 20000, "{% else %}x{% endif %}");
