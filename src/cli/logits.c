@@ -97,6 +97,8 @@ static int write_logits(const settings *s, const tern_model *model, tern_session
         tern_writer_abort(&out.writer);
     if (status)
         return tern_cli_error(&err);
+    if (fflush(stdout)) /* main tells of it; to report success before would be wrong */
+        return 0;
     char size[32];
     fprintf(stderr, "%s: %zu tokens x %u logits, %s\n", path, n_ids, info.vocab_size,
             tern_format_bytes(size, 4.0 * (double)n_ids * info.vocab_size));
