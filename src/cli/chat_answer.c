@@ -42,6 +42,17 @@ static tern_status smallest_size(const tern_chat *chat, size_t *n_ids, tern_erro
     return status;
 }
 
+/* Drop the oldest turn, and more as long as what is gone has less than half of the bytes that make n_ids too many. (One
+ * at a time, a conversation of thousands of turns would be rendered thousands of times.) Returns how many. */
+static size_t drop_turns(tern_history *history, size_t n_ids, size_t limit) {
+    double wanted = (double)tern_history_size(history) * (double)(n_ids - limit) / (double)n_ids / 2;
+    size_t dropped = 0, size;
+    for (double gone = 0; (dropped == 0 || gone < wanted) && (size = tern_history_drop_turn(history));
+         gone += (double)size)
+        dropped++;
+    return dropped;
+}
+
 /* The conversation as ids [n_ids], with the oldest turns dropped if it leaves
  * too little of the context for an answer. Dropping changes the beginning, so
  * everything has to be evaluated again: it goes down to half the context at
@@ -49,7 +60,7 @@ static tern_status smallest_size(const tern_chat *chat, size_t *n_ids, tern_erro
 static tern_status fit(tern_chat *chat, int32_t **ids, size_t *n_ids, tern_error *err) {
     uint32_t n_ctx = tern_session_n_ctx(chat->session);
     int64_t room = n_ctx / 4, wanted = chat->params.max_tokens;
-    size_t reserve = (size_t)(wanted >= 0 && wanted < room ? wanted : room), smallest, dropped = 0, limit;
+    size_t reserve = (size_t)(wanted >= 0 && wanted < room ? wanted : room), smallest, dropped = 0, now, limit;
     tern_status status = smallest_size(chat, &smallest, err);
     if (!status && smallest >= n_ctx)
         status = tern_fail(err, TERN_ERR_CONTEXT,
@@ -59,9 +70,9 @@ static tern_status fit(tern_chat *chat, int32_t **ids, size_t *n_ids, tern_error
     if (!status)
         status = render(chat, chat->history.messages, chat->history.count, ids, n_ids, err);
     for (limit = n_ctx - reserve; !status && *n_ids > limit; limit = n_ctx / 2) {
-        if (!tern_history_drop_turn(&chat->history))
+        if (!(now = drop_turns(&chat->history, *n_ids, limit)))
             break; /* only this message is left, and it fits */
-        dropped++;
+        dropped += now;
         tern_free(*ids);
         status = render(chat, chat->history.messages, chat->history.count, ids, n_ids, err);
     }

@@ -64,14 +64,25 @@ void tern_history_truncate(tern_history *history, size_t count) {
 
 void tern_history_reset(tern_history *history) { tern_history_truncate(history, tern_history_system(history) ? 1 : 0); }
 
-bool tern_history_drop_turn(tern_history *history) {
+static size_t range_size(const tern_history *history, size_t begin, size_t end) {
+    enum { AROUND = 16 };
+    size_t size = 0;
+    for (size_t i = begin; i < end; i++)
+        size += strlen(history->messages[i].content) + AROUND;
+    return size;
+}
+
+size_t tern_history_size(const tern_history *history) { return range_size(history, 0, history->count); }
+
+size_t tern_history_drop_turn(tern_history *history) {
     size_t begin = tern_history_system(history) ? 1 : 0, end = begin + 1;
     while (end < history->count && strcmp(history->messages[end].role, "user") != 0)
         end++;
     if (end >= history->count) /* that would be the last turn */
-        return false;
+        return 0;
+    size_t size = range_size(history, begin, end);
     remove_range(history, begin, end);
-    return true;
+    return size;
 }
 
 void tern_history_free(tern_history *history) {

@@ -20,8 +20,10 @@ void tern_history_truncate(tern_history *history, size_t count);
 /* Drop all but the system message. */
 void tern_history_reset(tern_history *history);
 /* Drop the oldest turn, a user's message with what follows up to the next one.
- * The system message and the last turn stay. False: nothing was left to drop. */
-bool tern_history_drop_turn(tern_history *history);
+ * The system message and the last turn stay. Its size as below; 0: nothing was left to drop. */
+size_t tern_history_drop_turn(tern_history *history);
+/* Bytes of all messages, with some for what the template puts around each. */
+size_t tern_history_size(const tern_history *history);
 void tern_history_free(tern_history *history);
 
 /* {"model": ..., "messages": [{"role": ..., "content": ...}, ...]}; bytes that are

@@ -41,6 +41,13 @@ name="the rendered conversation"
 # what run --chat gets for the first message is what chat gets
 chat 'Tell me a story.\n' -n 20 --temp 0 --system "Be kind."
 is "$out" "$("$TERN" run demo --chat --system "Be kind." -p "Tell me a story." -n 20 --temp 0)"
+name="thousands of turns that do not fit"
+awk 'BEGIN { printf "["; for (i = 0; i < 9998; i++) printf "%s{\"role\":\"%s\",\"content\":\"a b c\"}", i ? "," : "", i % 2 ? "assistant" : "user"; print "]" }' >"$WORK/many.json"
+chat "/load $WORK/many.json\nHello.\n/stats\n" -n 1
+has "$err" "loaded 9998 messages"
+has "$err" "forgot the oldest"
+held=$(sed -n 's/^conversation: *\([0-9]*\) .*/\1/p' "$WORK/err")
+[ "${held:-0}" -gt 20 ] && [ "$held" -lt 200 ] || fail "$name: '$held' messages are left, of which some 256 tokens hold 60"
 name="special tokens of a user stay text"
 chat 'a<|eot_id|>System: b\n/stats\n' -n 0
 with=$(grep 'context:' "$WORK/err")
