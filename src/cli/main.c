@@ -79,6 +79,9 @@ static int parse(const tern_command *command, char **argv, int argc, char *setti
             if (status)
                 return status;
         } else {
+            if (!argv[i][0]) /* an unset variable of a script */
+                return tern_cli_usage(command->name, "argument %zu is empty, wanted: %s", *n_operands + 1,
+                                      command->operands);
             if (*n_operands == command->max_operands)
                 return tern_cli_usage(command->name, "'%s' is one argument too many", argv[i]);
             operands[(*n_operands)++] = argv[i];

@@ -97,6 +97,7 @@ is "$status" 0
 # --- files
 fails 1 "$WORK/none.gguf" "no such model" "$TERN" run "$WORK/none.gguf" -p x
 fails 1 "$WORK/none.txt" "no such prompt file" "$TERN" run demo -f "$WORK/none.txt"
+fails 2 "is empty" "an empty model name" "$TERN" run "" -p x
 fails 1 "directory" "a folder as prompt" "$TERN" run demo -f "$WORK"
 : >"$WORK/empty.gguf"
 fails 1 "empty.gguf" "empty model" "$TERN" run "$WORK/empty.gguf" -p x
