@@ -76,9 +76,12 @@ static tern_status read_rope(const tern_gguf *gguf, const char *arch, tern_confi
 static tern_status read_id(const tern_gguf *gguf, const char *key, int32_t *id, tern_error *err) {
     uint32_t value = UINT32_MAX;
     tern_status status = tern_gguf_get_u32(gguf, key, &value, err);
-    if (!status && value <= INT32_MAX)
-        *id = (int32_t)value;
-    return status;
+    if (status || value == UINT32_MAX) /* -1 in some files: none */
+        return status;
+    if (value > INT32_MAX)
+        return tern_fail(err, TERN_ERR_FORMAT, "key '%s' is %u, which is no token's id", key, value);
+    *id = (int32_t)value;
+    return TERN_OK;
 }
 
 tern_status tern_gguf_read_config(const tern_gguf *gguf, tern_error *err) {
@@ -88,7 +91,8 @@ tern_status tern_gguf_read_config(const tern_gguf *gguf, tern_error *err) {
     tern_status status;
     if ((status = tern_gguf_get_string(gguf, "general.architecture", &config->arch, err)) ||
         (status = check_arch(gguf, config->arch, err)) ||
-        (status = tern_gguf_get_string(gguf, "general.name", &config->name, err)))
+        (status = tern_gguf_get_string(gguf, "general.name", &config->name, err)) ||
+        (config->name && (status = tern_store_set_name(gguf->store, config->name, err))))
         return status;
     for (size_t i = 0; i < sizeof size_keys / sizeof size_keys[0]; i++) {
         uint32_t *field = (uint32_t *)((char *)config + size_keys[i].field);

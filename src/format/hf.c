@@ -294,9 +294,9 @@ static tern_status name_model(tern_store *store, tern_error *err) {
     char *real = realpath(store->checkpoint.path, NULL);
     const char *path = real ? real : store->checkpoint.path, *slash = strrchr(path, '/');
     const char *name = slash && slash[1] ? slash + 1 : path;
-    store->checkpoint.config.name = tern_arena_copy(&store->arena, name, strlen(name));
+    tern_status status = tern_store_set_name(store, name, err);
     free(real);
-    return store->checkpoint.config.name ? TERN_OK : tern_fail_memory(err, "the model's name");
+    return status;
 }
 
 static tern_status read_all_weights(tern_store *store, tern_error *err) {

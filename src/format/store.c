@@ -49,6 +49,17 @@ tern_status tern_store_map(tern_store *store, const char *path, tern_map *map, t
     return TERN_OK;
 }
 
+tern_status tern_store_set_name(tern_store *store, const char *name, tern_error *err) {
+    enum { MAX_NAME = 200 };
+    tern_buffer text = {0};
+    tern_buffer_append(&text, "", 0); /* makes even an empty name a string */
+    tern_render_text(&text, name, strlen(name), MAX_NAME);
+    const char *copy = text.failed ? NULL : tern_arena_copy(&store->arena, text.bytes, text.size);
+    tern_buffer_free(&text);
+    store->checkpoint.config.name = copy;
+    return copy ? TERN_OK : tern_fail_memory(err, "the model's name");
+}
+
 tern_tensor *tern_store_add_tensor(tern_store *store) {
     if (!tern_grow_array((void **)&store->tensors, &store->tensor_capacity, store->n_tensors + 1,
                          sizeof *store->tensors))

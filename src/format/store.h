@@ -28,6 +28,8 @@ void tern_store_free(tern_store *store);
 /* Map a file; the store closes it. */
 tern_status tern_store_map(tern_store *store, const char *path, tern_map *map, tern_error *err);
 /* A new zeroed tensor at the end of the list; NULL: no memory. Valid until the next call. */
+/* The model's name, made harmless for terminals: it comes from a stranger. */
+tern_status tern_store_set_name(tern_store *store, const char *name, tern_error *err);
 tern_tensor *tern_store_add_tensor(tern_store *store);
 /* A line for `tern inspect`; takes over what `value` holds, and frees it in any case. `type` must outlive the store. */
 tern_status tern_store_add_metadata(tern_store *store, tern_view key, const char *type, tern_buffer *value,

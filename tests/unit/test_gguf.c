@@ -31,6 +31,8 @@ enum what {
     N_TYPES,      /* entries of token_type */
     ROPE_SCALING, /* text */
     TEMPLATE,     /* text of 3 bytes */
+    MODEL_NAME,   /* text */
+    BOS,          /* bos_token_id */
     TENSOR_NAME,  /* text, of the matrix */
     NAME_LENGTH,
     N_DIMS,
@@ -101,6 +103,14 @@ static void put_keys(tern_buffer *out, const change *c) {
     put_key(out, "tokenizer.chat_template", 8);
     put(out, 3, 8);
     tern_buffer_append(out, template, 3);
+    if (c->what == MODEL_NAME) {
+        put_key(out, "general.name", 8);
+        put_string(out, c->text, strlen(c->text));
+    }
+    if (c->what == BOS) {
+        put_key(out, "tokenizer.ggml.bos_token_id", 4);
+        put(out, c->value, 4);
+    }
     put_string(out, text(c, KEY_NAME, "extra"), number(c, KEY_LENGTH, strlen(text(c, KEY_NAME, "extra"))));
     put(out, number(c, KEY_TYPE, 4), 4);
     put(out, 7, 4);
@@ -126,7 +136,7 @@ static tern_buffer build(const change *c) {
     tern_buffer_text(&out, c->what == MAGIC ? "GGML" : "GGUF");
     put(&out, number(c, VERSION, 3), 4);
     put(&out, number(c, N_TENSORS, 3), 8);
-    put(&out, number(c, N_KEYS, 8), 8);
+    put(&out, number(c, N_KEYS, c->what == MODEL_NAME || c->what == BOS ? 9 : 8), 8);
     put_keys(&out, c);
     put_tensors(&out, c);
     while (out.size % 32)
@@ -223,6 +233,9 @@ static void test_valid(void **state) {
 #define NOT TERN_ERR_UNSUPPORTED
 
 static const change changes[] = {
+    {BOS, 1, NULL, TERN_OK, NULL},
+    {BOS, UINT32_MAX, NULL, TERN_OK, NULL}, /* none */
+    {BOS, 1u << 31, NULL, BAD, "no token's id"},
     {MAGIC, 0, NULL, BAD, "not a GGUF file"},
     {VERSION, 1, NULL, NOT, "version 1"},
     {VERSION, 4, NULL, NOT, "version 4"},
@@ -317,6 +330,21 @@ static void test_hostile(void **state) {
         check_change(&changes[row], row);
 }
 
+/* The name goes to terminals: no control character of a stranger's file may. */
+static void test_model_name(void **state) {
+    (void)state;
+    tern_buffer image = build(&(change){.what = MODEL_NAME,
+                                        .text = "a\x1b]0;b\x07\n\xff"
+                                                "é"});
+    tern_checkpoint *checkpoint = NULL;
+    uint8_t *bytes;
+    assert_int_equal(open_image(&image, &checkpoint, &bytes, NULL), TERN_OK);
+    assert_string_equal(checkpoint->config.name, "a\\x1b]0;b\\x07\\n\\xffé");
+    tern_checkpoint_close(checkpoint);
+    free(bytes);
+    tern_buffer_free(&image);
+}
+
 /* llama.cpp's own "bitnet": the same name with scale tensors. */
 static void test_mainline_bitnet(void **state) {
     (void)state;
@@ -384,8 +412,8 @@ static void test_every_byte(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_valid),     cmocka_unit_test(test_hostile),    cmocka_unit_test(test_mainline_bitnet),
-        cmocka_unit_test(test_every_cut), cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_valid),           cmocka_unit_test(test_hostile),   cmocka_unit_test(test_model_name),
+        cmocka_unit_test(test_mainline_bitnet), cmocka_unit_test(test_every_cut), cmocka_unit_test(test_every_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
