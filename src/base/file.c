@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -201,6 +202,17 @@ tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *
     writer->nameless |= fd < 0; /* there is no file to remove */
     tern_writer_abort(writer);
     return TERN_ERR_IO;
+}
+
+tern_status tern_writer_check_space(const tern_writer *writer, uint64_t n_bytes, tern_error *err) {
+    struct statvfs disk;
+    uint64_t free_bytes;
+    if (!writer->temporary || fstatvfs(fileno(writer->file), &disk) || disk.f_blocks == 0)
+        return TERN_OK; /* a pipe, or a file system that does not say: writing will show */
+    if (!tern_mul_u64(disk.f_bfree, disk.f_frsize, &free_bytes) || n_bytes <= free_bytes)
+        return TERN_OK;
+    return tern_fail(err, TERN_ERR_IO, "%s: needs %llu MB, but its disk has only %llu MB free", writer->path,
+                     (unsigned long long)(n_bytes / 1000000), (unsigned long long)(free_bytes / 1000000));
 }
 
 /* Give a nameless file its temporary name: linkat() cannot replace the old file, rename() can. */

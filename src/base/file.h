@@ -41,6 +41,8 @@ typedef struct tern_writer {
 } tern_writer;
 
 tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *err);
+/* An error if the disk cannot hold n_bytes more: better told before they are made. */
+tern_status tern_writer_check_space(const tern_writer *writer, uint64_t n_bytes, tern_error *err);
 tern_status tern_writer_commit(tern_writer *writer, tern_error *err);
 void tern_writer_abort(tern_writer *writer);
 

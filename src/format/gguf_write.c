@@ -172,7 +172,8 @@ tern_status tern_gguf_begin_data(tern_gguf_writer *writer, tern_error *err) {
         status = tern_fail(err, TERN_ERR_ARGUMENT, "%s: %s", writer->file.path, writer->problem);
     else if (writer->failed || head.failed || writer->keys.failed || writer->list.failed)
         status = tern_fail_memory(err, writer->file.path);
-    else if (!(status = write_bytes(writer, head.bytes, head.size, err)) &&
+    else if (!(status = tern_writer_check_space(&writer->file, writer->data_bytes, err)) &&
+             !(status = write_bytes(writer, head.bytes, head.size, err)) &&
              !(status = write_bytes(writer, writer->keys.bytes, writer->keys.size, err)) &&
              !(status = write_bytes(writer, writer->list.bytes, writer->list.size, err)))
         status = write_padding(writer, head.size + writer->keys.size + writer->list.size, err);
