@@ -1,8 +1,10 @@
 /* /save and /load: the chat as JSON. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -73,9 +75,15 @@ static json_t *history_to_json(const tern_history *history, const char *model) {
 
 /* A device or a pipe is written to, not replaced by a file of that name. */
 static tern_status write_special(const char *path, const json_t *root, tern_error *err) {
-    FILE *file = fopen(path, "we");
-    if (!file)
-        return tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
+    /* a pipe that nobody reads must not hang the chat; once open, it may make us wait */
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    FILE *file = fd < 0 || fcntl(fd, F_SETFL, 0) ? NULL : fdopen(fd, "w");
+    if (!file) {
+        tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return TERN_ERR_IO;
+    }
     errno = 0;
     bool bad = json_dumpf(root, file, JSON_INDENT(2)) || fputc('\n', file) == EOF || fflush(file);
     int code = errno;
@@ -146,7 +154,7 @@ tern_status tern_history_load(tern_history *history, const char *path, tern_erro
     size_t size;
     if (strcmp(path, "-") == 0)
         return tern_fail(err, TERN_ERR_ARGUMENT, "-: the chat cannot come from standard input: name a file");
-    tern_status status = tern_read_file(path, MAX_FILE_BYTES, &text, &size, err);
+    tern_status status = tern_read_regular(path, MAX_FILE_BYTES, &text, &size, err);
     if (status)
         return status;
     json_error_t json_error;

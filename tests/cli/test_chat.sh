@@ -41,6 +41,12 @@ name="the rendered conversation"
 # what run --chat gets for the first message is what chat gets
 chat 'Tell me a story.\n' -n 20 --temp 0 --system "Be kind."
 is "$out" "$("$TERN" run demo --chat --system "Be kind." -p "Tell me a story." -n 20 --temp 0)"
+name="a pipe that nobody reads or writes does not hang the chat"
+mkfifo "$WORK/pipe"
+chat "/load $WORK/pipe\n/save $WORK/pipe\n/stats\n" -n 1
+has "$err" "$WORK/pipe: not a regular file"
+has "$err" "$WORK/pipe: cannot write"
+has "$err" "conversation:"
 name="thousands of turns that do not fit"
 awk 'BEGIN { printf "["; for (i = 0; i < 9998; i++) printf "%s{\"role\":\"%s\",\"content\":\"a b c\"}", i ? "," : "", i % 2 ? "assistant" : "user"; print "]" }' >"$WORK/many.json"
 chat "/load $WORK/many.json\nHello.\n/stats\n" -n 1
