@@ -57,6 +57,16 @@ void tern_t2_pack_group(uint8_t *packed, const int8_t *trits, size_t ld, size_t 
 /* Row `row` (0..15) of a packed group -> trits [k]. */
 void tern_t2_unpack_row(const uint8_t *group, size_t row, size_t k, int8_t *trits);
 
+/* A way to store ternary weights in groups of TERN_GROUP_ROWS rows, named in the table beside the kernels that read it.
+ */
+typedef struct tern_packing {
+    const char *name;
+    size_t (*group_bytes)(size_t k_pad);
+    void (*pack_group)(uint8_t *packed, const int8_t *trits, size_t ld, size_t n_rows, size_t k);
+} tern_packing;
+
+extern const tern_packing tern_packing_t2r16;
+
 /* Stored types that the LM head multiplies with directly. The layouts are
  * ggml's: Q8_0 32 values {f16 d; i8 q[32]} (34 bytes), Q4_0 32 values {f16 d; u8 q[16]},
  * value j < 16 in the low nibble of q[j], j + 16 in the high one, (q - 8) * d;
@@ -72,9 +82,9 @@ typedef enum tern_head_type {
 } tern_head_type;
 
 typedef struct tern_kernels {
-    const char *name;    /* the rung: "ref", "avx2", ... */
-    const char *packing; /* "t2r16" */
-    unsigned features;   /* TERN_CPU_* bits it needs */
+    const char *name;            /* the rung: "ref", "avx2", ... */
+    unsigned features;           /* TERN_CPU_* bits it needs */
+    const tern_packing *packing; /* what matmul_i8_t2 reads */
 
     /* ---- BitLinear: exact integers ---- */
 

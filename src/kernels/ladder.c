@@ -11,7 +11,7 @@ TERN_DECLARE_MATMUL(ref);
 
 static const tern_kernels kernels_ref = {
     .name = "ref",
-    .packing = "t2r16",
+    .packing = &tern_packing_t2r16,
     .features = 0,
     .matmul_i8_t2 = tern_matmul_i8_t2_ref,
     TERN_FLOAT_KERNELS(ref),
@@ -26,7 +26,7 @@ TERN_DECLARE_MATMUL(avx512vnni);
 
 static const tern_kernels kernels_avx2 = {
     .name = "avx2",
-    .packing = "t2r16",
+    .packing = &tern_packing_t2r16,
     .features = TERN_CPU_AVX2,
     .matmul_i8_t2 = tern_matmul_i8_t2_avx2,
     TERN_FLOAT_KERNELS(avx2),
@@ -35,7 +35,7 @@ static const tern_kernels kernels_avx2 = {
 /* AVX-VNNI adds the dot product only; the float kernels are AVX2's. */
 static const tern_kernels kernels_avxvnni = {
     .name = "avxvnni",
-    .packing = "t2r16",
+    .packing = &tern_packing_t2r16,
     .features = TERN_CPU_AVX2 | TERN_CPU_AVXVNNI,
     .matmul_i8_t2 = tern_matmul_i8_t2_avxvnni,
     TERN_FLOAT_KERNELS(avx2),
@@ -43,7 +43,7 @@ static const tern_kernels kernels_avxvnni = {
 
 static const tern_kernels kernels_avx512vnni = {
     .name = "avx512vnni",
-    .packing = "t2r16",
+    .packing = &tern_packing_t2r16,
     .features = TERN_CPU_AVX2 | TERN_CPU_AVX512 | TERN_CPU_AVX512VNNI,
     .matmul_i8_t2 = tern_matmul_i8_t2_avx512vnni,
     TERN_FLOAT_KERNELS(avx512vnni),

@@ -43,3 +43,7 @@ void tern_t2_unpack_row(const uint8_t *group, size_t row, size_t k, int8_t *trit
         trits[i] = (int8_t)((group[block * 64 + row * 4 + j] >> 2 * field & 3) - 1);
     }
 }
+
+static size_t group_bytes(size_t k_pad) { return tern_group_bytes(k_pad); }
+
+const tern_packing tern_packing_t2r16 = {"t2r16", group_bytes, tern_t2_pack_group};

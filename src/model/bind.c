@@ -169,7 +169,6 @@ tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *w
             tern_linear *linear = &weights->layers[i].linears[j];
             status = bind_linear(checkpoint, dims, i, j, linear, err);
             weights->n_ternary += (uint64_t)linear->rows * linear->cols;
-            weights->packed_bytes += linear->n_groups * tern_group_bytes(linear->k_pad);
         }
         weights->n_params += 3 * (uint64_t)dims->hidden_size + dims->ffn_size;
     }

@@ -66,7 +66,8 @@ static bool decode_rows(const tern_tensor *tensor, uint64_t row, uint64_t n_rows
     return true;
 }
 
-static tern_status load_matrix(const tern_checkpoint *checkpoint, tern_linear *linear, tern_error *err) {
+static tern_status load_matrix(const tern_checkpoint *checkpoint, const tern_packing *packing, tern_linear *linear,
+                               tern_error *err) {
     const tern_tensor *tensor = linear->source;
     float *buffer = tern_alloc_array(linear->cols, sizeof *buffer);
     int8_t *trits = tern_alloc_array(TERN_GROUP_ROWS, linear->cols);
@@ -82,8 +83,7 @@ static tern_status load_matrix(const tern_checkpoint *checkpoint, tern_linear *l
                                "; the file is damaged or not of type %s",
                                tensor->name, row, tensor->type_name);
         else
-            tern_t2_pack_group(packed + group * tern_group_bytes(linear->k_pad), trits, linear->cols, n_rows,
-                               linear->cols);
+            packing->pack_group(packed + group * linear->group_bytes, trits, linear->cols, n_rows, linear->cols);
     }
     free(trits);
     free(buffer);
@@ -96,7 +96,7 @@ static void load_task(void *context, size_t task, int worker) {
         return;
     tern_linear *linear = &state->weights->layers[task / TERN_LINEARS_PER_LAYER].linears[task % TERN_LINEARS_PER_LAYER];
     tern_error err;
-    tern_status status = load_matrix(state->checkpoint, linear, &err);
+    tern_status status = load_matrix(state->checkpoint, state->weights->packing, linear, &err);
     tern_checkpoint_release(state->checkpoint, linear->source);
     uint64_t done = atomic_fetch_add(&state->done_bytes, linear->source->bytes) + linear->source->bytes;
     /* worker 0 is the caller's own thread: its callback is never called from another */
@@ -178,7 +178,7 @@ static tern_status pack_all(const tern_checkpoint *checkpoint, tern_pool *pool, 
     for (size_t i = 0; i < n_matrices; i++) {
         tern_linear *linear = &weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
         linear->packed = at;
-        at += linear->n_groups * tern_group_bytes(linear->k_pad);
+        at += linear->n_groups * linear->group_bytes;
         state.total_bytes += linear->source->bytes;
     }
     pthread_mutex_init(&state.lock, NULL);
@@ -191,11 +191,22 @@ static tern_status pack_all(const tern_checkpoint *checkpoint, tern_pool *pool, 
     return state.error.status;
 }
 
-tern_status tern_weights_load(const tern_checkpoint *checkpoint, tern_pool *pool, tern_progress_fn progress,
-                              void *progress_user, tern_weights *weights, tern_error *err) {
+static void choose_packing(tern_weights *weights, const tern_packing *packing) {
+    weights->packing = packing;
+    size_t n_matrices = (size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER;
+    for (size_t i = 0; i < n_matrices; i++) {
+        tern_linear *linear = &weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
+        linear->group_bytes = packing->group_bytes(linear->k_pad);
+        weights->packed_bytes += linear->n_groups * linear->group_bytes;
+    }
+}
+
+tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_packing *packing, tern_pool *pool,
+                              tern_progress_fn progress, void *progress_user, tern_weights *weights, tern_error *err) {
     tern_status status = tern_weights_bind(checkpoint, weights, err);
     if (status)
         return status;
+    choose_packing(weights, packing);
     weights->memory_bytes = weights->packed_bytes + all_norm_floats(&weights->dims) * sizeof(float);
     weights->memory = tern_aligned_alloc(weights->memory_bytes);
     if (!weights->memory)

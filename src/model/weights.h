@@ -22,7 +22,8 @@ typedef struct tern_linear {
     uint32_t index;      /* 0 .. 7 * n_layers - 1; a backend with its own copy finds it by this */
     uint32_t rows, cols; /* [out, in] */
     uint32_t k_pad, n_groups;
-    const uint8_t *packed; /* t2r16, n_groups * tern_group_bytes(k_pad) */
+    size_t group_bytes;    /* of one packed group of 16 rows */
+    const uint8_t *packed; /* [n_groups][group_bytes] */
     float scale;
     const tern_tensor *source; /* in the checkpoint */
 } tern_linear;
@@ -49,6 +50,7 @@ typedef struct tern_weights {
     const tern_tensor *embedding, *head; /* [vocab, hidden], as stored; the same tensor if tied */
     bool tied;
     tern_head_type head_type;
+    const tern_packing *packing;
     void *memory; /* the one block that packed matrices and norms live in */
     uint64_t packed_bytes, memory_bytes;
     uint64_t n_ternary, n_params;
@@ -69,10 +71,11 @@ const char *tern_norm_name(const tern_checkpoint *checkpoint, char buffer[static
  * for packed data and norms. On failure `weights` needs no freeing. */
 tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err);
 
-/* Bind, then pack all matrices on the pool's threads. File pages are dropped as they are used, so that the peak stays
- * near the loaded size. The checkpoint must outlive the weights (embedding and head are read in place). */
-tern_status tern_weights_load(const tern_checkpoint *checkpoint, tern_pool *pool, tern_progress_fn progress,
-                              void *progress_user, tern_weights *weights, tern_error *err);
+/* Bind, then pack all matrices for the kernels that will read them, on the pool's threads. File pages are dropped as
+ * they are used, so that the peak stays near the loaded size. The checkpoint must outlive the weights (embedding and
+ * head are read in place). All norms lie in weights->memory, behind the packed matrices. */
+tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_packing *packing, tern_pool *pool,
+                              tern_progress_fn progress, void *progress_user, tern_weights *weights, tern_error *err);
 void tern_weights_free(tern_weights *weights);
 
 #endif

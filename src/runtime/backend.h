@@ -2,7 +2,8 @@
  * What a device must be able to do to run the model: the operations that
  * forward.c is written in. The CPU backend is cpu_backend.c.
  *
- * All float pointers in these calls are the backend's memory, from alloc().
+ * All float pointers in these calls are the backend's memory, from alloc(); but gains point into weights->memory, of
+ * which a backend with memory of its own has a copy at the same offsets.
  * A batch is n tokens that may belong to different sequences; every operation
  * treats its tokens independently, in an order of arithmetic that does not
  * depend on n, so any split of work into batches gives the same bits.
@@ -19,15 +20,13 @@ typedef struct tern_slot {
     tern_kv *kv; /* its sequence; room for `position` is reserved */
 } tern_slot;
 
-typedef struct tern_backend tern_backend;
-
 typedef struct tern_backend_ops {
     const char *name;
     void (*free)(tern_backend *backend);
 
-    /* floats in the backend's memory, aligned to 64 bytes; NULL: none left */
-    float *(*alloc)(tern_backend *backend, size_t n_floats);
-    void (*release)(tern_backend *backend, float *memory);
+    /* bytes in the backend's memory, aligned to 64; NULL: none left. Activations and KV blocks live there. */
+    void *(*alloc)(tern_backend *backend, size_t n_bytes);
+    void (*release)(tern_backend *backend, void *memory);
     /* Scratch for batches of up to max_batch tokens and contexts of up to n_ctx positions. */
     tern_status (*reserve)(tern_backend *backend, uint32_t max_batch, uint32_t n_ctx, tern_error *err);
 

@@ -44,13 +44,12 @@ static cpu_backend *of(tern_backend *backend) { return (cpu_backend *)backend; }
 
 /* ---------------------------------------------------------------- memory */
 
-static float *cpu_alloc(tern_backend *backend, size_t n_floats) {
+static void *cpu_alloc(tern_backend *backend, size_t n_bytes) {
     (void)backend;
-    size_t bytes;
-    return tern_mul_size(n_floats, sizeof(float), &bytes) ? tern_aligned_alloc(bytes) : NULL;
+    return tern_aligned_alloc(n_bytes);
 }
 
-static void cpu_release(tern_backend *backend, float *memory) {
+static void cpu_release(tern_backend *backend, void *memory) {
     (void)backend;
     tern_aligned_free(memory);
 }
@@ -196,8 +195,8 @@ static void linear_groups(const linear_job *job, const tern_linear *linear, floa
     int32_t *acc = be->batch.workers[worker].acc;
     size_t ld = n_groups * TERN_GROUP_ROWS, row = group * TERN_GROUP_ROWS;
     size_t n_rows = linear->rows - row < ld ? linear->rows - row : ld;
-    be->kernels->matmul_i8_t2(linear->packed + group * tern_group_bytes(linear->k_pad), linear->k_pad, n_groups,
-                              be->batch.q, linear->k_pad, be->batch.q_sum, job->n_tokens, acc, ld);
+    be->kernels->matmul_i8_t2(linear->packed + group * linear->group_bytes, linear->k_pad, n_groups, be->batch.q,
+                              linear->k_pad, be->batch.q_sum, job->n_tokens, acc, ld);
     for (size_t t = 0; t < job->n_tokens; t++)
         be->kernels->dequantize(acc + t * ld, n_rows, be->batch.q_scale[t], linear->scale,
                                 out + t * linear->rows + row);
@@ -227,7 +226,7 @@ static void cpu_linear(tern_backend *backend, const tern_linear *const *linears,
     if (n <= FEW_TOKENS) { /* bandwidth counts: longer stretches, as far as the scratch goes */
         size_t tasks = (size_t)tern_pool_threads(job.be->pool) * DECODE_TASKS_PER_THREAD;
         size_t most = job.be->batch.acc_size / TERN_GROUP_ROWS / n;
-        size_t least = MIN_TASK_BYTES / tern_group_bytes(linears[0]->k_pad) / n + 1;
+        size_t least = MIN_TASK_BYTES / linears[0]->group_bytes / n + 1;
         job.groups_per_task = (job.total_groups + tasks - 1) / tasks;
         if (job.groups_per_task < least)
             job.groups_per_task = least;

@@ -45,7 +45,8 @@ static tern_status make_activations(tern_engine *engine, uint32_t max_batch, ter
     };
     *a = (tern_activations){.max_batch = max_batch};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        *parts[i].memory = engine->backend->ops->alloc(engine->backend, (size_t)max_batch * parts[i].size);
+        *parts[i].memory =
+            engine->backend->ops->alloc(engine->backend, (size_t)max_batch * parts[i].size * sizeof(float));
         if (!*parts[i].memory) {
             release_activations(engine->backend, a);
             return tern_fail(err, TERN_ERR_MEMORY,

@@ -1,4 +1,4 @@
-#include "runtime/kv.h"
+#include "runtime/backend.h"
 
 #include <stdlib.h>
 
@@ -21,8 +21,8 @@ tern_kv_layout tern_kv_layout_of(const tern_dims *dims, tern_kv_type type) {
     return layout;
 }
 
-void tern_kv_init(tern_kv *kv, const tern_dims *dims, tern_kv_type type) {
-    *kv = (tern_kv){.layout = tern_kv_layout_of(dims, type)};
+void tern_kv_init(tern_kv *kv, tern_backend *backend, const tern_dims *dims, tern_kv_type type) {
+    *kv = (tern_kv){.backend = backend, .layout = tern_kv_layout_of(dims, type)};
 }
 
 tern_status tern_kv_reserve(tern_kv *kv, size_t n_positions, tern_error *err) {
@@ -30,7 +30,7 @@ tern_status tern_kv_reserve(tern_kv *kv, size_t n_positions, tern_error *err) {
     if (!tern_grow_array((void **)&kv->blocks, &kv->capacity, wanted, sizeof *kv->blocks))
         return tern_fail_memory(err, "the KV cache");
     while (kv->n_blocks < wanted) {
-        uint8_t *block = tern_aligned_alloc(kv->layout.block_bytes);
+        uint8_t *block = kv->backend->ops->alloc(kv->backend, kv->layout.block_bytes);
         if (!block)
             return tern_fail(err, TERN_ERR_MEMORY,
                              "out of memory for the KV cache (%zu MB for %zu tokens); a smaller context or "
@@ -44,7 +44,7 @@ tern_status tern_kv_reserve(tern_kv *kv, size_t n_positions, tern_error *err) {
 void tern_kv_shrink(tern_kv *kv, size_t n_positions) {
     size_t kept = (n_positions + TERN_KV_BLOCK - 1) / TERN_KV_BLOCK;
     while (kv->n_blocks > kept)
-        tern_aligned_free(kv->blocks[--kv->n_blocks]);
+        kv->backend->ops->release(kv->backend, kv->blocks[--kv->n_blocks]);
 }
 
 void tern_kv_free(tern_kv *kv) {

@@ -12,6 +12,8 @@
 
 enum { TERN_KV_BLOCK = 64 };
 
+typedef struct tern_backend tern_backend; /* runtime/backend.h */
+
 typedef struct tern_kv_layout {
     tern_kv_type type;
     uint32_t n_kv_heads, head_dim;
@@ -21,6 +23,7 @@ typedef struct tern_kv_layout {
 } tern_kv_layout;
 
 typedef struct tern_kv {
+    tern_backend *backend; /* whose memory the blocks are */
     tern_kv_layout layout;
     uint8_t **blocks; /* [n_blocks] */
     size_t n_blocks, capacity;
@@ -33,7 +36,7 @@ typedef struct tern_kv_part {
 } tern_kv_part;
 
 tern_kv_layout tern_kv_layout_of(const tern_dims *dims, tern_kv_type type);
-void tern_kv_init(tern_kv *kv, const tern_dims *dims, tern_kv_type type);
+void tern_kv_init(tern_kv *kv, tern_backend *backend, const tern_dims *dims, tern_kv_type type);
 /* Make room for positions [0, n_positions). */
 tern_status tern_kv_reserve(tern_kv *kv, size_t n_positions, tern_error *err);
 /* Give back the blocks that hold only positions >= n_positions. */

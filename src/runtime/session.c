@@ -60,7 +60,7 @@ tern_status tern_session_open(tern_engine *engine, const tern_tokenizer *tokeniz
     session->tokenizer = tokenizer;
     session->n_ctx = params.n_ctx;
     session->chunk = params.chunk;
-    tern_kv_init(&session->kv, dims, params.kv_type);
+    tern_kv_init(&session->kv, engine->backend, dims, params.kv_type);
     session->tokens = tern_alloc_array(params.n_ctx, sizeof *session->tokens);
     session->slots = tern_alloc_array(params.chunk, sizeof *session->slots);
     session->hidden = tern_alloc_array(dims->hidden_size, sizeof *session->hidden);

@@ -357,7 +357,7 @@ static void test_ladder(void **state) {
         assert_int_equal(tern_kernels_choose((*rung)->name, &chosen, &err), runs ? TERN_OK : TERN_ERR_ARGUMENT);
         assert_ptr_equal(chosen, runs ? *rung : NULL);
         best = runs ? *rung : best;
-        assert_string_equal((*rung)->packing, "t2r16");
+        assert_string_equal((*rung)->packing->name, "t2r16");
     }
     assert_non_null(best);
     assert_int_equal(tern_kernels_choose(NULL, &chosen, &err), TERN_OK);
