@@ -14,6 +14,10 @@ foreach(source ${tests})
   add_test(NAME ${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:${name}>)
 endforeach()
 
+if(CMAKE_CROSSCOMPILING OR TERN_SANITIZE MATCHES "thread")
+  target_compile_definitions(test_bits PRIVATE TERN_SLOW_TESTS)
+endif()
+
 # Every tests/cli/test_*.sh gets the command as $TERN and the repository as its working directory.
 file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/cli/test_*.sh)
 foreach(script ${scripts})

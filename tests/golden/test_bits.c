@@ -12,8 +12,8 @@
 #include "base/rng.h"
 #include "kernels/kernels.h"
 
-/* ThreadSanitizer looks for races and needs fewer combinations; it makes each twenty times slower. */
-#if defined(__SANITIZE_THREAD__)
+/* Under ThreadSanitizer and an emulator everything is twenty times slower; fewer combinations do there. */
+#if defined(TERN_SLOW_TESTS)
 enum { MAX_TOKENS = 40, N_CHUNKS = 2, N_THREAD_COUNTS = 3 };
 #else
 enum { MAX_TOKENS = 180, N_CHUNKS = 6, N_THREAD_COUNTS = 5 };
