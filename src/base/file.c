@@ -33,7 +33,7 @@ static tern_status open_regular(const char *path, int *fd, struct stat *info, te
 
 tern_status tern_map_open(const char *path, tern_map *map, tern_error *err) {
     int fd;
-    struct stat info;
+    struct stat info = {0};
     void *data = MAP_FAILED;
     tern_status status = open_regular(path, &fd, &info, err);
     if (status)

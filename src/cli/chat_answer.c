@@ -45,11 +45,13 @@ static tern_status smallest_size(const tern_chat *chat, size_t *n_ids, tern_erro
 /* Drop the oldest turn, and more as long as what is gone has less than half of the bytes that make n_ids too many. (One
  * at a time, a conversation of thousands of turns would be rendered thousands of times.) Returns how many. */
 static size_t drop_turns(tern_history *history, size_t n_ids, size_t limit) {
-    double wanted = (double)tern_history_size(history) * (double)(n_ids - limit) / (double)n_ids / 2;
-    size_t dropped = 0, size;
-    for (double gone = 0; (dropped == 0 || gone < wanted) && (size = tern_history_drop_turn(history));
-         gone += (double)size)
+    double share = (double)(n_ids - limit) / (double)n_ids / 2;
+    size_t wanted = (size_t)((double)tern_history_size(history) * share);
+    size_t gone = 0, dropped = 0, size;
+    while ((dropped == 0 || gone < wanted) && (size = tern_history_drop_turn(history))) {
+        gone += size;
         dropped++;
+    }
     return dropped;
 }
 
