@@ -11,6 +11,7 @@
 #ifndef TERN_RUNTIME_BACKEND_H
 #define TERN_RUNTIME_BACKEND_H
 
+#include "runtime/head.h"
 #include "runtime/kv.h"
 
 /* Where each token of a batch stands. */
@@ -51,6 +52,9 @@ typedef struct tern_backend_ops {
     void (*relu2_mul)(tern_backend *backend, float *gate, const float *up, uint32_t n);
     /* logits [n, vocab] in host memory = head . x [n, hidden] */
     void (*logits)(tern_backend *backend, const float *x, uint32_t n, float *logits);
+    /* Candidates for x [n, hidden] (runtime/head.h), in host memory */
+    tern_status (*candidates)(tern_backend *backend, const float *x, uint32_t n, const tern_head_query *queries,
+                              tern_candidates *out, tern_error *err);
     /* n_floats from the backend's memory to host memory, and back */
     void (*to_host)(tern_backend *backend, const float *from, size_t n_floats, float *host);
     void (*from_host)(tern_backend *backend, const float *host, size_t n_floats, float *to);

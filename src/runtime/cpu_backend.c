@@ -9,10 +9,11 @@
 #include "base/mem.h"
 #include "runtime/backend.h"
 #include "runtime/cpu_attention.h"
+#include "runtime/cpu_head.h"
 
 /* Rows that one task of a many-token product takes: 64 rows of 2560 two-bit weights (40 KB) stay in the L1/L2 cache
  * while all tokens of the batch pass. */
-enum { PREFILL_GROUPS = 4, DECODE_TASKS_PER_THREAD = 4, FEW_TOKENS = 8, HEAD_ROWS = 64, MIN_ACC = 4096 };
+enum { PREFILL_GROUPS = 4, DECODE_TASKS_PER_THREAD = 4, FEW_TOKENS = 8, MIN_ACC = 4096 };
 /* Less packed weight than this is multiplied sooner than another thread is woken. */
 enum { MIN_TASK_BYTES = 64 << 10 };
 
@@ -38,6 +39,7 @@ typedef struct cpu_backend {
     tern_pool *pool;
     batch_scratch batch;
     tern_cpu_attention attention;
+    tern_cpu_head head;
 } cpu_backend;
 
 static cpu_backend *of(tern_backend *backend) { return (cpu_backend *)backend; }
@@ -70,6 +72,7 @@ static void cpu_free(tern_backend *backend) {
     cpu_backend *be = of(backend);
     free_batch(&be->batch, tern_pool_threads(be->pool));
     tern_cpu_attention_free(&be->attention);
+    tern_cpu_head_free(&be->head);
     free(be);
 }
 
@@ -249,36 +252,13 @@ static void cpu_attention_op(tern_backend *backend, const tern_slot *slots, uint
     tern_cpu_attention_run(&of(backend)->attention, slots, n, layer, q, out);
 }
 
-typedef struct head_job {
-    cpu_backend *be;
-    const float *x;
-    float *logits;
-    uint32_t n_tokens;
-    size_t row_bytes, rows_per_task;
-} head_job;
-
-static void head_task(void *context, size_t task, int worker) {
-    (void)worker;
-    const head_job *job = context;
-    const tern_weights *weights = job->be->weights;
-    size_t row = task * job->rows_per_task, n_rows = weights->dims.vocab_size - row;
-    if (n_rows > job->rows_per_task)
-        n_rows = job->rows_per_task;
-    job->be->kernels->head[weights->head_type](weights->head->data + row * job->row_bytes, job->row_bytes, n_rows,
-                                               job->x, weights->dims.hidden_size, job->n_tokens, job->logits + row,
-                                               weights->dims.vocab_size);
+static void cpu_logits(tern_backend *backend, const float *x, uint32_t n, float *logits) {
+    tern_cpu_head_logits(&of(backend)->head, x, n, logits);
 }
 
-static void cpu_logits(tern_backend *backend, const float *x, uint32_t n, float *logits) {
-    head_job job = {of(backend), x, logits, n, 0, HEAD_ROWS};
-    const tern_weights *weights = job.be->weights;
-    job.row_bytes = weights->head->bytes / weights->dims.vocab_size;
-    if (n == 1) {
-        size_t tasks = (size_t)tern_pool_threads(job.be->pool) * DECODE_TASKS_PER_THREAD * 4;
-        job.rows_per_task = (weights->dims.vocab_size + tasks - 1) / tasks;
-    }
-    tern_pool_run(job.be->pool, (weights->dims.vocab_size + job.rows_per_task - 1) / job.rows_per_task, head_task,
-                  &job);
+static tern_status cpu_candidates(tern_backend *backend, const float *x, uint32_t n, const tern_head_query *queries,
+                                  tern_candidates *out, tern_error *err) {
+    return tern_cpu_head_candidates(&of(backend)->head, x, n, queries, out, err);
 }
 
 static void cpu_to_host(tern_backend *backend, const float *from, size_t n_floats, float *host) {
@@ -306,6 +286,7 @@ static const tern_backend_ops cpu_ops = {
     .add = cpu_add,
     .relu2_mul = cpu_relu2_mul,
     .logits = cpu_logits,
+    .candidates = cpu_candidates,
     .to_host = cpu_to_host,
     .from_host = cpu_from_host,
 };
@@ -317,6 +298,7 @@ tern_status tern_cpu_backend_create(const tern_weights *weights, const tern_kern
         return tern_fail_memory(err, "the CPU backend");
     *be = (cpu_backend){.base = {&cpu_ops}, .weights = weights, .kernels = kernels, .pool = pool};
     tern_cpu_attention_init(&be->attention, &weights->dims, kernels, pool);
+    tern_cpu_head_init(&be->head, weights, kernels, pool);
     *backend = &be->base;
     return TERN_OK;
 }

@@ -79,3 +79,13 @@ void tern_engine_logits(tern_engine *engine, const float *hidden, float *logits)
     ops->logits(engine->backend, engine->activations.y, 1, logits);
     pthread_mutex_unlock(&engine->lock);
 }
+
+tern_status tern_engine_candidates(tern_engine *engine, const float *hidden, uint32_t n, const tern_head_query *queries,
+                                   tern_candidates *out, tern_error *err) {
+    const tern_backend_ops *ops = engine->backend->ops;
+    pthread_mutex_lock(&engine->lock);
+    ops->from_host(engine->backend, hidden, (size_t)n * engine->weights->dims.hidden_size, engine->activations.y);
+    tern_status status = ops->candidates(engine->backend, engine->activations.y, n, queries, out, err);
+    pthread_mutex_unlock(&engine->lock);
+    return status;
+}

@@ -37,6 +37,7 @@ tern_status tern_engine_reserve(tern_engine *engine, uint32_t max_batch, uint32_
 /* What a caller wants of a forward pass besides the updated caches; NULL: not wanted. */
 typedef struct tern_forward_output {
     float *last_hidden; /* [hidden] of the batch's last token after the final norm */
+    float *hidden;      /* [n, hidden] of all its tokens */
     float *logits;      /* [n, vocab] of all its tokens */
 } tern_forward_output;
 
@@ -45,6 +46,11 @@ typedef struct tern_forward_output {
  */
 tern_status tern_forward(tern_engine *engine, const tern_slot *slots, uint32_t n, const atomic_bool *cancel,
                          const tern_forward_output *output, tern_error *err);
+
+/* Candidates for n hidden states [n, hidden] in host memory, n queries -> out [n] (runtime/head.h). One pass over the
+ * head serves all n. n <= the reserved batch. */
+tern_status tern_engine_candidates(tern_engine *engine, const float *hidden, uint32_t n, const tern_head_query *queries,
+                                   tern_candidates *out, tern_error *err);
 
 /* logits [vocab] of one hidden state [hidden], both in host memory. */
 void tern_engine_logits(tern_engine *engine, const float *hidden, float *logits);

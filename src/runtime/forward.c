@@ -40,13 +40,15 @@ static void give_output(tern_engine *engine, uint32_t n, const tern_forward_outp
     const tern_backend_ops *ops = engine->backend->ops;
     tern_activations *a = &engine->activations;
     uint32_t hidden = engine->weights->dims.hidden_size;
-    uint32_t first = output->logits ? 0 : n - 1; /* only the last token's state is ever asked for otherwise */
-    if (!output->logits && !output->last_hidden)
+    uint32_t first = output->logits || output->hidden ? 0 : n - 1; /* or only the last token's state is asked for */
+    if (!output->logits && !output->hidden && !output->last_hidden)
         return;
     ops->norm(engine->backend, a->x + (size_t)first * hidden, engine->weights->output_norm, hidden, n - first,
               a->y + (size_t)first * hidden);
     if (output->last_hidden)
         ops->to_host(engine->backend, a->y + (size_t)(n - 1) * hidden, hidden, output->last_hidden);
+    if (output->hidden)
+        ops->to_host(engine->backend, a->y, (size_t)n * hidden, output->hidden);
     if (output->logits)
         ops->logits(engine->backend, a->y, n, output->logits);
 }

@@ -1,0 +1,60 @@
+#include "runtime/cpu_head.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+enum { HEAD_ROWS = 64, TASKS_PER_THREAD = 16 };
+
+void tern_cpu_head_init(tern_cpu_head *head, const tern_weights *weights, const tern_kernels *kernels,
+                        tern_pool *pool) {
+    *head = (tern_cpu_head){.weights = weights, .kernels = kernels, .pool = pool};
+}
+
+void tern_cpu_head_free(tern_cpu_head *head) { free(head->logits); }
+
+typedef struct head_job {
+    const tern_cpu_head *head;
+    const float *x;
+    float *logits;
+    uint32_t n_tokens;
+    size_t row_bytes, rows_per_task;
+} head_job;
+
+static void head_task(void *context, size_t task, int worker) {
+    (void)worker;
+    const head_job *job = context;
+    const tern_weights *weights = job->head->weights;
+    size_t row = task * job->rows_per_task, n_rows = weights->dims.vocab_size - row;
+    if (n_rows > job->rows_per_task)
+        n_rows = job->rows_per_task;
+    job->head->kernels->head[weights->head_type](weights->head->data + row * job->row_bytes, job->row_bytes, n_rows,
+                                                 job->x, weights->dims.hidden_size, job->n_tokens, job->logits + row,
+                                                 weights->dims.vocab_size);
+}
+
+void tern_cpu_head_logits(tern_cpu_head *head, const float *x, uint32_t n, float *logits) {
+    head_job job = {head, x, logits, n, 0, HEAD_ROWS};
+    const tern_weights *weights = head->weights;
+    job.row_bytes = weights->head->bytes / weights->dims.vocab_size;
+    if (n == 1) {
+        size_t tasks = (size_t)tern_pool_threads(head->pool) * TASKS_PER_THREAD;
+        job.rows_per_task = (weights->dims.vocab_size + tasks - 1) / tasks;
+    }
+    tern_pool_run(head->pool, (weights->dims.vocab_size + job.rows_per_task - 1) / job.rows_per_task, head_task, &job);
+}
+
+tern_status tern_cpu_head_candidates(tern_cpu_head *head, const float *x, uint32_t n, const tern_head_query *queries,
+                                     tern_candidates *out, tern_error *err) {
+    const tern_dims *dims = &head->weights->dims;
+    if (!head->logits)
+        head->logits = tern_alloc_array(dims->vocab_size, sizeof *head->logits);
+    if (!head->logits)
+        return tern_fail_memory(err, "the logits");
+    tern_status status = TERN_OK;
+    for (uint32_t i = 0; !status && i < n; i++) {
+        tern_cpu_head_logits(head, x + (size_t)i * dims->hidden_size, 1, head->logits);
+        status = tern_candidates_from_logits(&queries[i], head->logits, dims->vocab_size, &out[i], err);
+    }
+    return status;
+}
