@@ -94,14 +94,14 @@ static void run_matmul(void *context, size_t task, int worker) {
     size_t group = task * CHUNK_GROUPS, groups = tern_n_groups(j->rows), chunk = CHUNK_GROUPS;
     if (groups - group < chunk)
         chunk = groups - group;
-    j->rung->matmul_i8_t2(memory + group * tern_group_bytes(j->k), j->k, chunk, bytes, j->k, q_sum, j->tokens,
-                          (int32_t *)(void *)results + group * TERN_GROUP_ROWS, j->rows);
+    j->rung->ternary[0]->matmul(memory + group * tern_group_bytes(&tern_packing_t2r16, j->k), j->k, chunk, bytes, j->k,
+                                q_sum, j->tokens, (int32_t *)(void *)results + group * TERN_GROUP_ROWS, j->rows);
 }
 
 /* One token: as many rows as fill the memory. Several tokens: one matrix. */
 static void bench_matmul(const tern_kernels *rung, size_t rows, size_t k, size_t tokens, bool stream) {
     if (stream)
-        rows = POOL_BYTES / tern_group_bytes(k) * TERN_GROUP_ROWS;
+        rows = POOL_BYTES / tern_group_bytes(&tern_packing_t2r16, k) * TERN_GROUP_ROWS;
     if (strcmp(rung->name, "ref") == 0)
         rows = rows < 512 ? rows : 512;
     job j = {.rung = rung, .rows = rows, .k = k, .tokens = tokens, .run = run_matmul};
@@ -221,7 +221,7 @@ static void run_softmax(void *context, size_t task, int worker) {
 static void run_pack(void *context, size_t task, int worker) {
     (void)worker, (void)task;
     const job *j = context;
-    tern_t2_pack_group((uint8_t *)results, bytes, j->k, TERN_GROUP_ROWS, j->k);
+    tern_packing_t2r16.pack_group((uint8_t *)results, bytes, j->k, TERN_GROUP_ROWS, j->k);
 }
 
 static void bench_rows(const tern_kernels *rung) {

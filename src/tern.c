@@ -33,7 +33,7 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
     if (!status)
         status = tern_vocab_from_checkpoint(model->checkpoint, &model->tokenizer, err);
     if (!status)
-        status = tern_weights_load(model->checkpoint, model->kernels->packing, model->pool, params->progress,
+        status = tern_weights_load(model->checkpoint, model->kernels->ternary[0], model->pool, params->progress,
                                    params->progress_user, &model->weights, err);
     if (!status)
         status = tern_cpu_backend_create(&model->weights, model->kernels, model->pool, &backend, err);
@@ -80,7 +80,7 @@ void tern_model_get_info(const tern_model *model, tern_model_info *info) {
         .embedding_type = weights->embedding->type_name,
         .head_type = weights->head->type_name,
         .kernels = model->kernels->name,
-        .packing = weights->packing->name,
+        .packing = weights->ternary->packing->name,
         .n_threads = tern_pool_threads(model->pool),
         .vocab_size = dims->vocab_size,
         .n_ctx = dims->n_ctx,

@@ -34,7 +34,7 @@
  * Packing t2r16: 2 bits a weight, 16 rows interleaved.
  *
  * Rows are taken in groups of 16 (the last group padded with zero rows), columns
- * in blocks of 16 (padded with zeros to k_pad, a multiple of 16). A group is k_pad/16
+ * in blocks of 16 (padded with zeros). A group is k_pad/16
  * blocks of 64 bytes, one after the other; byte 4*r + j of block b (r: row in
  * the group 0..15, j: 0..3) holds the codes T+1 (0, 1, 2) of
  * columns 16*b + 4*f + j in bits 2f+1..2f, f = 0..3.
@@ -46,26 +46,50 @@
  */
 enum { TERN_GROUP_ROWS = 16, TERN_GROUP_COLS = 16 };
 
-static inline size_t tern_k_pad(size_t k) { return (k + TERN_GROUP_COLS - 1) / TERN_GROUP_COLS * TERN_GROUP_COLS; }
+/* Activations of n values are padded with zeros to this: whole blocks of every packing. */
+enum { TERN_Q_PAD = 48 };
+static inline size_t tern_q_pad(size_t n) { return (n + TERN_Q_PAD - 1) / TERN_Q_PAD * TERN_Q_PAD; }
+
 static inline size_t tern_n_groups(size_t rows) { return (rows + TERN_GROUP_ROWS - 1) / TERN_GROUP_ROWS; }
-/* Bytes of one packed group of 16 rows. */
-static inline size_t tern_group_bytes(size_t k_pad) { return k_pad / TERN_GROUP_COLS * 64; }
 
-/* trits [n_rows <= 16][k], row stride `ld` bytes, values -1, 0, 1 -> one packed
- * group; missing rows and columns become zeros. packed: tern_group_bytes(k_pad). */
-void tern_t2_pack_group(uint8_t *packed, const int8_t *trits, size_t ld, size_t n_rows, size_t k);
-/* Row `row` (0..15) of a packed group -> trits [k]. */
-void tern_t2_unpack_row(const uint8_t *group, size_t row, size_t k, int8_t *trits);
-
-/* A way to store ternary weights in groups of TERN_GROUP_ROWS rows, named in the table beside the kernels that read it.
- */
+/* A way to store ternary weights in groups of TERN_GROUP_ROWS rows, blocks of `cols` columns one after the other. */
 typedef struct tern_packing {
     const char *name;
-    size_t (*group_bytes)(size_t k_pad);
+    size_t cols, block_bytes;
+    /* trits [n_rows <= 16][k], row stride `ld` bytes, values -1, 0, 1 -> one packed group of tern_group_bytes();
+     * missing rows and columns become zeros. */
     void (*pack_group)(uint8_t *packed, const int8_t *trits, size_t ld, size_t n_rows, size_t k);
+    /* Row `row` (0..15) of a packed group -> trits [k]. */
+    void (*unpack_row)(const uint8_t *group, size_t row, size_t k, int8_t *trits);
 } tern_packing;
 
+/* k rounded up to whole blocks. */
+static inline size_t tern_k_pad(const tern_packing *packing, size_t k) {
+    return (k + packing->cols - 1) / packing->cols * packing->cols;
+}
+/* Bytes of one packed group of 16 rows. */
+static inline size_t tern_group_bytes(const tern_packing *packing, size_t k) {
+    return (k + packing->cols - 1) / packing->cols * packing->block_bytes;
+}
+
 extern const tern_packing tern_packing_t2r16;
+
+struct tern_line_kernels; /* kernels/lines.h */
+
+/* A packing and the kernels that read it. */
+typedef struct tern_ternary {
+    const tern_packing *packing;
+
+    /* acc[t * ld_acc + r] = sum_k q[t * ld_q + k] * T[r][k] for the 16 * n_groups rows of
+     * the packed groups at w and tokens t < n_tokens. k_pad is tern_k_pad() of the packing; q rows hold k_pad values
+     * (zeros behind k), any alignment; q_sum [n_tokens] their sums. q is never -128. Exact while
+     * 254 * k_pad < 2^31. ld_acc >= 16 * n_groups. */
+    void (*matmul)(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q, const int32_t *q_sum,
+                   size_t n_tokens, int32_t *acc, size_t ld_acc);
+
+    /* For matrices of which a decode step needs only some rows or columns; NULL: this rung has none. */
+    const struct tern_line_kernels *lines;
+} tern_ternary;
 
 /* Stored types that the LM head multiplies with directly. The layouts are
  * ggml's: Q8_0 32 values {f16 d; i8 q[32]} (34 bytes), Q4_0 32 values {f16 d; u8 q[16]},
@@ -82,9 +106,9 @@ typedef enum tern_head_type {
 } tern_head_type;
 
 typedef struct tern_kernels {
-    const char *name;            /* the rung: "ref", "avx2", ... */
-    unsigned features;           /* TERN_CPU_* bits it needs */
-    const tern_packing *packing; /* what matmul_i8_t2 reads */
+    const char *name;                   /* the rung: "ref", "avx2", ... */
+    unsigned features;                  /* TERN_CPU_* bits it needs */
+    const tern_ternary *const *ternary; /* the packings it has kernels for, NULL behind the last */
 
     /* ---- BitLinear: exact integers ---- */
 
@@ -93,13 +117,6 @@ typedef struct tern_kernels {
      * q [n_pad] with zeros behind n; *scale = s; *sum = sum of q.
      * NaN counts as 0 in max|x| and gives q = 0; infinity (s = 0, x * s = NaN) gives q = 0. */
     void (*quantize_i8)(const float *x, size_t n, size_t n_pad, int8_t *q, float *scale, int32_t *sum);
-
-    /* acc[t * ld_acc + r] = sum_k q[t * ld_q + k] * T[r][k] for the 16 * n_groups rows of
-     * the packed groups at w and tokens t < n_tokens. k_pad is a multiple of 16; q rows hold k_pad values (zeros
-     * behind k), any alignment; q_sum [n_tokens] their sums. q is never -128. Exact while
-     * 254 * k_pad < 2^31. ld_acc >= 16 * n_groups. */
-    void (*matmul_i8_t2)(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,
-                         const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc);
 
     /* y[i] = ((float)acc[i] / s) * weight_scale, i < n */
     void (*dequantize)(const int32_t *acc, size_t n, float s, float weight_scale, float *y);

@@ -9,11 +9,13 @@
 TERN_DECLARE_FLOAT_KERNELS(ref);
 TERN_DECLARE_MATMUL(ref);
 
+TERN_TERNARY_T2(ref);
+static const tern_ternary *const ternary_ref[] = {&tern_t2_ref, NULL};
+
 static const tern_kernels kernels_ref = {
     .name = "ref",
-    .packing = &tern_packing_t2r16,
     .features = 0,
-    .matmul_i8_t2 = tern_matmul_i8_t2_ref,
+    .ternary = ternary_ref,
     TERN_FLOAT_KERNELS(ref),
 };
 
@@ -23,29 +25,32 @@ TERN_DECLARE_FLOAT_KERNELS(avx512vnni);
 TERN_DECLARE_MATMUL(avx2);
 TERN_DECLARE_MATMUL(avxvnni);
 TERN_DECLARE_MATMUL(avx512vnni);
+TERN_TERNARY_T2(avx2);
+TERN_TERNARY_T2(avxvnni);
+TERN_TERNARY_T2(avx512vnni);
+static const tern_ternary *const ternary_avx2[] = {&tern_t2_avx2, NULL};
+static const tern_ternary *const ternary_avxvnni[] = {&tern_t2_avxvnni, NULL};
+static const tern_ternary *const ternary_avx512vnni[] = {&tern_t2_avx512vnni, NULL};
 
 static const tern_kernels kernels_avx2 = {
     .name = "avx2",
-    .packing = &tern_packing_t2r16,
     .features = TERN_CPU_AVX2,
-    .matmul_i8_t2 = tern_matmul_i8_t2_avx2,
+    .ternary = ternary_avx2,
     TERN_FLOAT_KERNELS(avx2),
 };
 
 /* AVX-VNNI adds the dot product only; the float kernels are AVX2's. */
 static const tern_kernels kernels_avxvnni = {
     .name = "avxvnni",
-    .packing = &tern_packing_t2r16,
     .features = TERN_CPU_AVX2 | TERN_CPU_AVXVNNI,
-    .matmul_i8_t2 = tern_matmul_i8_t2_avxvnni,
+    .ternary = ternary_avxvnni,
     TERN_FLOAT_KERNELS(avx2),
 };
 
 static const tern_kernels kernels_avx512vnni = {
     .name = "avx512vnni",
-    .packing = &tern_packing_t2r16,
     .features = TERN_CPU_AVX2 | TERN_CPU_AVX512 | TERN_CPU_AVX512VNNI,
-    .matmul_i8_t2 = tern_matmul_i8_t2_avx512vnni,
+    .ternary = ternary_avx512vnni,
     TERN_FLOAT_KERNELS(avx512vnni),
 };
 #endif

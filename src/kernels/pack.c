@@ -20,9 +20,9 @@ static inline uint32_t pack_16(const int8_t *trits) {
     return (~fields & 0x55555555u) | ((fields ^ fields << 1) & 0xaaaaaaaau);
 }
 
-void tern_t2_pack_group(uint8_t *packed, const int8_t *trits, size_t ld, size_t n_rows, size_t k) {
+static void pack_group(uint8_t *packed, const int8_t *trits, size_t ld, size_t n_rows, size_t k) {
     const uint32_t zeros = 0x55555555u; /* code 1 in every field */
-    size_t whole = k / TERN_GROUP_COLS, blocks = tern_k_pad(k) / TERN_GROUP_COLS;
+    size_t whole = k / TERN_GROUP_COLS, blocks = (k + TERN_GROUP_COLS - 1) / TERN_GROUP_COLS;
     for (size_t b = 0; b < blocks; b++) {
         for (size_t r = 0; r < n_rows; r++) {
             const int8_t *from = trits + r * ld + b * TERN_GROUP_COLS;
@@ -37,13 +37,11 @@ void tern_t2_pack_group(uint8_t *packed, const int8_t *trits, size_t ld, size_t 
     }
 }
 
-void tern_t2_unpack_row(const uint8_t *group, size_t row, size_t k, int8_t *trits) {
+static void unpack_row(const uint8_t *group, size_t row, size_t k, int8_t *trits) {
     for (size_t i = 0; i < k; i++) {
         size_t block = i / TERN_GROUP_COLS, field = i % TERN_GROUP_COLS / 4, j = i % 4;
         trits[i] = (int8_t)((group[block * 64 + row * 4 + j] >> 2 * field & 3) - 1);
     }
 }
 
-static size_t group_bytes(size_t k_pad) { return tern_group_bytes(k_pad); }
-
-const tern_packing tern_packing_t2r16 = {"t2r16", group_bytes, tern_t2_pack_group};
+const tern_packing tern_packing_t2r16 = {"t2r16", TERN_GROUP_COLS, 64, pack_group, unpack_row};

@@ -2,7 +2,7 @@
  * What the files of this room share: the kernels of one rung are called
  * tern_<operation>_<isa>, with the signatures of struct tern_kernels.
  *
- * TERN_DECLARE_FLOAT_KERNELS(isa) declares all but matmul_i8_t2 (one set per
+ * TERN_DECLARE_FLOAT_KERNELS(isa) declares all but the ternary products (one set per
  * vector unit: ref, avx2, avx512vnni, neon), TERN_DECLARE_MATMUL(isa) that one
  * (one per dot-product instruction), and TERN_FLOAT_KERNELS(isa) initialises
  * the fields of a table with a set.
@@ -19,6 +19,10 @@
 #define TERN_DECLARE_MATMUL(isa)                                                                                       \
     void tern_matmul_i8_t2_##isa(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,        \
                                  const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc)
+
+/* The 2-bit packing with this rung's kernel. */
+#define TERN_TERNARY_T2(isa)                                                                                           \
+    static const tern_ternary tern_t2_##isa = {.packing = &tern_packing_t2r16, .matmul = tern_matmul_i8_t2_##isa}
 
 #define TERN_DECLARE_FLOAT_KERNELS(isa)                                                                                \
     void tern_quantize_i8_##isa(const float *x, size_t n, size_t n_pad, int8_t *q, float *scale, int32_t *sum);        \

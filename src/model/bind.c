@@ -102,8 +102,6 @@ static tern_status bind_linear(const tern_checkpoint *checkpoint, const tern_dim
     linear->index = layer * TERN_LINEARS_PER_LAYER + (uint32_t)which;
     linear->rows = size[linear_table[which].rows];
     linear->cols = size[linear_table[which].cols];
-    linear->k_pad = (uint32_t)tern_k_pad(linear->cols);
-    linear->n_groups = (uint32_t)tern_n_groups(linear->rows);
     tern_status status = find(checkpoint, name, linear->rows, linear->cols, &linear->source, err);
     if (status)
         return status;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/lines.h"
 #include "model/weights.h"
 
 typedef struct load_state {
@@ -66,24 +67,45 @@ static bool decode_rows(const tern_tensor *tensor, uint64_t row, uint64_t n_rows
     return true;
 }
 
+/* Rows [row, row + n_rows) as trits [n_rows][cols] to where they belong. */
+static void pack_rows(const tern_packing *packing, const tern_linear *linear, uint32_t row, uint32_t n_rows,
+                      const int8_t *trits) {
+    uint8_t *packed = (uint8_t *)linear->packed;
+    if (linear->layout == TERN_LAYOUT_GROUPS) {
+        packing->pack_group(packed + row / TERN_GROUP_ROWS * linear->unit_bytes, trits, linear->cols, n_rows,
+                            linear->cols);
+    } else if (linear->layout == TERN_LAYOUT_ROWS) {
+        for (uint32_t i = 0; i < n_rows; i++)
+            for (uint32_t at = 0; at < linear->cols; at += TERN_LINE_BLOCK) {
+                uint32_t n = linear->cols - at < TERN_LINE_BLOCK ? linear->cols - at : TERN_LINE_BLOCK;
+                tern_line_pack_block(packed + (row + i) * linear->unit_bytes +
+                                         at / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES,
+                                     trits + (size_t)i * linear->cols + at, 1, n);
+            }
+    } else {
+        for (uint32_t col = 0; col < linear->cols; col++)
+            tern_line_pack_block(packed + col * linear->unit_bytes + row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES,
+                                 trits + col, linear->cols, n_rows);
+    }
+}
+
 static tern_status load_matrix(const tern_checkpoint *checkpoint, const tern_packing *packing, tern_linear *linear,
                                tern_error *err) {
     const tern_tensor *tensor = linear->source;
+    uint32_t strip = linear->layout == TERN_LAYOUT_COLUMNS ? TERN_LINE_BLOCK : TERN_GROUP_ROWS;
     float *buffer = tern_alloc_array(linear->cols, sizeof *buffer);
-    int8_t *trits = tern_alloc_array(TERN_GROUP_ROWS, linear->cols);
+    int8_t *trits = tern_alloc_array(strip, linear->cols);
     tern_status status = buffer && trits ? scale_of(checkpoint, tensor, buffer, &linear->scale, err)
                                          : tern_fail_memory(err, "unpacking a matrix");
-    uint8_t *packed = (uint8_t *)linear->packed;
-    for (uint32_t group = 0; !status && group < linear->n_groups; group++) {
-        uint32_t row = group * TERN_GROUP_ROWS, n_rows = linear->rows - row;
-        n_rows = n_rows < TERN_GROUP_ROWS ? n_rows : TERN_GROUP_ROWS;
+    for (uint32_t row = 0; !status && row < linear->rows; row += strip) {
+        uint32_t n_rows = linear->rows - row < strip ? linear->rows - row : strip;
         if (!decode_rows(tensor, row, n_rows, linear->scale, buffer, trits, linear->cols))
             status = tern_fail(err, TERN_ERR_FORMAT,
                                "tensor %s holds codes that are no ternary values near row %" PRIu32
                                "; the file is damaged or not of type %s",
                                tensor->name, row, tensor->type_name);
         else
-            packing->pack_group(packed + group * linear->group_bytes, trits, linear->cols, n_rows, linear->cols);
+            pack_rows(packing, linear, row, n_rows, trits);
     }
     free(trits);
     free(buffer);
@@ -96,7 +118,7 @@ static void load_task(void *context, size_t task, int worker) {
         return;
     tern_linear *linear = &state->weights->layers[task / TERN_LINEARS_PER_LAYER].linears[task % TERN_LINEARS_PER_LAYER];
     tern_error err;
-    tern_status status = load_matrix(state->checkpoint, state->weights->packing, linear, &err);
+    tern_status status = load_matrix(state->checkpoint, state->weights->ternary->packing, linear, &err);
     tern_checkpoint_release(state->checkpoint, linear->source);
     uint64_t done = atomic_fetch_add(&state->done_bytes, linear->source->bytes) + linear->source->bytes;
     /* worker 0 is the caller's own thread: its callback is never called from another */
@@ -169,6 +191,41 @@ static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *w
     return load_norm(checkpoint, 0, TERN_NORM_OUTPUT, dims->hidden_size, at, err);
 }
 
+static void lay_out(const tern_ternary *ternary, tern_layer *layer, tern_linear *linear) {
+    bool lines = ternary->lines != NULL;
+    linear->layout = lines && linear == &layer->up     ? TERN_LAYOUT_ROWS
+                     : lines && linear == &layer->down ? TERN_LAYOUT_COLUMNS
+                                                       : TERN_LAYOUT_GROUPS;
+    linear->k_pad = (uint32_t)tern_k_pad(ternary->packing, linear->cols);
+    switch (linear->layout) {
+    case TERN_LAYOUT_GROUPS:
+        linear->n_units = (uint32_t)tern_n_groups(linear->rows);
+        linear->unit_bytes = tern_group_bytes(ternary->packing, linear->cols);
+        break;
+    case TERN_LAYOUT_ROWS:
+        linear->n_units = linear->rows;
+        linear->unit_bytes = tern_line_bytes(linear->cols);
+        break;
+    case TERN_LAYOUT_COLUMNS:
+        linear->n_units = linear->cols;
+        linear->unit_bytes = tern_line_bytes(linear->rows);
+        break;
+    }
+}
+
+static uint64_t packed_bytes(const tern_linear *linear) {
+    return ((uint64_t)linear->n_units * linear->unit_bytes + 63) / 64 * 64;
+}
+
+static void lay_out_all(tern_weights *weights, const tern_ternary *ternary) {
+    weights->ternary = ternary;
+    for (uint32_t i = 0; i < weights->dims.n_layers; i++)
+        for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++) {
+            lay_out(ternary, &weights->layers[i], &weights->layers[i].linears[j]);
+            weights->packed_bytes += packed_bytes(&weights->layers[i].linears[j]);
+        }
+}
+
 static tern_status pack_all(const tern_checkpoint *checkpoint, tern_pool *pool, tern_progress_fn progress,
                             void *progress_user, tern_weights *weights, tern_error *err) {
     load_state state = {
@@ -178,7 +235,7 @@ static tern_status pack_all(const tern_checkpoint *checkpoint, tern_pool *pool, 
     for (size_t i = 0; i < n_matrices; i++) {
         tern_linear *linear = &weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
         linear->packed = at;
-        at += linear->n_groups * linear->group_bytes;
+        at += packed_bytes(linear);
         state.total_bytes += linear->source->bytes;
     }
     pthread_mutex_init(&state.lock, NULL);
@@ -191,28 +248,18 @@ static tern_status pack_all(const tern_checkpoint *checkpoint, tern_pool *pool, 
     return state.error.status;
 }
 
-static void choose_packing(tern_weights *weights, const tern_packing *packing) {
-    weights->packing = packing;
-    size_t n_matrices = (size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER;
-    for (size_t i = 0; i < n_matrices; i++) {
-        tern_linear *linear = &weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
-        linear->group_bytes = packing->group_bytes(linear->k_pad);
-        weights->packed_bytes += linear->n_groups * linear->group_bytes;
-    }
-}
-
-tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_packing *packing, tern_pool *pool,
+tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_ternary *ternary, tern_pool *pool,
                               tern_progress_fn progress, void *progress_user, tern_weights *weights, tern_error *err) {
     tern_status status = tern_weights_bind(checkpoint, weights, err);
     if (status)
         return status;
-    choose_packing(weights, packing);
+    lay_out_all(weights, ternary);
     weights->memory_bytes = weights->packed_bytes + all_norm_floats(&weights->dims) * sizeof(float);
     weights->memory = tern_aligned_alloc(weights->memory_bytes);
     if (!weights->memory)
         status = tern_fail(err, TERN_ERR_MEMORY, "%s: out of memory: the weights need %" PRIu64 " MB", checkpoint->path,
                            weights->memory_bytes >> 20);
-    if (!status) /* packed groups are whole cache lines, so the norms behind them start aligned */
+    if (!status) /* packed matrices are whole cache lines, so the norms behind them start aligned */
         status = load_norms(checkpoint, weights, (float *)((uint8_t *)weights->memory + weights->packed_bytes), err);
     if (!status)
         status = pack_all(checkpoint, pool, progress, progress_user, weights, err);

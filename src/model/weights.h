@@ -17,13 +17,22 @@ typedef struct tern_dims {
 
 static inline uint32_t tern_kv_size(const tern_dims *dims) { return dims->n_kv_heads * dims->head_dim; }
 
+/* How a matrix lies in memory. */
+typedef enum tern_layout {
+    TERN_LAYOUT_GROUPS,  /* groups of 16 rows in the chosen packing (kernels.h) */
+    TERN_LAYOUT_ROWS,    /* each row a line (lines.h) */
+    TERN_LAYOUT_COLUMNS, /* each column a line */
+} tern_layout;
+
 /* One BitLinear: y = (q . T) / s * scale (numerics: docs/MODEL.md). */
 typedef struct tern_linear {
     uint32_t index;      /* 0 .. 7 * n_layers - 1; a backend with its own copy finds it by this */
     uint32_t rows, cols; /* [out, in] */
-    uint32_t k_pad, n_groups;
-    size_t group_bytes;    /* of one packed group of 16 rows */
-    const uint8_t *packed; /* [n_groups][group_bytes] */
+    tern_layout layout;
+    uint32_t k_pad;        /* groups: columns of whole blocks */
+    uint32_t n_units;      /* groups of 16 rows, or lines */
+    size_t unit_bytes;     /* of one group or line */
+    const uint8_t *packed; /* [n_units][unit_bytes] */
     float scale;
     const tern_tensor *source; /* in the checkpoint */
 } tern_linear;
@@ -50,8 +59,8 @@ typedef struct tern_weights {
     const tern_tensor *embedding, *head; /* [vocab, hidden], as stored; the same tensor if tied */
     bool tied;
     tern_head_type head_type;
-    const tern_packing *packing;
-    void *memory; /* the one block that packed matrices and norms live in */
+    const tern_ternary *ternary; /* the packing and its kernels */
+    void *memory;                /* the one block that packed matrices and norms live in */
     uint64_t packed_bytes, memory_bytes;
     uint64_t n_ternary, n_params;
 } tern_weights;
@@ -71,10 +80,11 @@ const char *tern_norm_name(const tern_checkpoint *checkpoint, char buffer[static
  * for packed data and norms. On failure `weights` needs no freeing. */
 tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err);
 
-/* Bind, then pack all matrices for the kernels that will read them, on the pool's threads. File pages are dropped as
+/* Bind, then pack all matrices for the kernels that will read them, on the pool's threads; `up` and `down` in lines
+ * if `ternary` has kernels for them. File pages are dropped as
  * they are used, so that the peak stays near the loaded size. The checkpoint must outlive the weights (embedding and
  * head are read in place). All norms lie in weights->memory, behind the packed matrices. */
-tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_packing *packing, tern_pool *pool,
+tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_ternary *ternary, tern_pool *pool,
                               tern_progress_fn progress, void *progress_user, tern_weights *weights, tern_error *err);
 void tern_weights_free(tern_weights *weights);
 

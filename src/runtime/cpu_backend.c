@@ -27,7 +27,7 @@ typedef struct batch_scratch {
     uint32_t max_batch;
     size_t acc_size;         /* int32 values a worker */
     worker_scratch *workers; /* [threads] */
-    int8_t *q;               /* [max_batch][widest k_pad], the quantised input */
+    int8_t *q;               /* [max_batch][widest tern_q_pad], the quantised input */
     float *q_scale;          /* [max_batch] s = 127 / absmax */
     int32_t *q_sum;          /* [max_batch] */
 } batch_scratch;
@@ -78,7 +78,7 @@ static void cpu_free(tern_backend *backend) {
 
 static uint32_t widest_input(const tern_dims *dims) {
     uint32_t widest = dims->hidden_size > dims->ffn_size ? dims->hidden_size : dims->ffn_size;
-    return (uint32_t)tern_k_pad(widest);
+    return (uint32_t)tern_q_pad(widest);
 }
 
 static bool alloc_batch(batch_scratch *batch, uint32_t max_batch, uint32_t widest, int threads) {
@@ -140,9 +140,9 @@ static void norm_quantize_task(void *context, size_t token, int worker) {
     row_job *job = context;
     cpu_backend *be = job->be;
     float *normed = be->batch.workers[worker].normed;
-    size_t k_pad = tern_k_pad(job->size);
+    size_t q_pad = tern_q_pad(job->size);
     be->kernels->rms_norm(job->in + token * job->size, job->gain, job->size, be->weights->dims.rms_eps, normed);
-    be->kernels->quantize_i8(normed, job->size, k_pad, be->batch.q + token * k_pad, &be->batch.q_scale[token],
+    be->kernels->quantize_i8(normed, job->size, q_pad, be->batch.q + token * q_pad, &be->batch.q_scale[token],
                              &be->batch.q_sum[token]);
 }
 
@@ -198,8 +198,8 @@ static void linear_groups(const linear_job *job, const tern_linear *linear, floa
     int32_t *acc = be->batch.workers[worker].acc;
     size_t ld = n_groups * TERN_GROUP_ROWS, row = group * TERN_GROUP_ROWS;
     size_t n_rows = linear->rows - row < ld ? linear->rows - row : ld;
-    be->kernels->matmul_i8_t2(linear->packed + group * linear->group_bytes, linear->k_pad, n_groups, be->batch.q,
-                              linear->k_pad, be->batch.q_sum, job->n_tokens, acc, ld);
+    be->weights->ternary->matmul(linear->packed + group * linear->unit_bytes, linear->k_pad, n_groups, be->batch.q,
+                                 tern_q_pad(linear->cols), be->batch.q_sum, job->n_tokens, acc, ld);
     for (size_t t = 0; t < job->n_tokens; t++)
         be->kernels->dequantize(acc + t * ld, n_rows, be->batch.q_scale[t], linear->scale,
                                 out + t * linear->rows + row);
@@ -210,7 +210,7 @@ static void linear_task(void *context, size_t task, int worker) {
     const linear_job *job = context;
     size_t begin = task * job->groups_per_task, end = begin + job->groups_per_task;
     for (uint32_t i = 0; i < job->n_linears && begin < end; i++) {
-        size_t n_groups = job->linears[i]->n_groups;
+        size_t n_groups = job->linears[i]->n_units;
         if (begin < n_groups) {
             size_t stop = end < n_groups ? end : n_groups;
             linear_groups(job, job->linears[i], job->out[i], begin, stop - begin, worker);
@@ -225,11 +225,11 @@ static void cpu_linear(tern_backend *backend, const tern_linear *const *linears,
                        uint32_t n) {
     linear_job job = {of(backend), linears, out, n_linears, n, 0, PREFILL_GROUPS};
     for (uint32_t i = 0; i < n_linears; i++)
-        job.total_groups += linears[i]->n_groups;
+        job.total_groups += linears[i]->n_units;
     if (n <= FEW_TOKENS) { /* bandwidth counts: longer stretches, as far as the scratch goes */
         size_t tasks = (size_t)tern_pool_threads(job.be->pool) * DECODE_TASKS_PER_THREAD;
         size_t most = job.be->batch.acc_size / TERN_GROUP_ROWS / n;
-        size_t least = MIN_TASK_BYTES / linears[0]->group_bytes / n + 1;
+        size_t least = MIN_TASK_BYTES / linears[0]->unit_bytes / n + 1;
         job.groups_per_task = (job.total_groups + tasks - 1) / tasks;
         if (job.groups_per_task < least)
             job.groups_per_task = least;

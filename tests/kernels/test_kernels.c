@@ -31,7 +31,7 @@ static void quantize_once(const tern_kernels *rung, const float *x, size_t n, si
 static void check_quantize(const tern_kernels *rung) {
     FOR_LENGTHS(n, k) {
         float *x = random_floats(0, n, (kind)k);
-        quantize_once(rung, x, n, tern_k_pad(n));
+        quantize_once(rung, x, n, tern_k_pad(&tern_packing_t2r16, n));
         quantize_once(rung, x, n, n);
         quantize_once(rung, x, n, n + 37);
     }
@@ -40,7 +40,7 @@ static void check_quantize(const tern_kernels *rung) {
         for (size_t i = 0; i < n; i++)
             x[i] = (float)random_below(508) / 2.0f - 127.0f;
         x[random_below(n)] = 127.0f;
-        quantize_once(rung, x, n, tern_k_pad(n));
+        quantize_once(rung, x, n, tern_k_pad(&tern_packing_t2r16, n));
     }
 }
 
@@ -52,8 +52,8 @@ static void matmul_once(const tern_kernels *rung, const uint8_t *w, size_t k_pad
             q_sum[t] += q[t * ld_q + i];
     size_t ld = 16 * groups + 5;
     output acc = output_new(tokens * ld * sizeof(int32_t));
-    ref->matmul_i8_t2(w, k_pad, groups, q, ld_q, q_sum, tokens, acc.ref, ld);
-    rung->matmul_i8_t2(w, k_pad, groups, q, ld_q, q_sum, tokens, acc.out, ld);
+    ref->ternary[0]->matmul(w, k_pad, groups, q, ld_q, q_sum, tokens, acc.ref, ld);
+    rung->ternary[0]->matmul(w, k_pad, groups, q, ld_q, q_sum, tokens, acc.out, ld);
     CHECK_BYTES(acc, "%s matmul_i8_t2 k_pad=%zu groups=%zu tokens=%zu", rung->name, k_pad, groups, tokens);
 }
 
@@ -76,7 +76,7 @@ static int8_t *random_activations(int slot, size_t n) {
 
 static void matmul_random(const tern_kernels *rung, size_t k_pad, size_t groups, size_t tokens) {
     size_t ld_q = k_pad + random_below(3);
-    uint8_t *w = random_codes(0, groups * tern_group_bytes(k_pad));
+    uint8_t *w = random_codes(0, groups * tern_group_bytes(&tern_packing_t2r16, k_pad));
     int8_t *q = random_activations(1, (tokens - 1) * ld_q + k_pad);
     matmul_once(rung, w, k_pad, groups, q, ld_q, tokens);
 }
@@ -100,7 +100,7 @@ static void check_matmul_extremes(const tern_kernels *rung) {
     static const size_t some_tokens[] = {1, 2, 3, 13};
     enum { GROUPS = 2 };
     for (size_t s = 0; s < COUNT(sizes); s++) {
-        size_t k = sizes[s], bytes = GROUPS * tern_group_bytes(k);
+        size_t k = sizes[s], bytes = GROUPS * tern_group_bytes(&tern_packing_t2r16, k);
         for (size_t p = 0; p <= COUNT(patterns); p++) {
             uint8_t *w = random_codes(0, bytes);
             if (p < COUNT(patterns))

@@ -18,20 +18,20 @@ static int8_t *random_trits(int slot, size_t n) {
 
 static void pack_once(size_t n_rows, size_t k, size_t ld) {
     int8_t *trits = random_trits(0, (n_rows - 1) * ld + k), back[300];
-    size_t bytes = tern_group_bytes(tern_k_pad(k));
+    size_t bytes = tern_group_bytes(&tern_packing_t2r16, tern_k_pad(&tern_packing_t2r16, k));
     output packed = output_new(bytes);
-    tern_t2_pack_group(packed.out, trits, ld, n_rows, k);
+    tern_packing_t2r16.pack_group(packed.out, trits, ld, n_rows, k);
     uint8_t *by_hand = packed.ref; /* kernels.h, "Packing t2r16", word by word */
     memset(by_hand, 0, bytes);
     for (size_t row = 0; row < 16; row++)
-        for (size_t column = 0; column < tern_k_pad(k); column++) {
+        for (size_t column = 0; column < tern_k_pad(&tern_packing_t2r16, k); column++) {
             int trit = row < n_rows && column < k ? trits[row * ld + column] : 0;
             size_t b = column / 16, f = column % 16 / 4, j = column % 4;
             by_hand[64 * b + 4 * row + j] |= (uint8_t)((trit + 1) << 2 * f);
         }
     for (size_t row = 0; row < n_rows; row++) {
         memset(back, 99, sizeof back);
-        tern_t2_unpack_row(packed.out, row, k, back);
+        tern_packing_t2r16.unpack_row(packed.out, row, k, back);
         assert_memory_equal(back, trits + row * ld, k);
         assert_int_equal(back[k], 99);
     }
@@ -52,19 +52,19 @@ static void test_matmul(void **state) {
     for (size_t rows = 1; rows <= 50; rows += 7)
         for (size_t k = 1; k <= 600; k += 37) {
             enum { TOKENS = 3 };
-            size_t k_pad = tern_k_pad(k), groups = tern_n_groups(rows), ld_acc = 16 * groups;
+            size_t k_pad = tern_k_pad(&tern_packing_t2r16, k), groups = tern_n_groups(rows), ld_acc = 16 * groups;
             int8_t *trits = random_trits(0, rows * k), *q = input(1, TOKENS * k_pad);
-            uint8_t *w = input(2, groups * tern_group_bytes(k_pad));
+            uint8_t *w = input(2, groups * tern_group_bytes(&tern_packing_t2r16, k_pad));
             for (size_t g = 0; g < groups; g++)
-                tern_t2_pack_group(w + g * tern_group_bytes(k_pad), trits + g * 16 * k, k,
-                                   rows - g * 16 < 16 ? rows - g * 16 : 16, k);
+                tern_packing_t2r16.pack_group(w + g * tern_group_bytes(&tern_packing_t2r16, k_pad), trits + g * 16 * k,
+                                              k, rows - g * 16 < 16 ? rows - g * 16 : 16, k);
             int32_t q_sum[TOKENS] = {0}, acc[TOKENS * 64];
             for (size_t t = 0; t < TOKENS; t++)
                 for (size_t i = 0; i < k_pad; i++) {
                     q[t * k_pad + i] = (int8_t)(i < k ? (int)random_below(255) - 127 : 0);
                     q_sum[t] += q[t * k_pad + i];
                 }
-            ref->matmul_i8_t2(w, k_pad, groups, q, k_pad, q_sum, TOKENS, acc, ld_acc);
+            ref->ternary[0]->matmul(w, k_pad, groups, q, k_pad, q_sum, TOKENS, acc, ld_acc);
             for (size_t t = 0; t < TOKENS; t++)
                 for (size_t r = 0; r < 16 * groups; r++) {
                     int64_t sum = 0;
@@ -83,7 +83,7 @@ static void test_quantize(void **state) {
         float *x = random_floats(0, n, (kind)(n % 3)), scale;
         int8_t q[256];
         int32_t sum;
-        ref->quantize_i8(x, n, tern_k_pad(n), q, &scale, &sum);
+        ref->quantize_i8(x, n, tern_k_pad(&tern_packing_t2r16, n), q, &scale, &sum);
         double largest = 1e-5;
         for (size_t i = 0; i < n; i++)
             if (fabs((double)x[i]) > largest)
@@ -96,7 +96,7 @@ static void test_quantize(void **state) {
             expected_sum += q[i];
         }
         assert_int_equal(sum, expected_sum);
-        for (size_t i = n; i < tern_k_pad(n); i++)
+        for (size_t i = n; i < tern_k_pad(&tern_packing_t2r16, n); i++)
             assert_int_equal(q[i], 0);
     }
 }
@@ -357,7 +357,7 @@ static void test_ladder(void **state) {
         assert_int_equal(tern_kernels_choose((*rung)->name, &chosen, &err), runs ? TERN_OK : TERN_ERR_ARGUMENT);
         assert_ptr_equal(chosen, runs ? *rung : NULL);
         best = runs ? *rung : best;
-        assert_string_equal((*rung)->packing->name, "t2r16");
+        assert_string_equal((*rung)->ternary[0]->packing->name, "t2r16");
     }
     assert_non_null(best);
     assert_int_equal(tern_kernels_choose(NULL, &chosen, &err), TERN_OK);

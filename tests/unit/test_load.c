@@ -82,7 +82,8 @@ static void check_load(bool one_magnitude) {
     tern_weights weights;
     assert_int_equal(tern_checkpoint_open(path, &checkpoint, &err), TERN_OK);
     assert_int_equal(tern_pool_create(2, &pool, &err), TERN_OK);
-    assert_int_equal(tern_weights_load(checkpoint, &tern_packing_t2r16, pool, NULL, NULL, &weights, &err), TERN_OK);
+    static const tern_ternary t2 = {.packing = &tern_packing_t2r16};
+    assert_int_equal(tern_weights_load(checkpoint, &t2, pool, NULL, NULL, &weights, &err), TERN_OK);
     for (int m = 0; m < TERN_LINEARS_PER_LAYER; m++) {
         const tern_linear *linear = &weights.layers[0].linears[m];
         size_t n = (size_t)linear->rows * linear->cols;
@@ -93,7 +94,8 @@ static void check_load(bool one_magnitude) {
         assert_true(fabs((double)linear->scale - wanted) <= 1e-6 * wanted);
         int8_t trits[FFN];
         for (uint32_t row = 0; row < linear->rows; row++) {
-            tern_t2_unpack_row(linear->packed + row / 16 * linear->group_bytes, row % 16, linear->cols, trits);
+            tern_packing_t2r16.unpack_row(linear->packed + row / 16 * linear->unit_bytes, row % 16, linear->cols,
+                                          trits);
             for (uint32_t col = 0; col < linear->cols; col++) {
                 double scaled = (double)weight((size_t)row * linear->cols + col, one_magnitude) / wanted;
                 assert_int_equal(trits[col], scaled > 0.5 ? 1 : scaled < -0.5 ? -1 : 0);

@@ -5,27 +5,33 @@
 TERN_DECLARE_FLOAT_KERNELS(neon);
 TERN_DECLARE_FLOAT_KERNELS(dotprod);
 
+TERN_TERNARY_T2(neon);
+static const tern_ternary *const ternary_neon[] = {&tern_t2_neon, NULL};
+
 const tern_kernels tern_kernels_neon = {
     .name = "neon",
-    .packing = &tern_packing_t2r16,
     .features = TERN_CPU_NEON,
-    .matmul_i8_t2 = tern_matmul_i8_t2_neon,
+    .ternary = ternary_neon,
     TERN_FLOAT_KERNELS(neon),
 };
 
+TERN_TERNARY_T2(dotprod);
+static const tern_ternary *const ternary_dotprod[] = {&tern_t2_dotprod, NULL};
+
 const tern_kernels tern_kernels_dotprod = {
     .name = "dotprod",
-    .packing = &tern_packing_t2r16,
     .features = TERN_CPU_NEON | TERN_CPU_DOTPROD,
-    .matmul_i8_t2 = tern_matmul_i8_t2_dotprod,
+    .ternary = ternary_dotprod,
     TERN_FLOAT_KERNELS(dotprod),
 };
+
+TERN_TERNARY_T2(i8mm);
+static const tern_ternary *const ternary_i8mm[] = {&tern_t2_i8mm, NULL};
 
 /* i8mm adds the integer matrix multiply only; few tokens, and the float kernels, are the dot product's. */
 const tern_kernels tern_kernels_i8mm = {
     .name = "i8mm",
-    .packing = &tern_packing_t2r16,
     .features = TERN_CPU_NEON | TERN_CPU_DOTPROD | TERN_CPU_I8MM,
-    .matmul_i8_t2 = tern_matmul_i8_t2_i8mm,
+    .ternary = ternary_i8mm,
     TERN_FLOAT_KERNELS(dotprod),
 };

@@ -72,7 +72,7 @@ INLINE void tile(const uint8_t *w, size_t n_quarters, size_t k_pad, const int8_t
 /* A group stays in L1 (10 KB at k = 2560) while the tokens pass over it: the weights come from memory once. */
 void tern_matmul_i8_t2_dotprod(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,
                                const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc) {
-    for (size_t g = 0; g < n_groups; g++, w += tern_group_bytes(k_pad), acc += TERN_GROUP_ROWS) {
+    for (size_t g = 0; g < n_groups; g++, w += tern_group_bytes(&tern_packing_t2r16, k_pad), acc += TERN_GROUP_ROWS) {
         size_t t = 0;
         for (; t + 8 <= n_tokens; t += 8)
             for (size_t half = 0; half < 2; half++)

@@ -100,7 +100,8 @@ static void batch(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t 
         for (size_t t = 0; t < n_tokens; t += 2)
             pair_tokens(q + t * ld_q + k, t + 1 < n_tokens ? q + (t + 1) * ld_q + k : NULL, n, x[t / 2]);
         for (size_t g = 0; g < n_groups; g++) {
-            unpack(w + g * tern_group_bytes(k_pad) + tern_group_bytes(k), n, codes);
+            unpack(w + g * tern_group_bytes(&tern_packing_t2r16, k_pad) + tern_group_bytes(&tern_packing_t2r16, k), n,
+                   codes);
             multiply((const void *)codes, (const void *)x, n / 8, n_tokens, acc + g * TERN_GROUP_ROWS, ld_acc);
         }
     }

@@ -41,12 +41,13 @@ void tern_matmul_i8_t2_ref(const uint8_t *w, size_t k_pad, size_t n_groups, cons
     (void)q_sum; /* for kernels that multiply the codes T + 1 and subtract */
     int8_t trits[PIECE];
     for (size_t r = 0; r < n_groups * TERN_GROUP_ROWS; r++) {
-        const uint8_t *group = w + r / TERN_GROUP_ROWS * tern_group_bytes(k_pad);
+        const uint8_t *group = w + r / TERN_GROUP_ROWS * tern_group_bytes(&tern_packing_t2r16, k_pad);
         for (size_t t = 0; t < n_tokens; t++)
             acc[t * ld_acc + r] = 0;
         for (size_t k = 0; k < k_pad; k += PIECE) {
             size_t n = k_pad - k < PIECE ? k_pad - k : PIECE;
-            tern_t2_unpack_row(group + tern_group_bytes(k), r % TERN_GROUP_ROWS, n, trits);
+            tern_packing_t2r16.unpack_row(group + tern_group_bytes(&tern_packing_t2r16, k), r % TERN_GROUP_ROWS, n,
+                                          trits);
             for (size_t t = 0; t < n_tokens; t++)
                 acc[t * ld_acc + r] += dot_i8(q + t * ld_q + k, trits, n);
         }

@@ -55,7 +55,7 @@ static void decode(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t
     for (size_t g = 0; g < n_groups; g++) {
         __m256i total[HALVES] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
         const int8_t *row = q;
-        for (const uint8_t *end = w + tern_group_bytes(k_pad); w < end;) {
+        for (const uint8_t *end = w + tern_group_bytes(&tern_packing_t2r16, k_pad); w < end;) {
             const uint8_t *stop = (size_t)(end - w) < SPAN_BYTES ? end : w + SPAN_BYTES;
             __m256i sum[HALVES] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
             for (; w < stop; w += 64, row += TERN_GROUP_COLS) {
@@ -80,7 +80,7 @@ INLINE void tile(const uint8_t *w, size_t k_pad, const int8_t *q, size_t ld_q, c
         _mm256_setzero_si256();
     const int8_t *row[TILE_TOKENS]; /* every third token has a pointer, as in ternary_avx512vnni.c */
     UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] = q + t * ld_q;
-    for (const uint8_t *end = w + tern_group_bytes(k_pad); w < end;) {
+    for (const uint8_t *end = w + tern_group_bytes(&tern_packing_t2r16, k_pad); w < end;) {
         const uint8_t *stop = (size_t)(end - w) < SPAN_BYTES ? end : w + SPAN_BYTES;
         __m256i sum[TILE_TOKENS][HALVES];
         UNROLL for (size_t t = 0; t < n_tokens; t++) UNROLL for (size_t h = 0; h < HALVES; h++) sum[t][h] =
@@ -131,8 +131,8 @@ void tern_matmul_i8_t2_avx2(const uint8_t *w, size_t k_pad, size_t n_groups, con
     for (size_t g = 0; g < n_groups; g++)
         for (size_t i = 0, t = 0; i < n_tiles; i++) {
             size_t tokens = (n_tokens - t) / (n_tiles - i);
-            tiles[tokens - 1](w + g * tern_group_bytes(k_pad), k_pad, q + t * ld_q, ld_q, q_sum + t,
-                              acc + t * ld_acc + g * TERN_GROUP_ROWS, ld_acc);
+            tiles[tokens - 1](w + g * tern_group_bytes(&tern_packing_t2r16, k_pad), k_pad, q + t * ld_q, ld_q,
+                              q_sum + t, acc + t * ld_acc + g * TERN_GROUP_ROWS, ld_acc);
             t += tokens;
         }
 }

@@ -53,7 +53,7 @@ static void decode(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t
 /* n_groups <= TILE_GROUPS and n_tokens <= TILE_TOKENS are constant. */
 INLINE void tile(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q, const int32_t *q_sum,
                  size_t n_tokens, int32_t *acc, size_t ld_acc) {
-    size_t bytes = tern_group_bytes(k_pad);
+    size_t bytes = tern_group_bytes(&tern_packing_t2r16, k_pad);
     __m512i sum[TILE_TOKENS][TILE_GROUPS];
     UNROLL for (size_t t = 0; t < n_tokens; t++) UNROLL for (size_t g = 0; g < n_groups; g++) sum[t][g] =
         _mm512_setzero_si512();
@@ -114,8 +114,8 @@ void tern_matmul_i8_t2_avx512vnni(const uint8_t *w, size_t k_pad, size_t n_group
         size_t groups = n_groups - g < TILE_GROUPS ? n_groups - g : TILE_GROUPS;
         for (size_t i = 0, t = 0; i < n_tiles; i++) {
             size_t tokens = (n_tokens - t) / (n_tiles - i);
-            tiles[groups - 1][tokens - 1](w + g * tern_group_bytes(k_pad), k_pad, q + t * ld_q, ld_q, q_sum + t,
-                                          acc + t * ld_acc + g * TERN_GROUP_ROWS, ld_acc);
+            tiles[groups - 1][tokens - 1](w + g * tern_group_bytes(&tern_packing_t2r16, k_pad), k_pad, q + t * ld_q,
+                                          ld_q, q_sum + t, acc + t * ld_acc + g * TERN_GROUP_ROWS, ld_acc);
             t += tokens;
         }
     }

@@ -67,7 +67,7 @@ INLINE void tile(const uint8_t *w, size_t k_pad, const int8_t *q, size_t ld_q, c
         _mm256_setzero_si256();
     const int8_t *row[TILE_TOKENS]; /* every third token has a pointer, as in ternary_avx512vnni.c */
     UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] = q + t * ld_q;
-    for (const uint8_t *end = w + tern_group_bytes(k_pad); w < end; w += 64) {
+    for (const uint8_t *end = w + tern_group_bytes(&tern_packing_t2r16, k_pad); w < end; w += 64) {
         UNROLL for (int f = 0; f < 4; f++) {
             __m256i codes[HALVES] = {field(w, f), field(w + 32, f)};
             UNROLL for (size_t t = 0; t < n_tokens; t++) {
@@ -108,8 +108,8 @@ void tern_matmul_i8_t2_avxvnni(const uint8_t *w, size_t k_pad, size_t n_groups, 
     for (size_t g = 0; g < n_groups; g++)
         for (size_t i = 0, t = 0; i < n_tiles; i++) {
             size_t tokens = (n_tokens - t) / (n_tiles - i);
-            tiles[tokens - 1](w + g * tern_group_bytes(k_pad), k_pad, q + t * ld_q, ld_q, q_sum + t,
-                              acc + t * ld_acc + g * TERN_GROUP_ROWS, ld_acc);
+            tiles[tokens - 1](w + g * tern_group_bytes(&tern_packing_t2r16, k_pad), k_pad, q + t * ld_q, ld_q,
+                              q_sum + t, acc + t * ld_acc + g * TERN_GROUP_ROWS, ld_acc);
             t += tokens;
         }
 }

@@ -1,0 +1,47 @@
+/*
+ * Lines: ternary vectors stored one after another, for the two matrices of which a decode step needs only a part. A
+ * line of `up` is a row: rows whose gate is not positive are not needed. A line of `down` is a column: columns whose
+ * activation is zero are not needed. Both are [ffn] lines of `hidden` trits, so one layout and one unpacking serve
+ * both. All results are exact integers.
+ *
+ * Layout t5: 5 bits for 3 trits. A line is cut into blocks of 192 trits; a block of n trits (the last one may have
+ * fewer than 192) has m = ceil(n / 3) codes of 5 bits, code i in bits 5i .. 5i+4 of the block, little-endian; code i
+ * is (T[i]+1) + 3 (T[m+i]+1) + 9 (T[2m+i]+1), with T = 0 behind n. A whole block is 40 bytes, the last one
+ * ceil(5m / 8). Lines follow each other without padding, at any alignment; kernels read no byte outside the lines.
+ */
+#ifndef TERN_KERNELS_LINES_H
+#define TERN_KERNELS_LINES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TERN_LINE_BLOCK = 192, TERN_LINE_BLOCK_BYTES = 40, TERN_LINE_ROWS = 64 };
+
+/* Bytes of one line of n trits. */
+size_t tern_line_bytes(size_t n);
+/* n <= 192 trits, `stride` bytes apart -> one block. Block b of a line begins at b * TERN_LINE_BLOCK_BYTES. */
+void tern_line_pack_block(uint8_t *block, const int8_t *trits, size_t stride, size_t n);
+/* A line -> trits [n]. */
+void tern_line_unpack(const uint8_t *line, size_t n, int8_t *trits);
+
+typedef struct tern_line_kernels {
+    /* acc[i] = sum_k q[k] * T[which[i]][k] for the lines `which` [n_which] of n trits; q [tern_q_pad(n)], zeros behind
+     * n, never -128; q_sum its sum. (`up`, one token) */
+    void (*dots)(const uint8_t *lines, size_t n, const uint32_t *which, size_t n_which, const int8_t *q, int32_t q_sum,
+                 int32_t *acc);
+    /* acc[r] += sum_i q[i] * T[which[i]][r], r < n; q [n_which]. (`down`, one token) */
+    void (*sums)(const uint8_t *lines, size_t n, const uint32_t *which, size_t n_which, const int8_t *q, int32_t *acc);
+
+    /* Several tokens. acc[t * ld_acc + i] = sum_k q[t * ld_q + k] * T[i][k] for lines i < n_lines. scratch
+     * [scratch_bytes], aligned to 64. (`up`) */
+    void (*matmul_rows)(const uint8_t *lines, size_t n, size_t n_lines, const int8_t *q, size_t ld_q,
+                        const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc, void *scratch);
+    /* acc[t * ld_acc + r] = sum_i q[t * ld_q + i] * T[i][first_row + r] over all lines i < n_lines, for n_rows <=
+     * TERN_LINE_ROWS entries of each line; first_row is a multiple of TERN_LINE_ROWS. (`down`) */
+    void (*matmul_columns)(const uint8_t *lines, size_t n, size_t n_lines, size_t first_row, size_t n_rows,
+                           const int8_t *q, size_t ld_q, const int32_t *q_sum, size_t n_tokens, int32_t *acc,
+                           size_t ld_acc, void *scratch);
+    size_t scratch_bytes;
+} tern_line_kernels;
+
+#endif
