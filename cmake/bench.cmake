@@ -2,3 +2,8 @@
 add_executable(bench_kernels EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_kernels.c)
 target_include_directories(bench_kernels PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
 target_link_libraries(bench_kernels PRIVATE tern_kernels)
+
+# The pool bench (bench/bench_pool.c): what a parallel step costs.
+add_executable(bench_pool EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_pool.c)
+target_include_directories(bench_pool PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+target_link_libraries(bench_pool PRIVATE tern_base)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -17,33 +18,43 @@
 #define cpu_relax() ((void)0)
 #endif
 
-/* How long to spin before sleeping: longer than the serial gap between two steps,
- * far shorter than a scheduler tick. By the clock and not by a count, because what
- * cpu_relax() takes differs a hundredfold: 140 cycles on one x86, 10 on another, 1
- * on most Arm cores. The clock is read every SPINS_A_LOOK looks. */
-#define SPIN_SECONDS 50e-6
-enum { SPINS_A_LOOK = 32 };
+/* How long to look before sleeping. By the clock and not by a count, because what cpu_relax() takes differs a
+ * hundredfold: 140 cycles on one x86, 10 on another, 1 on most Arm cores. The clock is read every LOOKS looks.
+ *
+ * HOT covers the gaps inside a token (a norm, a quantisation: some microseconds). From then on the CPU is offered to
+ * others before each round of looks: when there are more threads than free CPUs, the one that is waited for is among
+ * them. SLEEP covers the gap between two tokens (sampling, detokenising, the application's callback), which waking a
+ * sleeper would add 5 to 50 us to; an idle session burns no more than this once. */
+#define HOT_SECONDS 20e-6
+#define SLEEP_SECONDS 1e-3
+enum { LOOKS = 32, APART = 128 }; /* APART: two cache lines, because x86 fetches them in pairs */
+
+/* A worker's share of the step under way: tasks [end - left, end), claimed by lowering `left`, first by the worker
+ * itself, then by any that has run out of tasks. A claim that found left > 0 keeps the step from ending until its task
+ * is counted off `pending`; that is why the other fields, plain as they are, may be read after a claim and only after
+ * one, and why a worker that comes late to a step gets a task of the current step or none. */
+typedef struct lane {
+    _Alignas(APART) atomic_llong left; /* <= 0: none; several late claims may push it below */
+    long long end;
+    tern_pool_fn fn;
+    void *context;
+    atomic_bool asleep;  /* the worker; written under sleep_lock */
+    pthread_cond_t wake; /* with sleep_lock */
+} lane;
 
 struct tern_pool {
     int n_threads;
     pthread_t *threads; /* [n_threads - 1]; worker 0 is the caller */
     int n_started;
+    lane *lanes;              /* [n_threads] */
     pthread_mutex_t run_lock; /* one caller at a time */
 
-    /* the step under way; written by the caller before `generation` is raised */
-    tern_pool_fn fn;
-    void *context;
-    size_t n_tasks;
-
-    _Alignas(64) atomic_size_t next_task;
-    _Alignas(64) atomic_uint generation; /* raised for every step; workers wait for it to change */
-    _Alignas(64) atomic_uint n_busy;     /* workers that have not finished this step */
-
     pthread_mutex_t sleep_lock;
-    pthread_cond_t wake, done;
-    int n_sleeping;       /* guarded by sleep_lock */
-    bool caller_sleeping; /* guarded by sleep_lock */
+    pthread_cond_t done;
+    atomic_bool caller_asleep; /* written under sleep_lock */
     atomic_bool quit;
+
+    _Alignas(APART) atomic_llong pending; /* tasks of the step that are not finished */
 };
 
 typedef struct worker_start {
@@ -51,62 +62,91 @@ typedef struct worker_start {
     int index;
 } worker_start;
 
-static void do_tasks(tern_pool *pool, int worker) {
-    for (;;) {
-        size_t task = atomic_fetch_add_explicit(&pool->next_task, 1, memory_order_relaxed);
-        if (task >= pool->n_tasks)
-            return;
-        pool->fn(pool->context, task, worker);
-    }
-}
-
-/* Spin until `(*word == value) == equal`; false: it has not come about in time. */
-static bool spin_until(atomic_uint *word, unsigned value, bool equal) {
-    for (double end = 0;;) {
-        for (int i = 0; i < SPINS_A_LOOK; i++) {
-            if ((atomic_load_explicit(word, memory_order_acquire) == value) == equal)
+/* Look at *word until it is positive (or, !positive, until it is not), or *quit is set; false: neither has come about
+ * in time. */
+static bool look(atomic_llong *word, bool positive, atomic_bool *quit) {
+    for (double start = 0;;) {
+        for (int i = 0; i < LOOKS; i++) {
+            if ((atomic_load_explicit(word, memory_order_acquire) > 0) == positive)
                 return true;
             cpu_relax();
         }
+        if (atomic_load_explicit(quit, memory_order_acquire))
+            return true;
         double now = tern_seconds();
-        if (end == 0)
-            end = now + SPIN_SECONDS;
-        else if (now >= end)
+        if (start == 0)
+            start = now;
+        else if (now - start >= SLEEP_SECONDS)
             return false;
+        else if (now - start >= HOT_SECONDS)
+            sched_yield();
     }
 }
 
-/* Wait until the generation is no longer `seen`; the new one. */
-static unsigned wait_for_step(tern_pool *pool, unsigned seen) {
-    if (spin_until(&pool->generation, seen, false))
-        return atomic_load_explicit(&pool->generation, memory_order_acquire);
+/* Sleepers and wakers agree by sequentially consistent order: the one raises `asleep` and then looks at the word, the
+ * other changes the word and then looks at `asleep`; so one of the two sees the other's write. */
+
+/* Until there are tasks in the lane; false: the pool is to be freed. */
+static bool wait_for_tasks(tern_pool *pool, lane *own) {
+    if (!look(&own->left, true, &pool->quit)) {
+        pthread_mutex_lock(&pool->sleep_lock);
+        atomic_store(&own->asleep, true);
+        while (atomic_load(&own->left) <= 0 && !atomic_load(&pool->quit))
+            pthread_cond_wait(&own->wake, &pool->sleep_lock);
+        atomic_store(&own->asleep, false);
+        pthread_mutex_unlock(&pool->sleep_lock);
+    }
+    return !atomic_load(&pool->quit);
+}
+
+static void wake_worker(tern_pool *pool, lane *worker) {
+    if (!atomic_load(&worker->asleep))
+        return;
     pthread_mutex_lock(&pool->sleep_lock);
-    pool->n_sleeping++;
-    unsigned now;
-    while ((now = atomic_load_explicit(&pool->generation, memory_order_acquire)) == seen)
-        pthread_cond_wait(&pool->wake, &pool->sleep_lock);
-    pool->n_sleeping--;
+    pthread_cond_signal(&worker->wake);
     pthread_mutex_unlock(&pool->sleep_lock);
-    return now;
+}
+
+static void wait_until_done(tern_pool *pool) {
+    if (look(&pool->pending, false, &pool->quit))
+        return;
+    pthread_mutex_lock(&pool->sleep_lock);
+    atomic_store(&pool->caller_asleep, true);
+    while (atomic_load(&pool->pending) > 0)
+        pthread_cond_wait(&pool->done, &pool->sleep_lock);
+    atomic_store(&pool->caller_asleep, false);
+    pthread_mutex_unlock(&pool->sleep_lock);
+}
+
+/* Claim and do tasks of a lane until none is left there. */
+static void empty_lane(tern_pool *pool, lane *from, int worker) {
+    long long n = 0;
+    while (atomic_load_explicit(&from->left, memory_order_relaxed) > 0) {
+        long long left = atomic_fetch_sub_explicit(&from->left, 1, memory_order_acquire);
+        if (left <= 0)
+            break;
+        from->fn(from->context, (size_t)(from->end - left), worker);
+        n++;
+    }
+    if (n == 0 || atomic_fetch_sub(&pool->pending, n) != n || !atomic_load(&pool->caller_asleep))
+        return;
+    pthread_mutex_lock(&pool->sleep_lock);
+    pthread_cond_signal(&pool->done);
+    pthread_mutex_unlock(&pool->sleep_lock);
+}
+
+/* The worker's own tasks, then what others have not come to. */
+static void work(tern_pool *pool, int worker) {
+    for (int i = 0; i < pool->n_threads; i++)
+        empty_lane(pool, &pool->lanes[(worker + i) % pool->n_threads], worker);
 }
 
 static void *worker_main(void *argument) {
     worker_start start = *(worker_start *)argument;
     free(argument);
-    tern_pool *pool = start.pool;
-    unsigned seen = 0;
-    for (;;) {
-        seen = wait_for_step(pool, seen);
-        if (atomic_load(&pool->quit))
-            return NULL;
-        do_tasks(pool, start.index);
-        if (atomic_fetch_sub_explicit(&pool->n_busy, 1, memory_order_acq_rel) == 1) {
-            pthread_mutex_lock(&pool->sleep_lock);
-            if (pool->caller_sleeping)
-                pthread_cond_signal(&pool->done);
-            pthread_mutex_unlock(&pool->sleep_lock);
-        }
-    }
+    while (wait_for_tasks(start.pool, &start.pool->lanes[start.index]))
+        work(start.pool, start.index);
+    return NULL;
 }
 
 /* The application's signals belong to its own threads: a handler that runs on a worker could still be at work when the
@@ -139,23 +179,35 @@ static bool start_workers(tern_pool *pool) {
     return true;
 }
 
+/* Memory, locks and threads; what is missing after a failure is NULL or not counted in n_started. */
+static bool set_up(tern_pool *pool) {
+    pthread_mutex_init(&pool->run_lock, NULL);
+    pthread_mutex_init(&pool->sleep_lock, NULL);
+    pthread_cond_init(&pool->done, NULL);
+    pool->threads = calloc((size_t)pool->n_threads, sizeof *pool->threads);
+    void *lanes = NULL;
+    if (!pool->threads || posix_memalign(&lanes, APART, (size_t)pool->n_threads * sizeof *pool->lanes))
+        return false;
+    pool->lanes = lanes;
+    for (int i = 0; i < pool->n_threads; i++) {
+        pool->lanes[i] = (lane){0};
+        pthread_cond_init(&pool->lanes[i].wake, NULL);
+    }
+    sigset_t old = block_signals(); /* threads inherit the mask of the one that creates them */
+    bool ok = start_workers(pool);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return ok;
+}
+
 tern_status tern_pool_create(int n_threads, tern_pool **out, tern_error *err) {
     if (n_threads < 1 || n_threads > 4096)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%d threads: the number of threads must be 1 to 4096", n_threads);
     void *memory = NULL;
-    if (posix_memalign(&memory, 64, sizeof(tern_pool)))
+    if (posix_memalign(&memory, APART, sizeof(tern_pool)))
         return tern_fail_memory(err, "the thread pool");
     tern_pool *pool = memory;
     *pool = (tern_pool){.n_threads = n_threads};
-    pthread_mutex_init(&pool->run_lock, NULL);
-    pthread_mutex_init(&pool->sleep_lock, NULL);
-    pthread_cond_init(&pool->wake, NULL);
-    pthread_cond_init(&pool->done, NULL);
-    pool->threads = calloc((size_t)n_threads, sizeof *pool->threads);
-    sigset_t old = block_signals(); /* threads inherit the mask of the one that creates them */
-    bool ok = pool->threads && start_workers(pool);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!ok) {
+    if (!set_up(pool)) {
         tern_pool_free(pool);
         return tern_fail(err, TERN_ERR_MEMORY, "cannot start %d threads", n_threads);
     }
@@ -163,40 +215,42 @@ tern_status tern_pool_create(int n_threads, tern_pool **out, tern_error *err) {
     return TERN_OK;
 }
 
-static void raise_generation(tern_pool *pool) {
-    atomic_fetch_add_explicit(&pool->generation, 1, memory_order_release);
-    pthread_mutex_lock(&pool->sleep_lock);
-    if (pool->n_sleeping)
-        pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->sleep_lock);
-}
-
 void tern_pool_free(tern_pool *pool) {
     if (!pool)
         return;
     atomic_store(&pool->quit, true);
-    raise_generation(pool);
+    for (int i = 1; i <= pool->n_started; i++)
+        wake_worker(pool, &pool->lanes[i]);
     for (int i = 0; i < pool->n_started; i++)
         pthread_join(pool->threads[i], NULL);
+    for (int i = 0; pool->lanes && i < pool->n_threads; i++)
+        pthread_cond_destroy(&pool->lanes[i].wake);
     pthread_cond_destroy(&pool->done);
-    pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->sleep_lock);
     pthread_mutex_destroy(&pool->run_lock);
+    free(pool->lanes);
     free(pool->threads);
     free(pool);
 }
 
 int tern_pool_threads(const tern_pool *pool) { return pool->n_threads; }
 
-static void wait_until_done(tern_pool *pool) {
-    if (spin_until(&pool->n_busy, 0, true))
-        return;
-    pthread_mutex_lock(&pool->sleep_lock);
-    pool->caller_sleeping = true;
-    while (atomic_load_explicit(&pool->n_busy, memory_order_acquire) != 0)
-        pthread_cond_wait(&pool->done, &pool->sleep_lock);
-    pool->caller_sleeping = false;
-    pthread_mutex_unlock(&pool->sleep_lock);
+/* Give each lane its stretch of the tasks; from then on its worker and all others may claim them. */
+static void hand_out(tern_pool *pool, size_t n_tasks, tern_pool_fn fn, void *context) {
+    size_t n_lanes = n_tasks < (size_t)pool->n_threads ? n_tasks : (size_t)pool->n_threads;
+    size_t share = n_tasks / n_lanes, longer = n_tasks % n_lanes; /* the first `longer` lanes get one more */
+    atomic_store_explicit(&pool->pending, (long long)n_tasks, memory_order_relaxed);
+    for (size_t i = n_lanes, end = n_tasks; i-- > 0;) { /* the caller's own last */
+        size_t n = share + (i < longer);
+        lane *to = &pool->lanes[i];
+        to->end = (long long)end;
+        to->fn = fn;
+        to->context = context;
+        atomic_store(&to->left, (long long)n);
+        if (i > 0)
+            wake_worker(pool, to);
+        end -= n;
+    }
 }
 
 void tern_pool_run(tern_pool *pool, size_t n_tasks, tern_pool_fn fn, void *context) {
@@ -205,13 +259,8 @@ void tern_pool_run(tern_pool *pool, size_t n_tasks, tern_pool_fn fn, void *conte
         for (size_t task = 0; task < n_tasks; task++)
             fn(context, task, 0);
     } else {
-        pool->fn = fn;
-        pool->context = context;
-        pool->n_tasks = n_tasks;
-        atomic_store_explicit(&pool->next_task, 0, memory_order_relaxed);
-        atomic_store_explicit(&pool->n_busy, (unsigned)pool->n_threads - 1, memory_order_relaxed);
-        raise_generation(pool);
-        do_tasks(pool, 0);
+        hand_out(pool, n_tasks, fn, context);
+        work(pool, 0);
         wait_until_done(pool);
     }
     pthread_mutex_unlock(&pool->run_lock);

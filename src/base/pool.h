@@ -1,5 +1,11 @@
 /* A pool of threads for short, regular work: one parallel step of a forward
- * pass takes tens of microseconds, so workers spin a little before they sleep. */
+ * pass takes tens of microseconds, so workers spin a little before they sleep.
+ *
+ * Each worker begins with its own stretch of a step's tasks, the same one in
+ * every step of that size, and then helps the others with theirs. A step is
+ * over when its tasks are, whoever did them: a worker that the scheduler has
+ * put aside holds up no more than the one task it is in, so more threads than
+ * free CPUs cost little. */
 #ifndef TERN_BASE_POOL_H
 #define TERN_BASE_POOL_H
 
@@ -16,7 +22,8 @@ void tern_pool_free(tern_pool *pool);
 int tern_pool_threads(const tern_pool *pool);
 
 /* Call fn for every task in [0, n_tasks), each once, in no fixed order, and
- * return when all are done. Callers from several threads take turns. Not to be
+ * return when all are done. With n threads, worker w begins with the w-th n-th
+ * of the tasks. Callers from several threads take turns. Not to be
  * called from inside a task. */
 void tern_pool_run(tern_pool *pool, size_t n_tasks, tern_pool_fn fn, void *context);
 

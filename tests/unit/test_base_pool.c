@@ -95,8 +95,7 @@ static void test_many_small_steps(void **state) {
     (void)state;
     for (size_t t = 0; t < N_THREAD_COUNTS; t++) {
         tern_pool *pool = create(thread_counts[t]);
-        run_chain(pool,
-                  thread_counts[t] <= 2 ? 20000 : 2000); /* more threads than CPUs: each step waits for sleepers */
+        run_chain(pool, thread_counts[t] <= 2 ? 20000 : 2000); /* more threads than CPUs take turns */
         tern_pool_free(pool);
     }
 }
@@ -194,6 +193,75 @@ static void test_create_and_free(void **state) {
     }
 }
 
+/* Many more threads than CPUs, and every step another function with another context: a worker that comes late must
+ * never take a task of a newer step with what it remembers of an older one. */
+typedef struct labelled {
+    unsigned step;
+    unsigned seen[WIDTH]; /* plain: one task, one writer */
+} labelled;
+
+static void label_even(void *context, size_t task, int worker) {
+    (void)worker;
+    labelled *l = context;
+    l->seen[task] += l->step * 2;
+}
+
+static void label_odd(void *context, size_t task, int worker) {
+    (void)worker;
+    labelled *l = context;
+    l->seen[task] += l->step * 2 + 1;
+}
+
+static void test_late_workers(void **state) {
+    (void)state;
+    static const int many[] = {2, 8, 64};
+    for (size_t t = 0; t < sizeof many / sizeof *many; t++) {
+        tern_pool *pool = create(many[t]);
+        for (unsigned step = 1; step <= 2000; step++) {
+            size_t n = 2 + step % (WIDTH - 1);
+            labelled l = {.step = step};
+            tern_pool_run(pool, n, step % 2 ? label_odd : label_even, &l);
+            for (size_t i = 0; i < WIDTH; i++)
+                assert_int_equal(l.seen[i], i < n ? step * 2 + step % 2 : 0);
+        }
+        tern_pool_free(pool);
+    }
+}
+
+/* A worker that the scheduler has put aside in a task must not hold up the tasks that were meant for it. */
+enum { STALL_TASKS = 8 };
+
+typedef struct stall {
+    atomic_int n_done;
+    atomic_bool stalled, gave_up;
+} stall;
+
+static void stall_once(void *context, size_t task, int worker) {
+    (void)task, (void)worker;
+    stall *s = context;
+    if (!atomic_exchange(&s->stalled, true)) { /* the first task waits for all the others */
+        for (int i = 0; i < 10000 && atomic_load(&s->n_done) < STALL_TASKS - 1; i++)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        if (atomic_load(&s->n_done) < STALL_TASKS - 1)
+            atomic_store(&s->gave_up, true);
+    }
+    atomic_fetch_add(&s->n_done, 1);
+}
+
+static void test_stalled_worker(void **state) {
+    (void)state;
+    for (int n_threads = 2; n_threads <= 3; n_threads++) {
+        tern_pool *pool = create(n_threads);
+        for (int round = 0; round < 20; round++) {
+            stall s = {0};
+            tern_pool_run(pool, STALL_TASKS, stall_once, &s);
+            assert_false(atomic_load(&s.gave_up));
+            assert_int_equal(atomic_load(&s.n_done), STALL_TASKS);
+        }
+        tern_pool_free(pool);
+    }
+}
+
 enum { SIGNAL_THREADS = 4 };
 static const int user_signals[] = {SIGINT, SIGTERM, SIGUSR1, SIGALRM, SIGCHLD};
 
@@ -235,9 +303,14 @@ static void test_workers_take_no_signals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_task_once),          cmocka_unit_test(test_many_small_steps),
-        cmocka_unit_test(test_steps_after_sleep),       cmocka_unit_test(test_uneven_tasks),
-        cmocka_unit_test(test_several_callers),         cmocka_unit_test(test_create_and_free),
+        cmocka_unit_test(test_each_task_once),
+        cmocka_unit_test(test_many_small_steps),
+        cmocka_unit_test(test_steps_after_sleep),
+        cmocka_unit_test(test_uneven_tasks),
+        cmocka_unit_test(test_several_callers),
+        cmocka_unit_test(test_create_and_free),
+        cmocka_unit_test(test_late_workers),
+        cmocka_unit_test(test_stalled_worker),
         cmocka_unit_test(test_workers_take_no_signals),
     };
     return cmocka_run_group_tests_name("thread pool", tests, NULL, NULL);
