@@ -132,8 +132,7 @@ void KERNEL(add)(float *x, const float *y, size_t n) {
 }
 
 INLINE v16 relu2_mul(v16 gate, v16 up) {
-    v16 g = v16_max(gate, v16_zero());
-    return v16_mul(v16_mul(g, g), up);
+    return v16_if_less(v16_zero(), gate, v16_mul(v16_mul(gate, gate), up), v16_zero());
 }
 
 void KERNEL(relu2_mul)(const float *gate, const float *up, size_t n, float *out) {

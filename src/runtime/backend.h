@@ -40,16 +40,16 @@ typedef struct tern_backend_ops {
     /* out[i] [n, rows of linear i] = BitLinear i of the quantised input, for n_linears that share it */
     void (*linear)(tern_backend *backend, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
                    uint32_t n);
+    /* x [n, rows] += BitLinear of the quantised input */
+    void (*linear_add)(tern_backend *backend, const tern_linear *linear, float *x, uint32_t n);
+    /* out [n, ffn] = relu(gate)^2 * up, 0 where the gate is not positive; both BitLinears of the quantised input */
+    void (*gated)(tern_backend *backend, const tern_linear *gate, const tern_linear *up, float *out, uint32_t n);
     /* Rotate q [n, hidden] and k [n, kv] by the slots' positions, then store k and v [n, kv] in the slots' caches */
     void (*rope_store)(tern_backend *backend, const tern_slot *slots, uint32_t n, uint32_t layer, float *q, float *k,
                        const float *v);
     /* out [n, hidden] = causal attention of q over each slot's cache, positions 0 .. its own */
     void (*attention)(tern_backend *backend, const tern_slot *slots, uint32_t n, uint32_t layer, const float *q,
                       float *out);
-    /* x [n, size] += y */
-    void (*add)(tern_backend *backend, float *x, const float *y, uint32_t size, uint32_t n);
-    /* gate [n, ffn] = relu(gate)^2 * up */
-    void (*relu2_mul)(tern_backend *backend, float *gate, const float *up, uint32_t n);
     /* logits [n, vocab] in host memory = head . x [n, hidden] */
     void (*logits)(tern_backend *backend, const float *x, uint32_t n, float *logits);
     /* Candidates for x [n, hidden] (runtime/head.h), in host memory */

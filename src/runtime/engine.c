@@ -17,7 +17,7 @@ tern_status tern_engine_create(const tern_weights *weights, tern_backend *backen
 }
 
 static void release_activations(tern_backend *backend, tern_activations *a) {
-    float *const all[] = {a->x, a->q, a->attended, a->k, a->v, a->gate, a->up, a->y};
+    float *const all[] = {a->x, a->q, a->attended, a->k, a->v, a->gated, a->y};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
             backend->ops->release(backend, all[i]);
@@ -40,8 +40,8 @@ static tern_status make_activations(tern_engine *engine, uint32_t max_batch, ter
         uint32_t size;
     } parts[] = {
         {&a->x, dims->hidden_size},  {&a->q, dims->hidden_size},  {&a->attended, dims->hidden_size},
-        {&a->k, tern_kv_size(dims)}, {&a->v, tern_kv_size(dims)}, {&a->gate, dims->ffn_size},
-        {&a->up, dims->ffn_size},    {&a->y, dims->hidden_size},
+        {&a->k, tern_kv_size(dims)}, {&a->v, tern_kv_size(dims)}, {&a->gated, dims->ffn_size},
+        {&a->y, dims->hidden_size},
     };
     *a = (tern_activations){.max_batch = max_batch};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {

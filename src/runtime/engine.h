@@ -16,8 +16,8 @@ typedef struct tern_activations {
     float *x;            /* [max_batch, hidden] residual stream */
     float *q, *attended; /* [max_batch, hidden] */
     float *k, *v;        /* [max_batch, kv] */
-    float *gate, *up;    /* [max_batch, ffn] */
-    float *y;            /* [max_batch, hidden] what a block adds to x */
+    float *gated;        /* [max_batch, ffn] relu(gate)^2 * up */
+    float *y;            /* [max_batch, hidden] x after the final norm */
 } tern_activations;
 
 typedef struct tern_engine {

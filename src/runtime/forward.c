@@ -17,8 +17,7 @@ static void attention_block(tern_engine *engine, const tern_layer *layer, uint32
     ops->rope_store(be, slots, n, index, a->q, a->k, a->v);
     ops->attention(be, slots, n, index, a->q, a->attended);
     ops->norm_quantize(be, a->attended, layer->attn_sub_norm, hidden, n);
-    ops->linear(be, (const tern_linear *[]){&layer->o}, (float *[]){a->y}, 1, n);
-    ops->add(be, a->x, a->y, hidden, n);
+    ops->linear_add(be, &layer->o, a->x, n);
 }
 
 /* x = x + down_proj(sub_norm(relu(gate)^2 * up)) */
@@ -29,11 +28,9 @@ static void ffn_block(tern_engine *engine, const tern_layer *layer, uint32_t n) 
     uint32_t hidden = engine->weights->dims.hidden_size, ffn = engine->weights->dims.ffn_size;
 
     ops->norm_quantize(be, a->x, layer->ffn_norm, hidden, n);
-    ops->linear(be, (const tern_linear *[]){&layer->gate, &layer->up}, (float *[]){a->gate, a->up}, 2, n);
-    ops->relu2_mul(be, a->gate, a->up, n);
-    ops->norm_quantize(be, a->gate, layer->ffn_sub_norm, ffn, n);
-    ops->linear(be, (const tern_linear *[]){&layer->down}, (float *[]){a->y}, 1, n);
-    ops->add(be, a->x, a->y, hidden, n);
+    ops->gated(be, &layer->gate, &layer->up, a->gated, n);
+    ops->norm_quantize(be, a->gated, layer->ffn_sub_norm, ffn, n);
+    ops->linear_add(be, &layer->down, a->x, n);
 }
 
 static void give_output(tern_engine *engine, uint32_t n, const tern_forward_output *output) {

@@ -16,63 +16,110 @@ static int8_t *random_trits(int slot, size_t n) {
 
 /* ---- packing ---- */
 
-static void pack_once(size_t n_rows, size_t k, size_t ld) {
+/* kernels.h, "Packing t2r16" and "Packing t5r16", word by word: adds a trit to zeroed groups. */
+static void add_trit_t2(uint8_t *group, size_t row, size_t column, int trit) {
+    size_t b = column / 16, f = column % 16 / 4, j = column % 4;
+    group[64 * b + 4 * row + j] |= (uint8_t)((trit + 1) << 2 * f);
+}
+
+static void add_trit_t5(uint8_t *group, size_t row, size_t column, int trit) {
+    static const unsigned weights[] = {1, 3, 9};
+    size_t b = column / 12, f = column % 12 / 4, j = column % 4, bit = 5 * (4 * row + j);
+    uint8_t *block = group + 40 * b;
+    unsigned code = 0;
+    for (size_t i = 0; i < 5; i++)
+        code |= (unsigned)(block[(bit + i) / 8] >> (bit + i) % 8 & 1) << i;
+    code += (unsigned)(trit + 1) * weights[f];
+    for (size_t i = 0; i < 5; i++) {
+        block[(bit + i) / 8] &= (uint8_t) ~(1u << (bit + i) % 8);
+        block[(bit + i) / 8] |= (uint8_t)((code >> i & 1) << (bit + i) % 8);
+    }
+}
+
+static const struct {
+    const tern_packing *packing;
+    void (*add_trit)(uint8_t *group, size_t row, size_t column, int trit);
+} packings[] = {{&tern_packing_t2r16, add_trit_t2}, {&tern_packing_t5r16, add_trit_t5}};
+
+static void pack_once(size_t index, size_t n_rows, size_t k, size_t ld) {
+    const tern_packing *packing = packings[index].packing;
     int8_t *trits = random_trits(0, (n_rows - 1) * ld + k), back[300];
-    size_t bytes = tern_group_bytes(&tern_packing_t2r16, tern_k_pad(&tern_packing_t2r16, k));
+    size_t bytes = tern_group_bytes(packing, tern_k_pad(packing, k));
     output packed = output_new(bytes);
-    tern_packing_t2r16.pack_group(packed.out, trits, ld, n_rows, k);
-    uint8_t *by_hand = packed.ref; /* kernels.h, "Packing t2r16", word by word */
-    memset(by_hand, 0, bytes);
+    packing->pack_group(packed.out, trits, ld, n_rows, k);
+    memset(packed.ref, 0, bytes);
     for (size_t row = 0; row < 16; row++)
-        for (size_t column = 0; column < tern_k_pad(&tern_packing_t2r16, k); column++) {
-            int trit = row < n_rows && column < k ? trits[row * ld + column] : 0;
-            size_t b = column / 16, f = column % 16 / 4, j = column % 4;
-            by_hand[64 * b + 4 * row + j] |= (uint8_t)((trit + 1) << 2 * f);
-        }
+        for (size_t column = 0; column < tern_k_pad(packing, k); column++)
+            packings[index].add_trit(packed.ref, row, column,
+                                     row < n_rows && column < k ? trits[row * ld + column] : 0);
     for (size_t row = 0; row < n_rows; row++) {
         memset(back, 99, sizeof back);
-        tern_packing_t2r16.unpack_row(packed.out, row, k, back);
+        packing->unpack_row(packed.out, row, k, back);
         assert_memory_equal(back, trits + row * ld, k);
         assert_int_equal(back[k], 99);
     }
-    CHECK_BYTES(packed, "pack_group rows=%zu k=%zu", n_rows, k);
+    CHECK_BYTES(packed, "%s pack_group rows=%zu k=%zu", packing->name, n_rows, k);
 }
 
 static void test_packing(void **state) {
     (void)state;
-    for (size_t k = 1; k <= 70; k++)
-        for (size_t n_rows = 1; n_rows <= 16; n_rows++)
-            pack_once(n_rows, k, k + n_rows % 3);
-    pack_once(16, 256, 256);
-    pack_once(7, 299, 299);
+    for (size_t i = 0; i < COUNT(packings); i++) {
+        for (size_t k = 1; k <= 70; k++)
+            for (size_t n_rows = 1; n_rows <= 16; n_rows++)
+                pack_once(i, n_rows, k, k + n_rows % 3);
+        pack_once(i, 16, 256, 256);
+        pack_once(i, 7, 299, 299);
+    }
+}
+
+/* Every packing of every rung is among those tested here, and the reference has kernels for each. */
+static void test_packings_known(void **state) {
+    (void)state;
+    for (const tern_kernels *const *rung = tern_kernels_all(); *rung; rung++) {
+        assert_non_null((*rung)->ternary[0]);
+        for (const tern_ternary *const *ternary = (*rung)->ternary; *ternary; ternary++) {
+            bool tested = false, in_ref = false;
+            for (size_t i = 0; i < COUNT(packings); i++)
+                tested |= packings[i].packing == (*ternary)->packing;
+            for (const tern_ternary *const *other = ref->ternary; *other; other++)
+                in_ref |= (*other)->packing == (*ternary)->packing;
+            assert_true(tested && in_ref);
+            assert_int_equal(TERN_Q_PAD % (*ternary)->packing->cols, 0);
+        }
+    }
+}
+
+static void matmul_once(const tern_ternary *ternary, size_t rows, size_t k) {
+    enum { TOKENS = 3 };
+    const tern_packing *packing = ternary->packing;
+    size_t k_pad = tern_k_pad(packing, k), groups = tern_n_groups(rows), ld_acc = 16 * groups;
+    int8_t *trits = random_trits(0, rows * k), *q = input(1, TOKENS * k_pad);
+    uint8_t *w = input(2, groups * tern_group_bytes(packing, k_pad));
+    for (size_t g = 0; g < groups; g++)
+        packing->pack_group(w + g * tern_group_bytes(packing, k_pad), trits + g * 16 * k, k,
+                            rows - g * 16 < 16 ? rows - g * 16 : 16, k);
+    int32_t q_sum[TOKENS] = {0}, acc[TOKENS * 64];
+    for (size_t t = 0; t < TOKENS; t++)
+        for (size_t i = 0; i < k_pad; i++) {
+            q[t * k_pad + i] = (int8_t)(i < k ? (int)random_below(255) - 127 : 0);
+            q_sum[t] += q[t * k_pad + i];
+        }
+    ternary->matmul(w, k_pad, groups, q, k_pad, q_sum, TOKENS, acc, ld_acc);
+    for (size_t t = 0; t < TOKENS; t++)
+        for (size_t r = 0; r < 16 * groups; r++) {
+            int64_t sum = 0;
+            for (size_t i = 0; r < rows && i < k; i++)
+                sum += trits[r * k + i] * q[t * k_pad + i];
+            assert_int_equal(acc[t * ld_acc + r], sum);
+        }
 }
 
 static void test_matmul(void **state) {
     (void)state;
-    for (size_t rows = 1; rows <= 50; rows += 7)
-        for (size_t k = 1; k <= 600; k += 37) {
-            enum { TOKENS = 3 };
-            size_t k_pad = tern_k_pad(&tern_packing_t2r16, k), groups = tern_n_groups(rows), ld_acc = 16 * groups;
-            int8_t *trits = random_trits(0, rows * k), *q = input(1, TOKENS * k_pad);
-            uint8_t *w = input(2, groups * tern_group_bytes(&tern_packing_t2r16, k_pad));
-            for (size_t g = 0; g < groups; g++)
-                tern_packing_t2r16.pack_group(w + g * tern_group_bytes(&tern_packing_t2r16, k_pad), trits + g * 16 * k,
-                                              k, rows - g * 16 < 16 ? rows - g * 16 : 16, k);
-            int32_t q_sum[TOKENS] = {0}, acc[TOKENS * 64];
-            for (size_t t = 0; t < TOKENS; t++)
-                for (size_t i = 0; i < k_pad; i++) {
-                    q[t * k_pad + i] = (int8_t)(i < k ? (int)random_below(255) - 127 : 0);
-                    q_sum[t] += q[t * k_pad + i];
-                }
-            ref->ternary[0]->matmul(w, k_pad, groups, q, k_pad, q_sum, TOKENS, acc, ld_acc);
-            for (size_t t = 0; t < TOKENS; t++)
-                for (size_t r = 0; r < 16 * groups; r++) {
-                    int64_t sum = 0;
-                    for (size_t i = 0; r < rows && i < k; i++)
-                        sum += trits[r * k + i] * q[t * k_pad + i];
-                    assert_int_equal(acc[t * ld_acc + r], sum);
-                }
-        }
+    for (const tern_ternary *const *ternary = ref->ternary; *ternary; ternary++)
+        for (size_t rows = 1; rows <= 50; rows += 7)
+            for (size_t k = 1; k <= 600; k += 37)
+                matmul_once(*ternary, rows, k);
 }
 
 /* ---- floats ---- */
@@ -83,7 +130,7 @@ static void test_quantize(void **state) {
         float *x = random_floats(0, n, (kind)(n % 3)), scale;
         int8_t q[256];
         int32_t sum;
-        ref->quantize_i8(x, n, tern_k_pad(&tern_packing_t2r16, n), q, &scale, &sum);
+        ref->quantize_i8(x, n, tern_q_pad(n), q, &scale, &sum);
         double largest = 1e-5;
         for (size_t i = 0; i < n; i++)
             if (fabs((double)x[i]) > largest)
@@ -96,7 +143,7 @@ static void test_quantize(void **state) {
             expected_sum += q[i];
         }
         assert_int_equal(sum, expected_sum);
-        for (size_t i = n; i < tern_k_pad(&tern_packing_t2r16, n); i++)
+        for (size_t i = n; i < tern_q_pad(n); i++)
             assert_int_equal(q[i], 0);
     }
 }
@@ -183,8 +230,10 @@ static void test_small_operations(void **state) {
         assert_true(fabs(out[i] - expected) <= 0x1p-23 * fabs(expected));
     }
     x[0] = NAN;
-    ref->relu2_mul(x, y, 1, out);
-    assert_true(out[0] == 0.0f);
+    x[1] = -1;
+    y[1] = -INFINITY; /* a gate that is shut lets nothing through: `up` need not even be computed */
+    ref->relu2_mul(x, y, 2, out);
+    assert_true(out[0] == 0.0f && out[1] == 0.0f && !signbit(out[1]));
 
     int32_t acc[] = {0, 1, -7, 877824};
     ref->dequantize(acc, 4, 3.0f, 0.5f, out);
@@ -357,7 +406,6 @@ static void test_ladder(void **state) {
         assert_int_equal(tern_kernels_choose((*rung)->name, &chosen, &err), runs ? TERN_OK : TERN_ERR_ARGUMENT);
         assert_ptr_equal(chosen, runs ? *rung : NULL);
         best = runs ? *rung : best;
-        assert_string_equal((*rung)->ternary[0]->packing->name, "t2r16");
     }
     assert_non_null(best);
     assert_int_equal(tern_kernels_choose(NULL, &chosen, &err), TERN_OK);
@@ -389,6 +437,7 @@ int main(void) {
     tern_rng_seed(&random_state, 1958);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_packing),
+        cmocka_unit_test(test_packings_known),
         cmocka_unit_test(test_matmul),
         cmocka_unit_test(test_quantize),
         cmocka_unit_test(test_quantize_rules),

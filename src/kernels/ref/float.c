@@ -15,10 +15,8 @@ void tern_add_ref(float *x, const float *y, size_t n) {
 }
 
 void tern_relu2_mul_ref(const float *gate, const float *up, size_t n, float *out) {
-    for (size_t i = 0; i < n; i++) {
-        float g = gate[i] > 0.0f ? gate[i] : 0.0f;
-        out[i] = g * g * up[i];
-    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = gate[i] > 0.0f ? gate[i] * gate[i] * up[i] : 0.0f;
 }
 
 void tern_rope_ref(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin) {

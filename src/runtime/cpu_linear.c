@@ -1,0 +1,347 @@
+#include "runtime/cpu_linear.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/lines.h"
+
+/* TASK_BYTES of packed weights is what one token's tasks read: some microseconds' work, so that threads finish a
+ * product together, and long enough for the prefetchers. MANY_ROWS is what a task of many tokens takes: 64 rows of
+ * 2560 weights stay in the L1/L2 cache while all tokens pass. */
+enum { TASK_BYTES = 48 << 10, MANY_ROWS = TERN_LINE_ROWS, FEW_TOKENS = 8 };
+/* A product of less packed weight than this is done sooner than another thread is woken. */
+enum { MIN_SHARED_BYTES = 64 << 10 };
+
+struct tern_linear_scratch {
+    int32_t *acc;   /* integer products of one task; of `down` and one token: the worker's share of all rows */
+    float *values;  /* floats of one task; the widest row between norm and quantisation */
+    uint32_t *list; /* [ffn] lines that are needed */
+    int8_t *list_q; /* [ffn] their activations */
+    uint8_t *panel; /* of the line kernels */
+    bool has_share; /* `down`, one token: acc holds a share */
+    tern_ffn_counts counts;
+    uint8_t separate[64]; /* the next worker's counts lie in another cache line */
+};
+
+/* ---------------------------------------------------------------- memory */
+
+void tern_cpu_linear_init(tern_cpu_linear *cpu, const tern_weights *weights, const tern_kernels *kernels,
+                          tern_pool *pool) {
+    *cpu = (tern_cpu_linear){.weights = weights, .kernels = kernels, .pool = pool};
+}
+
+void tern_cpu_linear_free(tern_cpu_linear *cpu) {
+    for (int i = 0; cpu->workers && i < tern_pool_threads(cpu->pool); i++) {
+        tern_aligned_free(cpu->workers[i].acc);
+        tern_aligned_free(cpu->workers[i].values);
+        tern_aligned_free(cpu->workers[i].panel);
+        free(cpu->workers[i].list);
+        free(cpu->workers[i].list_q);
+    }
+    free(cpu->workers);
+    tern_aligned_free(cpu->q);
+    free(cpu->q_scale);
+    free(cpu->q_sum);
+    cpu->workers = NULL;
+}
+
+static uint32_t widest_input(const tern_dims *dims) {
+    return (uint32_t)tern_q_pad(dims->hidden_size > dims->ffn_size ? dims->hidden_size : dims->ffn_size);
+}
+
+static bool alloc_worker(const tern_cpu_linear *cpu, tern_linear_scratch *worker) {
+    const tern_line_kernels *lines = cpu->weights->ternary->lines;
+    uint32_t ffn = cpu->weights->dims.ffn_size;
+    worker->acc = tern_aligned_alloc(cpu->acc_size * sizeof(int32_t));
+    worker->values = tern_aligned_alloc(2 * cpu->acc_size * sizeof(float)); /* gates and ups side by side */
+    worker->list = tern_alloc_array(ffn, sizeof *worker->list);
+    worker->list_q = tern_alloc_array(ffn, sizeof *worker->list_q);
+    worker->panel = tern_aligned_alloc(lines ? lines->scratch_bytes : 64);
+    return worker->acc && worker->values && worker->list && worker->list_q && worker->panel;
+}
+
+static bool alloc_all(tern_cpu_linear *cpu, uint32_t max_batch) {
+    const tern_dims *dims = &cpu->weights->dims;
+    int threads = tern_pool_threads(cpu->pool);
+    size_t q_bytes, widest = widest_input(dims);
+    cpu->max_batch = max_batch;
+    cpu->acc_size = (size_t)MANY_ROWS * max_batch;
+    if (cpu->acc_size < widest + TERN_GROUP_ROWS) /* a share of `down` is all its rows */
+        cpu->acc_size = widest + TERN_GROUP_ROWS;
+    cpu->q = tern_mul_size(max_batch, widest, &q_bytes) ? tern_aligned_alloc(q_bytes) : NULL;
+    cpu->q_scale = tern_alloc_array(max_batch, sizeof *cpu->q_scale);
+    cpu->q_sum = tern_alloc_array(max_batch, sizeof *cpu->q_sum);
+    cpu->workers = tern_calloc_array((size_t)threads, sizeof *cpu->workers);
+    bool ok = cpu->q && cpu->q_scale && cpu->q_sum && cpu->workers;
+    for (int i = 0; ok && i < threads; i++)
+        ok = alloc_worker(cpu, &cpu->workers[i]);
+    return ok;
+}
+
+tern_status tern_cpu_linear_reserve(tern_cpu_linear *cpu, uint32_t max_batch, tern_error *err) {
+    if (max_batch <= cpu->max_batch)
+        return TERN_OK;
+    tern_cpu_linear larger = {.weights = cpu->weights, .kernels = cpu->kernels, .pool = cpu->pool, .dense = cpu->dense};
+    if (!alloc_all(&larger, max_batch)) {
+        tern_cpu_linear_free(&larger);
+        return tern_fail(err, TERN_ERR_MEMORY,
+                         "out of memory for prefill steps of %u tokens; a smaller chunk needs less", max_batch);
+    }
+    if (cpu->workers)
+        for (int i = 0; i < tern_pool_threads(cpu->pool); i++)
+            larger.workers[i].counts = cpu->workers[i].counts;
+    tern_cpu_linear_free(cpu);
+    *cpu = larger;
+    return TERN_OK;
+}
+
+tern_ffn_counts tern_cpu_ffn_counts(const tern_cpu_linear *cpu) {
+    tern_ffn_counts sum = {0};
+    for (int i = 0; cpu->workers && i < tern_pool_threads(cpu->pool); i++) {
+        const tern_ffn_counts *counts = &cpu->workers[i].counts;
+        sum.up_read += counts->up_read;
+        sum.up_total += counts->up_total;
+        sum.down_read += counts->down_read;
+        sum.down_total += counts->down_total;
+    }
+    return sum;
+}
+
+/* -------------------------------------------------------- quantised input */
+
+typedef struct input_job {
+    tern_cpu_linear *cpu;
+    const float *x, *gain;
+    uint32_t size;
+} input_job;
+
+/* One task is one token; a single token runs on the caller without waking anybody. */
+static void input_task(void *context, size_t token, int worker) {
+    const input_job *job = context;
+    tern_cpu_linear *cpu = job->cpu;
+    float *normed = cpu->workers[worker].values;
+    size_t q_pad = tern_q_pad(job->size);
+    cpu->kernels->rms_norm(job->x + token * job->size, job->gain, job->size, cpu->weights->dims.rms_eps, normed);
+    cpu->kernels->quantize_i8(normed, job->size, q_pad, cpu->q + token * q_pad, &cpu->q_scale[token],
+                              &cpu->q_sum[token]);
+}
+
+void tern_cpu_norm_quantize(tern_cpu_linear *cpu, const float *x, const float *gain, uint32_t size, uint32_t n) {
+    input_job job = {cpu, x, gain, size};
+    tern_pool_run(cpu->pool, n, input_task, &job);
+}
+
+/* ---------------------------------------------------------------- products */
+
+typedef struct linear_job {
+    tern_cpu_linear *cpu;
+    const tern_linear *const *linears;
+    float *const *out;
+    uint32_t n_linears, n_tokens;
+    uint32_t rows_per_task; /* a multiple of 16, of TERN_LINE_ROWS for columns */
+    bool add;               /* out += instead of out = */
+} linear_job;
+
+/* How many rows a task takes. One token: bandwidth counts, stretches of TASK_BYTES, as far as the scratch goes. Few
+ * rows are not worth sharing. */
+static uint32_t rows_per_task(const tern_cpu_linear *cpu, const tern_linear *linear, uint64_t n_rows, uint32_t n) {
+    size_t row_bytes = linear->n_units * linear->unit_bytes / linear->rows + 1;
+    size_t most = cpu->acc_size / n / TERN_LINE_ROWS * TERN_LINE_ROWS;
+    size_t rows = n > FEW_TOKENS ? MANY_ROWS : TASK_BYTES / row_bytes / TERN_LINE_ROWS * TERN_LINE_ROWS;
+    if (n_rows * row_bytes * n < MIN_SHARED_BYTES)
+        rows = most;
+    if (rows > most)
+        rows = most;
+    return (uint32_t)(rows < MANY_ROWS ? MANY_ROWS : rows);
+}
+
+/* acc [n_tokens][ld] = products of rows [row, row + n_rows) */
+static void multiply(const tern_cpu_linear *cpu, const tern_linear *linear, uint32_t row, uint32_t n_rows,
+                     uint32_t n_tokens, tern_linear_scratch *worker, int32_t *acc, size_t ld) {
+    const tern_ternary *ternary = cpu->weights->ternary;
+    size_t ld_q = tern_q_pad(linear->cols);
+    if (linear->layout == TERN_LAYOUT_GROUPS)
+        ternary->matmul(linear->packed + row / TERN_GROUP_ROWS * linear->unit_bytes, linear->k_pad,
+                        tern_n_groups(n_rows), cpu->q, ld_q, cpu->q_sum, n_tokens, acc, ld);
+    else if (linear->layout == TERN_LAYOUT_ROWS)
+        ternary->lines->matmul_rows(linear->packed + row * linear->unit_bytes, linear->cols, n_rows, cpu->q, ld_q,
+                                    cpu->q_sum, n_tokens, acc, ld, worker->panel);
+    else
+        for (uint32_t i = 0; i < n_rows; i += TERN_LINE_ROWS)
+            ternary->lines->matmul_columns(linear->packed, linear->rows, linear->cols, row + i,
+                                           n_rows - i < TERN_LINE_ROWS ? n_rows - i : TERN_LINE_ROWS, cpu->q, ld_q,
+                                           cpu->q_sum, n_tokens, acc + i, ld, worker->panel);
+}
+
+static void linear_rows(const linear_job *job, const tern_linear *linear, float *out, uint32_t row, uint32_t n_rows,
+                        int worker) {
+    tern_cpu_linear *cpu = job->cpu;
+    tern_linear_scratch *scratch = &cpu->workers[worker];
+    size_t ld = tern_n_groups(n_rows) * TERN_GROUP_ROWS;
+    multiply(cpu, linear, row, n_rows, job->n_tokens, scratch, scratch->acc, ld);
+    for (size_t t = 0; t < job->n_tokens; t++) {
+        float *to = out + t * linear->rows + row, *y = job->add ? scratch->values : to;
+        cpu->kernels->dequantize(scratch->acc + t * ld, n_rows, cpu->q_scale[t], linear->scale, y);
+        if (job->add)
+            cpu->kernels->add(to, y, n_rows);
+    }
+}
+
+static size_t tasks_of(const tern_linear *linear, uint32_t rows) { return (linear->rows + rows - 1) / rows; }
+
+/* The matrices' tasks follow one another. */
+static void linear_task(void *context, size_t task, int worker) {
+    const linear_job *job = context;
+    uint32_t i = 0;
+    while (task >= tasks_of(job->linears[i], job->rows_per_task))
+        task -= tasks_of(job->linears[i++], job->rows_per_task);
+    uint32_t row = (uint32_t)task * job->rows_per_task, n_rows = job->linears[i]->rows - row;
+    linear_rows(job, job->linears[i], job->out[i], row, n_rows < job->rows_per_task ? n_rows : job->rows_per_task,
+                worker);
+}
+
+static void run_linears(linear_job *job) {
+    size_t n_tasks = 0;
+    uint64_t n_rows = 0;
+    for (uint32_t i = 0; i < job->n_linears; i++)
+        n_rows += job->linears[i]->rows;
+    job->rows_per_task = rows_per_task(job->cpu, job->linears[0], n_rows, job->n_tokens);
+    for (uint32_t i = 0; i < job->n_linears; i++)
+        n_tasks += tasks_of(job->linears[i], job->rows_per_task);
+    tern_pool_run(job->cpu->pool, n_tasks, linear_task, job);
+}
+
+void tern_cpu_linear_run(tern_cpu_linear *cpu, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
+                         uint32_t n) {
+    linear_job job = {.cpu = cpu, .linears = linears, .out = out, .n_linears = n_linears, .n_tokens = n};
+    run_linears(&job);
+}
+
+/* ------------------------------------------------------- down, one token */
+
+typedef struct columns_job {
+    tern_cpu_linear *cpu;
+    const tern_linear *linear;
+    uint32_t columns_per_task;
+} columns_job;
+
+/* A worker's tasks add up in its acc. */
+static void columns_task(void *context, size_t task, int worker) {
+    const columns_job *job = context;
+    const tern_linear *linear = job->linear;
+    tern_linear_scratch *scratch = &job->cpu->workers[worker];
+    uint32_t begin = (uint32_t)task * job->columns_per_task, end = begin + job->columns_per_task, n = 0;
+    end = end < linear->cols ? end : linear->cols;
+    for (uint32_t i = begin; i < end; i++) { /* without a branch: zeros come at random */
+        scratch->list[n] = i;
+        scratch->list_q[n] = job->cpu->q[i];
+        n += (job->cpu->q[i] != 0) | job->cpu->dense;
+    }
+    if (!scratch->has_share)
+        memset(scratch->acc, 0, linear->rows * sizeof *scratch->acc);
+    scratch->has_share = true;
+    job->cpu->weights->ternary->lines->sums(linear->packed, linear->rows, scratch->list, n, scratch->list_q,
+                                            scratch->acc);
+    scratch->counts.down_read += n;
+    scratch->counts.down_total += end - begin;
+}
+
+static void add_columns(tern_cpu_linear *cpu, const tern_linear *linear, float *x) {
+    columns_job job = {cpu, linear, (uint32_t)(TASK_BYTES / linear->unit_bytes) + 1};
+    int threads = tern_pool_threads(cpu->pool);
+    if (linear->n_units * linear->unit_bytes < MIN_SHARED_BYTES)
+        job.columns_per_task = linear->cols;
+    for (int i = 0; i < threads; i++)
+        cpu->workers[i].has_share = false;
+    tern_pool_run(cpu->pool, (linear->cols + job.columns_per_task - 1) / job.columns_per_task, columns_task, &job);
+    int32_t *sum = NULL; /* integers: in any order */
+    for (int i = 0; i < threads; i++) {
+        const int32_t *share = cpu->workers[i].acc;
+        if (!cpu->workers[i].has_share)
+            continue;
+        if (sum)
+            for (uint32_t r = 0; r < linear->rows; r++)
+                sum[r] += share[r];
+        else
+            sum = cpu->workers[i].acc;
+    }
+    cpu->kernels->dequantize(sum, linear->rows, cpu->q_scale[0], linear->scale, cpu->workers[0].values);
+    cpu->kernels->add(x, cpu->workers[0].values, linear->rows);
+}
+
+void tern_cpu_linear_add(tern_cpu_linear *cpu, const tern_linear *linear, float *x, uint32_t n) {
+    if (n == 1 && linear->layout == TERN_LAYOUT_COLUMNS) {
+        add_columns(cpu, linear, x);
+        return;
+    }
+    linear_job job = {.cpu = cpu,
+                      .linears = (const tern_linear *[]){linear},
+                      .out = (float *[]){x},
+                      .n_linears = 1,
+                      .n_tokens = n,
+                      .add = true};
+    run_linears(&job);
+}
+
+/* ------------------------------------------------------------ gate and up */
+
+typedef struct gated_job {
+    tern_cpu_linear *cpu;
+    const tern_linear *gate, *up;
+    float *out;
+    uint32_t n_tokens, rows_per_task;
+} gated_job;
+
+/* One token, `up` in lines: out [n_rows] holds the gates. */
+static void up_where_needed(const gated_job *job, uint32_t row, uint32_t n_rows, tern_linear_scratch *scratch,
+                            float *out) {
+    const tern_cpu_linear *cpu = job->cpu;
+    float *gates = scratch->values, *ups = scratch->values + n_rows;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_rows; i++) {
+        scratch->list[n] = row + i;
+        gates[n] = out[i];
+        n += (out[i] > 0) | cpu->dense;
+    }
+    cpu->weights->ternary->lines->dots(job->up->packed, job->up->cols, scratch->list, n, cpu->q, cpu->q_sum[0],
+                                       scratch->acc);
+    cpu->kernels->dequantize(scratch->acc, n, cpu->q_scale[0], job->up->scale, ups);
+    cpu->kernels->relu2_mul(gates, ups, n, gates);
+    memset(out, 0, n_rows * sizeof *out);
+    for (uint32_t i = 0; i < n; i++)
+        out[scratch->list[i] - row] = gates[i];
+    scratch->counts.up_read += n;
+    scratch->counts.up_total += n_rows;
+}
+
+/* Rows of `gate`, then the same rows of `up`: no thread waits for another in between. */
+static void gated_task(void *context, size_t task, int worker) {
+    const gated_job *job = context;
+    tern_cpu_linear *cpu = job->cpu;
+    tern_linear_scratch *scratch = &cpu->workers[worker];
+    uint32_t ffn = job->gate->rows, row = (uint32_t)task * job->rows_per_task, n_rows = ffn - row;
+    if (n_rows > job->rows_per_task)
+        n_rows = job->rows_per_task;
+    size_t ld = tern_n_groups(n_rows) * TERN_GROUP_ROWS;
+    multiply(cpu, job->gate, row, n_rows, job->n_tokens, scratch, scratch->acc, ld);
+    for (size_t t = 0; t < job->n_tokens; t++)
+        cpu->kernels->dequantize(scratch->acc + t * ld, n_rows, cpu->q_scale[t], job->gate->scale,
+                                 job->out + t * ffn + row);
+    if (job->n_tokens == 1 && job->up->layout == TERN_LAYOUT_ROWS) {
+        up_where_needed(job, row, n_rows, scratch, job->out + row);
+        return;
+    }
+    multiply(cpu, job->up, row, n_rows, job->n_tokens, scratch, scratch->acc, ld);
+    for (size_t t = 0; t < job->n_tokens; t++) {
+        float *out = job->out + t * ffn + row;
+        cpu->kernels->dequantize(scratch->acc + t * ld, n_rows, cpu->q_scale[t], job->up->scale, scratch->values);
+        cpu->kernels->relu2_mul(out, scratch->values, n_rows, out);
+    }
+}
+
+void tern_cpu_gated(tern_cpu_linear *cpu, const tern_linear *gate, const tern_linear *up, float *out, uint32_t n) {
+    gated_job job = {.cpu = cpu, .gate = gate, .up = up, .out = out, .n_tokens = n};
+    job.rows_per_task = rows_per_task(cpu, gate, 2 * (uint64_t)gate->rows, n);
+    tern_pool_run(cpu->pool, tasks_of(gate, job.rows_per_task), gated_task, &job);
+}
