@@ -42,6 +42,10 @@ unsigned tern_cpu_features(void) {
         features |= TERN_CPU_AVX512;
         if (c >> 11 & 1)
             features |= TERN_CPU_AVX512VNNI;
+        if (c >> 1 & 1)
+            features |= TERN_CPU_AVX512VBMI;
+        if (c >> 14 & 1)
+            features |= TERN_CPU_AVX512POPCNT;
     }
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) && (features & TERN_CPU_AVX2))
         features |= TERN_CPU_AVXVNNI;

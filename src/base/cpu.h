@@ -10,6 +10,8 @@ enum {
     TERN_CPU_NEON = 1 << 4,
     TERN_CPU_DOTPROD = 1 << 5,
     TERN_CPU_I8MM = 1 << 6,
+    TERN_CPU_AVX512VBMI = 1 << 7,   /* vpermb and vpmultishiftqb on zmm */
+    TERN_CPU_AVX512POPCNT = 1 << 8, /* vpopcntd and vpopcntq on zmm */
 };
 
 /* The TERN_CPU_* bits that hardware and operating system support. */

@@ -3,7 +3,7 @@
  * no threads; callers split the work.
  *
  * One table (tern_kernels) per rung of the ISA ladder: ref, avx2, avxvnni,
- * avx512vnni, neon, dotprod, i8mm. A packing of ternary weights and the kernels
+ * avx512vnni, avx512vbmi, neon, dotprod, i8mm. A packing of ternary weights and the kernels
  * that read it stand in the same table, because they only make sense together.
  *
  * EVERY RUNG GIVES THE SAME BITS. Integer kernels because integers are exact;
@@ -46,6 +46,17 @@
  */
 enum { TERN_GROUP_ROWS = 16, TERN_GROUP_COLS = 16 };
 
+/*
+ * Packing t5r16: 5 bits for 3 weights, 16 rows interleaved.
+ *
+ * Groups of 16 rows as above, columns in blocks of 12, 40 bytes each: 64 codes of 5 bits, code c in bits 5c .. 5c+4 of
+ * the block, little-endian. Code 4*r + j of block b (r: row in the group 0..15, j: 0..3) is the sum of (T+1) * 3^f over
+ * the columns 12*b + 4*f + j, f = 0..2. The codes 27 to 31 do not occur; kernels take their three lowest base-3 digits.
+ *
+ * A block is unpacked to three operands of 16 rows x 4 columns, the same as those of t2r16, and a sixth less is read.
+ * Kernels read no byte outside the packed groups: these may end with a file's mapping.
+ */
+
 /* Activations of n values are padded with zeros to this: whole blocks of every packing. */
 enum { TERN_Q_PAD = 48 };
 static inline size_t tern_q_pad(size_t n) { return (n + TERN_Q_PAD - 1) / TERN_Q_PAD * TERN_Q_PAD; }
@@ -72,7 +83,7 @@ static inline size_t tern_group_bytes(const tern_packing *packing, size_t k) {
     return (k + packing->cols - 1) / packing->cols * packing->block_bytes;
 }
 
-extern const tern_packing tern_packing_t2r16;
+extern const tern_packing tern_packing_t2r16, tern_packing_t5r16;
 
 struct tern_line_kernels; /* kernels/lines.h */
 
@@ -127,7 +138,7 @@ typedef struct tern_kernels {
     void (*rms_norm)(const float *x, const float *gain, size_t n, float eps, float *out);
     /* x[i] += y[i] */
     void (*add)(float *x, const float *y, size_t n);
-    /* out[i] = (g * g) * up[i], g = max(gate[i], 0). out may be gate. (NaN gate: g = 0.) */
+    /* out[i] = gate[i] > 0 ? (gate[i] * gate[i]) * up[i] : 0, whatever up[i] is. out may be gate. */
     void (*relu2_mul)(const float *gate, const float *up, size_t n, float *out);
     /* Half-split rotary embedding of n_heads vectors [head_dim] in place, h = head_dim / 2 pairs, cos, sin [h]:
      * x[i]' = x[i] * cos[i] - x[i+h] * sin[i],  x[i+h]' = x[i+h] * cos[i] + x[i] * sin[i]; each product rounds,

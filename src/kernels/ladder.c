@@ -8,9 +8,11 @@
 
 TERN_DECLARE_FLOAT_KERNELS(ref);
 TERN_DECLARE_MATMUL(ref);
+TERN_DECLARE_MATMUL_OF(t5, ref);
 
 TERN_TERNARY_T2(ref);
-static const tern_ternary *const ternary_ref[] = {&tern_t2_ref, NULL};
+TERN_TERNARY_T5(ref);
+static const tern_ternary *const ternary_ref[] = {&tern_t2_ref, &tern_t5_ref, NULL};
 
 static const tern_kernels kernels_ref = {
     .name = "ref",
@@ -25,12 +27,15 @@ TERN_DECLARE_FLOAT_KERNELS(avx512vnni);
 TERN_DECLARE_MATMUL(avx2);
 TERN_DECLARE_MATMUL(avxvnni);
 TERN_DECLARE_MATMUL(avx512vnni);
+TERN_DECLARE_MATMUL_OF(t5, avx512vbmi);
 TERN_TERNARY_T2(avx2);
 TERN_TERNARY_T2(avxvnni);
 TERN_TERNARY_T2(avx512vnni);
+TERN_TERNARY_T5(avx512vbmi);
 static const tern_ternary *const ternary_avx2[] = {&tern_t2_avx2, NULL};
 static const tern_ternary *const ternary_avxvnni[] = {&tern_t2_avxvnni, NULL};
 static const tern_ternary *const ternary_avx512vnni[] = {&tern_t2_avx512vnni, NULL};
+static const tern_ternary *const ternary_avx512vbmi[] = {&tern_t5_avx512vbmi, &tern_t2_avx512vnni, NULL};
 
 static const tern_kernels kernels_avx2 = {
     .name = "avx2",
@@ -53,13 +58,21 @@ static const tern_kernels kernels_avx512vnni = {
     .ternary = ternary_avx512vnni,
     TERN_FLOAT_KERNELS(avx512vnni),
 };
+
+/* VBMI permutes bytes, which unpacks 5-bit codes; the other kernels are AVX-512 VNNI's. */
+static const tern_kernels kernels_avx512vbmi = {
+    .name = "avx512vbmi",
+    .features = TERN_CPU_AVX2 | TERN_CPU_AVX512 | TERN_CPU_AVX512VNNI | TERN_CPU_AVX512VBMI,
+    .ternary = ternary_avx512vbmi,
+    TERN_FLOAT_KERNELS(avx512vnni),
+};
 #endif
 
 /* Worst first. */
 static const tern_kernels *const ladder[] = {
     &kernels_ref,
 #if defined(__x86_64__)
-    &kernels_avx2, &kernels_avxvnni, &kernels_avx512vnni,
+    &kernels_avx2, &kernels_avxvnni, &kernels_avx512vnni, &kernels_avx512vbmi,
 #elif defined(__aarch64__)
     &tern_kernels_neon,
     &tern_kernels_dotprod,

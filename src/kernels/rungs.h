@@ -16,13 +16,18 @@
     void tern_head_##type##_##isa(const uint8_t *rows, size_t row_bytes, size_t n_rows, const float *x, size_t k,      \
                                   size_t n_tokens, float *y, size_t ld_y)
 
-#define TERN_DECLARE_MATMUL(isa)                                                                                       \
-    void tern_matmul_i8_t2_##isa(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,        \
-                                 const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc)
+#define TERN_DECLARE_MATMUL_OF(packing, isa)                                                                           \
+    void tern_matmul_i8_##packing##_##isa(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q,            \
+                                          size_t ld_q, const int32_t *q_sum, size_t n_tokens, int32_t *acc,            \
+                                          size_t ld_acc)
+#define TERN_DECLARE_MATMUL(isa) TERN_DECLARE_MATMUL_OF(t2, isa)
 
 /* The 2-bit packing with this rung's kernel. */
 #define TERN_TERNARY_T2(isa)                                                                                           \
     static const tern_ternary tern_t2_##isa = {.packing = &tern_packing_t2r16, .matmul = tern_matmul_i8_t2_##isa}
+/* The 5/3-bit packing with this rung's kernel. */
+#define TERN_TERNARY_T5(isa)                                                                                           \
+    static const tern_ternary tern_t5_##isa = {.packing = &tern_packing_t5r16, .matmul = tern_matmul_i8_t5_##isa}
 
 #define TERN_DECLARE_FLOAT_KERNELS(isa)                                                                                \
     void tern_quantize_i8_##isa(const float *x, size_t n, size_t n_pad, int8_t *q, float *scale, int32_t *sum);        \

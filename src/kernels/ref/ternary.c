@@ -26,8 +26,8 @@ void tern_quantize_i8_ref(const float *x, size_t n, size_t n_pad, int8_t *q, flo
 }
 
 /* Rows are unpacked in pieces, so that a piece serves all tokens and the sums below are plain byte products,
- * which compilers vectorise: a CPU without a rung of its own runs this. */
-enum { PIECE = 16 * TERN_GROUP_COLS };
+ * which compilers vectorise: a CPU without a rung of its own runs this. A piece is whole blocks of every packing. */
+enum { PIECE = 5 * TERN_Q_PAD };
 
 static int32_t dot_i8(const int8_t *a, const int8_t *b, size_t n) {
     int32_t sum = 0;
@@ -36,22 +36,32 @@ static int32_t dot_i8(const int8_t *a, const int8_t *b, size_t n) {
     return sum;
 }
 
-void tern_matmul_i8_t2_ref(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,
-                           const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc) {
-    (void)q_sum; /* for kernels that multiply the codes T + 1 and subtract */
+static void matmul(const tern_packing *packing, const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q,
+                   size_t ld_q, size_t n_tokens, int32_t *acc, size_t ld_acc) {
     int8_t trits[PIECE];
     for (size_t r = 0; r < n_groups * TERN_GROUP_ROWS; r++) {
-        const uint8_t *group = w + r / TERN_GROUP_ROWS * tern_group_bytes(&tern_packing_t2r16, k_pad);
+        const uint8_t *group = w + r / TERN_GROUP_ROWS * tern_group_bytes(packing, k_pad);
         for (size_t t = 0; t < n_tokens; t++)
             acc[t * ld_acc + r] = 0;
         for (size_t k = 0; k < k_pad; k += PIECE) {
             size_t n = k_pad - k < PIECE ? k_pad - k : PIECE;
-            tern_packing_t2r16.unpack_row(group + tern_group_bytes(&tern_packing_t2r16, k), r % TERN_GROUP_ROWS, n,
-                                          trits);
+            packing->unpack_row(group + tern_group_bytes(packing, k), r % TERN_GROUP_ROWS, n, trits);
             for (size_t t = 0; t < n_tokens; t++)
                 acc[t * ld_acc + r] += dot_i8(q + t * ld_q + k, trits, n);
         }
     }
+}
+
+void tern_matmul_i8_t2_ref(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,
+                           const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc) {
+    (void)q_sum; /* for kernels that multiply T + 1 and subtract */
+    matmul(&tern_packing_t2r16, w, k_pad, n_groups, q, ld_q, n_tokens, acc, ld_acc);
+}
+
+void tern_matmul_i8_t5_ref(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,
+                           const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc) {
+    (void)q_sum;
+    matmul(&tern_packing_t5r16, w, k_pad, n_groups, q, ld_q, n_tokens, acc, ld_acc);
 }
 
 void tern_dequantize_ref(const int32_t *acc, size_t n, float s, float weight_scale, float *y) {

@@ -26,8 +26,8 @@ enum { T5_BLOCK_BYTES = 40 };
 
 static const uint8_t t5_spread[64] __attribute__((aligned(64))) = {T5_EACH_64(T5_SPREAD)};
 static const uint8_t t5_shift[64] __attribute__((aligned(64))) = {T5_EACH_64(T5_SHIFT)};
-static const uint8_t t5_digits[3][64] __attribute__((aligned(64))) = {
-    {T5_EACH_64(T5_DIGIT_0)}, {T5_EACH_64(T5_DIGIT_1)}, {T5_EACH_64(T5_DIGIT_2)}};
+static const uint8_t t5_digits[3][64]
+    __attribute__((aligned(64))) = {{T5_EACH_64(T5_DIGIT_0)}, {T5_EACH_64(T5_DIGIT_1)}, {T5_EACH_64(T5_DIGIT_2)}};
 
 /* The 64 codes of the 40 bytes at `block`, no byte behind them read; the upper three bits of each byte are junk. */
 static inline __attribute__((always_inline)) __m512i t5_codes(const uint8_t *block) {
