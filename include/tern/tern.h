@@ -339,6 +339,26 @@ TERN_API tern_status tern_generate(tern_session *session, const char *text, size
                                    const tern_generate_params *params, tern_text_fn on_text, void *user,
                                    tern_generate_result *result, tern_error *err);
 
+/* ----------------------------------------------------------------- measure */
+
+/* What this machine can do at most, to hold a model's speed against in the same minute: machines that are shared drift
+ * by a third within minutes. A meter has threads of its own and a block of memory far larger than any cache; it
+ * belongs to one thread at a time. */
+typedef struct tern_meter tern_meter;
+
+/* `n_threads` and `cpu` as in tern_model_params. TERN_ERR_MEMORY if there is no room for the block. */
+TERN_API tern_status tern_meter_create(int n_threads, const char *cpu, tern_meter **meter, tern_error *err);
+TERN_API void tern_meter_free(tern_meter *meter);
+/* Memory that the meter holds, all of it resident. */
+TERN_API uint64_t tern_meter_bytes(const tern_meter *meter);
+/* Bytes per second that the threads together read from memory: the best of a few passes, 0.1 s or so in all. */
+TERN_API double tern_meter_memory(tern_meter *meter);
+/* int8 multiply-adds per second that the threads together do on registers with the dot product of the kernels in use:
+ * the best of a few passes, 0.05 s or so in all. */
+TERN_API double tern_meter_macs(tern_meter *meter);
+/* That instruction, "vpdpbusd zmm". */
+TERN_API const char *tern_meter_instruction(const tern_meter *meter);
+
 /* ------------------------------------------------------------------- synth */
 
 typedef struct tern_synth_params {
