@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "model/demo.h"
 #include "model_handle.h"
+#include "runtime/choose.h"
 
 const char *tern_version(void) { return TERN_VERSION; }
 
@@ -22,8 +23,17 @@ static tern_status open_checkpoint(const char *path, tern_checkpoint **checkpoin
     return tern_checkpoint_open(path, checkpoint, err);
 }
 
+/* About how many ternary weights the model will have; only how much to measure with depends on it. */
+static uint64_t expected_weights(const tern_config *config) {
+    double heads = config->n_heads ? (double)config->n_kv_heads / config->n_heads : 1;
+    double hidden = config->hidden_size, per_layer = hidden * (hidden * (2 + 2 * heads) + 3.0 * config->ffn_size);
+    double n = config->n_layers * per_layer;
+    return n < 1e12 ? (uint64_t)n : (uint64_t)1e12;
+}
+
 static tern_status load(tern_model *model, const char *path, const tern_model_params *params, tern_error *err) {
     tern_backend *backend;
+    const tern_ternary *ternary = NULL;
     int n_threads = params->n_threads ? params->n_threads : tern_cpu_count();
     tern_status status = tern_kernels_choose(params->cpu, &model->kernels, err);
     if (!status)
@@ -33,10 +43,13 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
     if (!status)
         status = tern_vocab_from_checkpoint(model->checkpoint, &model->tokenizer, err);
     if (!status)
-        status = tern_weights_load(model->checkpoint, model->kernels->ternary[0], model->pool, params->progress,
+        status = tern_choose_packing(model->kernels, params->packing, model->pool,
+                                     expected_weights(&model->checkpoint->config), &ternary, err);
+    if (!status)
+        status = tern_weights_load(model->checkpoint, ternary, model->pool, params->progress,
                                    params->progress_user, &model->weights, err);
     if (!status)
-        status = tern_cpu_backend_create(&model->weights, model->kernels, model->pool, &backend, err);
+        status = tern_cpu_backend_create(&model->weights, model->kernels, model->pool, params->dense_ffn, &backend, err);
     if (!status)
         status = tern_engine_create(&model->weights, backend, &model->engine, err);
     return status;
@@ -64,6 +77,10 @@ void tern_model_free(tern_model *model) {
     tern_checkpoint_close(model->checkpoint);
     tern_pool_free(model->pool);
     free(model);
+}
+
+void tern_model_get_stats(const tern_model *model, tern_model_stats *stats) {
+    tern_engine_stats(model->engine, stats);
 }
 
 const tern_tokenizer *tern_model_tokenizer(const tern_model *model) { return model->tokenizer; }

@@ -82,6 +82,8 @@ typedef bool (*tern_progress_fn)(void *user, uint64_t done, uint64_t total);
 typedef struct tern_model_params {
     int n_threads;   /* 0: all CPUs this process may run on */
     const char *cpu; /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
+    const char *packing; /* force a packing of the weights ("t5r16", "t2r16"); NULL: $TERN_PACKING, else measured */
+    bool dense_ffn;      /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring */
     tern_progress_fn progress;
     void *progress_user;
 } tern_model_params;
@@ -116,6 +118,14 @@ typedef struct tern_model_info {
 
 /* The strings belong to the model. */
 TERN_API void tern_model_get_info(const tern_model *model, tern_model_info *info);
+
+/* What the model's single-token steps have read so far, over all sessions. */
+typedef struct tern_model_stats {
+    uint64_t ffn_up_rows, ffn_up_rows_all;           /* rows of `up` read, of those there are */
+    uint64_t ffn_down_columns, ffn_down_columns_all; /* columns of `down` */
+} tern_model_stats;
+
+TERN_API void tern_model_get_stats(const tern_model *model, tern_model_stats *stats);
 
 /* The model's tokenizer; belongs to the model. */
 TERN_API const tern_tokenizer *tern_model_tokenizer(const tern_model *model);

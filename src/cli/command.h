@@ -45,6 +45,8 @@ void tern_cli_warn(const char *format, ...) TERN_PRINTF(1, 2);
 /* How to load: "-t N" (0: all CPUs). */
 typedef struct tern_model_options {
     int64_t threads;
+    const char *packing;
+    bool dense_ffn;
 } tern_model_options;
 extern const tern_option tern_model_option_table[];
 
@@ -92,6 +94,8 @@ const char *tern_format_seconds(char text[32], double seconds);
 /* Lines on stderr: prompt and its rate (`reused`: tokens that the KV cache held
  * already), time to the first token, generated tokens and their rate. */
 void tern_print_timing(const tern_generate_result *result, uint32_t reused);
+/* What decoding has read of the FFN; nothing if it reads all. */
+void tern_print_model_stats(const tern_model *model);
 
 /* fflush(stdout), for text that is streamed. Why the first one failed is kept for main()'s message: a later attempt
  * would not know. */

@@ -12,6 +12,10 @@
 const tern_option tern_model_option_table[] = {
     {"threads", 't', TERN_OPTION_INT, offsetof(tern_model_options, threads), "N", "CPU threads; 0: all", 0, MAX_THREADS,
      NULL, NULL},
+    {"packing", 0, TERN_OPTION_STRING, offsetof(tern_model_options, packing), "NAME",
+     "layout of the ternary weights in memory: t5r16 or t2r16", 0, 0, NULL, "$TERN_PACKING or the fastest measured"},
+    {"dense-ffn", 0, TERN_OPTION_FLAG, offsetof(tern_model_options, dense_ffn), NULL,
+     "read the whole FFN for every token, to measure what\nskipping what does not matter is worth", 0, 0, NULL, NULL},
     {0},
 };
 
@@ -36,6 +40,8 @@ int tern_cli_load_model(const char *path, const tern_model_options *options, ter
     tern_progress progress;
     tern_model_params params = tern_model_defaults();
     params.n_threads = options ? (int)options->threads : 0;
+    params.packing = options ? options->packing : NULL;
+    params.dense_ffn = options && options->dense_ffn;
     params.progress = tern_progress_update;
     params.progress_user = &progress;
     tern_progress_start(&progress, "loading", TERN_PROGRESS_BYTES);

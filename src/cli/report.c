@@ -93,3 +93,12 @@ void tern_print_timing(const tern_generate_result *result, uint32_t reused) {
         fprintf(stderr, ", %.1f tok/s", (double)(result->n_generated - 1) / seconds);
     fputc('\n', stderr);
 }
+
+void tern_print_model_stats(const tern_model *model) {
+    tern_model_stats stats;
+    tern_model_get_stats(model, &stats);
+    if (stats.ffn_up_rows_all && stats.ffn_down_columns_all)
+        fprintf(stderr, "FFN read:       %.1f%% of the rows of up, %.1f%% of the columns of down\n",
+                100.0 * (double)stats.ffn_up_rows / (double)stats.ffn_up_rows_all,
+                100.0 * (double)stats.ffn_down_columns / (double)stats.ffn_down_columns_all);
+}

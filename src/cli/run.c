@@ -172,6 +172,7 @@ static void print_stats(const run_state *run, const tern_generate_result *result
             info.n_threads);
     fprintf(stderr, "load time:      %s\n", tern_format_seconds(text, run->load_seconds));
     tern_print_timing(result, 0);
+    tern_print_model_stats(run->model);
     fprintf(stderr, "KV cache:       %s\n", tern_format_bytes(text, (double)tern_session_kv_bytes(run->session)));
     fprintf(stderr, "peak RSS:       %s\n", tern_format_bytes(text, (double)tern_peak_rss()));
     fprintf(stderr, "seed:           %llu\n", (unsigned long long)seed);

@@ -55,6 +55,8 @@ typedef struct tern_backend_ops {
     /* Candidates for x [n, hidden] (runtime/head.h), in host memory */
     tern_status (*candidates)(tern_backend *backend, const float *x, uint32_t n, const tern_head_query *queries,
                               tern_candidates *out, tern_error *err);
+    /* What single-token steps have read so far */
+    void (*stats)(tern_backend *backend, tern_model_stats *stats);
     /* n_floats from the backend's memory to host memory, and back */
     void (*to_host)(tern_backend *backend, const float *from, size_t n_floats, float *host);
     void (*from_host)(tern_backend *backend, const float *host, size_t n_floats, float *to);
@@ -65,7 +67,8 @@ struct tern_backend {
     const tern_backend_ops *ops;
 };
 
+/* dense_ffn: read all of up and down for every token. */
 tern_status tern_cpu_backend_create(const tern_weights *weights, const tern_kernels *kernels, tern_pool *pool,
-                                    tern_backend **backend, tern_error *err);
+                                    bool dense_ffn, tern_backend **backend, tern_error *err);
 
 #endif

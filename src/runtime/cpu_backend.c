@@ -119,6 +119,14 @@ static tern_status cpu_candidates(tern_backend *backend, const float *x, uint32_
     return tern_cpu_head_candidates(&of(backend)->head, x, n, queries, out, err);
 }
 
+static void cpu_stats(tern_backend *backend, tern_model_stats *stats) {
+    tern_ffn_counts counts = tern_cpu_ffn_counts(&of(backend)->linear);
+    *stats = (tern_model_stats){.ffn_up_rows = counts.up_read,
+                                .ffn_up_rows_all = counts.up_total,
+                                .ffn_down_columns = counts.down_read,
+                                .ffn_down_columns_all = counts.down_total};
+}
+
 static void cpu_to_host(tern_backend *backend, const float *from, size_t n_floats, float *host) {
     (void)backend;
     memcpy(host, from, n_floats * sizeof *host);
@@ -145,17 +153,19 @@ static const tern_backend_ops cpu_ops = {
     .attention = cpu_attention_op,
     .logits = cpu_logits,
     .candidates = cpu_candidates,
+    .stats = cpu_stats,
     .to_host = cpu_to_host,
     .from_host = cpu_from_host,
 };
 
 tern_status tern_cpu_backend_create(const tern_weights *weights, const tern_kernels *kernels, tern_pool *pool,
-                                    tern_backend **backend, tern_error *err) {
+                                    bool dense_ffn, tern_backend **backend, tern_error *err) {
     cpu_backend *be = calloc(1, sizeof *be);
     if (!be)
         return tern_fail_memory(err, "the CPU backend");
     *be = (cpu_backend){.base = {&cpu_ops}, .weights = weights, .kernels = kernels, .pool = pool};
     tern_cpu_linear_init(&be->linear, weights, kernels, pool);
+    be->linear.dense = dense_ffn;
     tern_cpu_attention_init(&be->attention, &weights->dims, kernels, pool);
     tern_cpu_head_init(&be->head, weights, kernels, pool);
     *backend = &be->base;

@@ -89,3 +89,9 @@ tern_status tern_engine_candidates(tern_engine *engine, const float *hidden, uin
     pthread_mutex_unlock(&engine->lock);
     return status;
 }
+
+void tern_engine_stats(tern_engine *engine, tern_model_stats *stats) {
+    pthread_mutex_lock(&engine->lock);
+    engine->backend->ops->stats(engine->backend, stats);
+    pthread_mutex_unlock(&engine->lock);
+}

@@ -52,6 +52,8 @@ tern_status tern_forward(tern_engine *engine, const tern_slot *slots, uint32_t n
 tern_status tern_engine_candidates(tern_engine *engine, const float *hidden, uint32_t n, const tern_head_query *queries,
                                    tern_candidates *out, tern_error *err);
 
+void tern_engine_stats(tern_engine *engine, tern_model_stats *stats);
+
 /* logits [vocab] of one hidden state [hidden], both in host memory. */
 void tern_engine_logits(tern_engine *engine, const float *hidden, float *logits);
 
