@@ -112,8 +112,8 @@ void tern_vocab_free(tern_vocab *vocab) {
     free(vocab->pool);
     free(vocab->spans);
     free(vocab->kinds);
-    free(vocab->slots);
-    free(vocab->merges);
+    tern_aligned_free(vocab->slots);
+    tern_aligned_free(vocab->merges);
     *vocab = (tern_vocab){0};
 }
 
@@ -194,9 +194,10 @@ static tern_status index_token(tern_vocab *vocab, const char *name, size_t id, t
 tern_status tern_vocab_index(tern_vocab *vocab, const char *name, tern_error *err) {
     unsigned bits = table_bits(vocab->n);
     vocab->slot_shift = 64 - bits;
-    vocab->slots = tern_calloc_array((size_t)1 << bits, sizeof *vocab->slots);
+    vocab->slots = tern_aligned_alloc(sizeof *vocab->slots << bits); /* huge pages: a fault for 2 MB, not for 4 KB */
     if (!vocab->slots)
         return tern_fail_memory(err, "the vocabulary");
+    memset(vocab->slots, 0, sizeof *vocab->slots << bits);
     for (size_t id = 0; id < vocab->n; id++) {
         if (vocab->kinds[id] != TERN_KIND_NORMAL)
             continue;
@@ -220,7 +221,7 @@ tern_status tern_vocab_reserve_merges(tern_vocab *vocab, const char *name, size_
         return tern_fail(err, TERN_ERR_FORMAT, "%s: %zu merges is no sane vocabulary", name, n);
     unsigned bits = table_bits(n);
     vocab->merge_shift = 64 - bits;
-    vocab->merges = tern_alloc_array((size_t)1 << bits, sizeof *vocab->merges);
+    vocab->merges = tern_aligned_alloc(sizeof *vocab->merges << bits);
     if (!vocab->merges)
         return tern_fail_memory(err, "the merges");
     memset(vocab->merges, 0xff, sizeof *vocab->merges << bits); /* every pair UINT64_MAX */
@@ -244,6 +245,16 @@ static tern_status put_merge(tern_vocab *vocab, const char *name, uint32_t rank,
     return TERN_OK;
 }
 
+/* As tern_vocab_find(), but looks at `id` and the next one first: lists of merges are in the order of the ids that
+ * they make, one or several merges an id, and a look-up in the table would miss the caches. */
+static int32_t find_near(const tern_vocab *vocab, int32_t id, const char *bytes, size_t size) {
+    const tern_view wanted = {bytes, size};
+    for (size_t i = (size_t)id; i < vocab->n && i <= (size_t)id + 1; i++)
+        if (vocab->kinds[i] == TERN_KIND_NORMAL && tern_view_equal(tern_vocab_bytes(vocab, i), wanted))
+            return (int32_t)i;
+    return tern_vocab_find(vocab, bytes, size);
+}
+
 static tern_status fail_merge(const char *name, uint32_t rank, const char *what, tern_error *err) {
     return tern_fail(err, TERN_ERR_FORMAT, "%s: merge %u: %s", name, rank, what);
 }
@@ -258,9 +269,10 @@ tern_status tern_vocab_add_merge(tern_vocab *vocab, const char *name, uint32_t r
     int32_t a = tern_vocab_find(vocab, bytes, n_left), b = tern_vocab_find(vocab, bytes + n_left, n_right);
     if (a < 0 || b < 0)
         return fail_merge(name, rank, a < 0 ? "its left part is no token" : "its right part is no token", err);
-    int32_t joined = tern_vocab_find(vocab, bytes, n_left + n_right);
+    int32_t joined = find_near(vocab, vocab->last_joined, bytes, n_left + n_right);
     if (joined < 0)
         return fail_merge(name, rank, "its result is no token of the vocabulary", err);
+    vocab->last_joined = joined;
     return put_merge(vocab, name, rank, a, b, joined, err);
 }
 

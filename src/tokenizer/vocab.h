@@ -46,8 +46,9 @@ typedef struct tern_vocab {
     unsigned slot_shift;
     tern_merge_slot *merges;
     unsigned merge_shift;
-    uint32_t n_ranks; /* ranks of merges are below this */
-    size_t max_size;  /* bytes of the longest normal token */
+    uint32_t n_ranks;    /* ranks of merges are below this */
+    int32_t last_joined; /* what the merge added last makes */
+    size_t max_size;     /* bytes of the longest normal token */
     int32_t byte_ids[256];
 } tern_vocab;
 
