@@ -22,6 +22,9 @@ typedef struct tern_config {
     int32_t bos_id, eos_id; /* -1: not said */
 } tern_config;
 
+/* Of tern's own layout in GGUF (docs/FORMAT.md). */
+enum { TERN_LAYOUT_VERSION = 1 };
+
 typedef struct tern_metadata {
     const char *key, *type, *value; /* for people: `tern inspect`; long values shortened */
 } tern_metadata;
@@ -39,6 +42,12 @@ typedef struct tern_gguf_vocab {
     int add_bos;            /* 1, 0, -1: not said */
 } tern_gguf_vocab;
 
+/* A key with its value as they stand in a GGUF, for copying. */
+typedef struct tern_raw_key {
+    tern_view key;   /* in the file, not terminated */
+    tern_view bytes; /* all of it: length and name, value type, value */
+} tern_raw_key;
+
 typedef enum tern_checkpoint_kind { TERN_CHECKPOINT_GGUF, TERN_CHECKPOINT_HF } tern_checkpoint_kind;
 
 typedef struct tern_checkpoint {
@@ -52,6 +61,11 @@ typedef struct tern_checkpoint {
     size_t n_metadata;
     const char *chat_template; /* as stored, or NULL */
     tern_gguf_vocab vocab;     /* GGUF only */
+    /* tern's own layout (docs/FORMAT.md); GGUF only */
+    uint32_t layout_version;      /* 0: another layout */
+    const char *layout_packing;   /* what the matrices are packed as, "t5r16"; NULL: not said */
+    const tern_raw_key *raw_keys; /* [n_raw_keys] in file order; GGUF only */
+    size_t n_raw_keys;
     uint64_t file_bytes;
 } tern_checkpoint;
 

@@ -13,6 +13,7 @@ static const tern_codec codecs[] = {
     {TERN_TYPE_Q4_0, "Q4_0", 2, 32, 18, .decode_row = tern_q4_0_decode_row, .encode_row = tern_q4_0_encode_row},
     {TERN_TYPE_Q8_0, "Q8_0", 8, 32, 34, .decode_row = tern_q8_0_decode_row, .encode_row = tern_q8_0_encode_row},
     {TERN_TYPE_Q6_K, "Q6_K", 14, 256, 210, .decode_row = tern_q6_k_decode_row, .encode_row = tern_q6_k_encode_row},
+    {TERN_TYPE_I8, "I8", 24, 1, 1, .decode_row = tern_i8_decode_row},
     {TERN_TYPE_TQ1_0, "TQ1_0", 34, TQ_BLOCK, 54, .ternary = true, .decode_trits = tern_tq1_0_decode,
      .scale = tern_tq_scale, .encode_trits = tern_tq1_0_encode},
     {TERN_TYPE_TQ2_0, "TQ2_0", 35, TQ_BLOCK, 66, .ternary = true, .decode_trits = tern_tq2_0_decode,

@@ -47,6 +47,7 @@ bool tern_codes_are_zero(const uint8_t *codes, uint64_t n_bytes);
 void tern_f32_decode_row(const tern_tensor *tensor, uint64_t row, float *out);
 void tern_f16_decode_row(const tern_tensor *tensor, uint64_t row, float *out);
 void tern_bf16_decode_row(const tern_tensor *tensor, uint64_t row, float *out);
+void tern_i8_decode_row(const tern_tensor *tensor, uint64_t row, float *out);
 void tern_f32_encode_row(const float *values, uint64_t cols, uint8_t *out);
 void tern_f16_encode_row(const float *values, uint64_t cols, uint8_t *out);
 void tern_bf16_encode_row(const float *values, uint64_t cols, uint8_t *out);

@@ -1,4 +1,4 @@
-/* F32, F16 and BF16 rows. */
+/* F32, F16, BF16 and I8 rows. */
 #include "base/half.h"
 #include "format/codecs.h"
 
@@ -24,6 +24,12 @@ void tern_bf16_decode_row(const tern_tensor *tensor, uint64_t row, float *out) {
     const uint8_t *in = tensor->data + row * tensor->cols * 2;
     for (uint64_t i = 0; i < tensor->cols; i++)
         out[i] = tern_bf16_to_f32(tern_load_u16(in + 2 * i));
+}
+
+void tern_i8_decode_row(const tern_tensor *tensor, uint64_t row, float *out) {
+    const uint8_t *in = tensor->data + row * tensor->cols;
+    for (uint64_t i = 0; i < tensor->cols; i++)
+        out[i] = (int8_t)in[i];
 }
 
 void tern_f32_encode_row(const float *values, uint64_t cols, uint8_t *out) { memcpy(out, values, cols * 4); }

@@ -62,7 +62,8 @@ static tern_status read_all(tern_gguf *gguf, tern_error *err) {
         (status = check_count(gguf, n_kvs, MIN_KEY_BYTES, "keys", err)) ||
         (status = tern_gguf_read_keys(gguf, n_kvs, err)) || (status = read_alignment(gguf, err)) ||
         (status = tern_gguf_read_tensors(gguf, n_tensors, err)) || (status = tern_store_seal(gguf->store, err)) ||
-        (status = tern_gguf_describe(gguf, err)) || (status = tern_gguf_read_config(gguf, err)))
+        (status = tern_gguf_keep_keys(gguf, err)) || (status = tern_gguf_describe(gguf, err)) ||
+        (status = tern_gguf_read_config(gguf, err)))
         return status;
     return tern_gguf_read_vocab(gguf, err);
 }

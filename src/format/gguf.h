@@ -27,6 +27,7 @@ typedef struct tern_gguf_kv {
     uint32_t type, item_type; /* item_type: of an array */
     uint64_t count;           /* items of an array */
     size_t pos;               /* of the value (of an array: its first item) in the file */
+    size_t begin, end;        /* all of it: name, type, value */
 } tern_gguf_kv;
 
 typedef struct tern_gguf {
@@ -49,6 +50,8 @@ tern_status tern_gguf_get_u32(const tern_gguf *gguf, const char *key, uint32_t *
 tern_status tern_gguf_get_f32(const tern_gguf *gguf, const char *key, float *value, tern_error *err);
 tern_status tern_gguf_get_bool(const tern_gguf *gguf, const char *key, int *value, tern_error *err);
 tern_status tern_gguf_get_string(const tern_gguf *gguf, const char *key, const char **value, tern_error *err);
+/* The keys as they stand in the file, for the checkpoint. */
+tern_status tern_gguf_keep_keys(const tern_gguf *gguf, tern_error *err);
 /* The keys as lines for `tern inspect`. */
 tern_status tern_gguf_describe(const tern_gguf *gguf, tern_error *err);
 

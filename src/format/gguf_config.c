@@ -84,6 +84,19 @@ static tern_status read_id(const tern_gguf *gguf, const char *key, int32_t *id, 
     return TERN_OK;
 }
 
+/* tern's own layout: a newer one may mean other bytes by the same names. */
+static tern_status read_layout(const tern_gguf *gguf, tern_checkpoint *checkpoint, tern_error *err) {
+    tern_status status = tern_gguf_get_u32(gguf, "tern.layout.version", &checkpoint->layout_version, err);
+    if (!status)
+        status = tern_gguf_get_string(gguf, "tern.layout.packing", &checkpoint->layout_packing, err);
+    if (!status && checkpoint->layout_version > TERN_LAYOUT_VERSION)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED,
+                         "tern.layout.version is %u, this program knows up to %u: take a newer tern, or convert the "
+                         "original again",
+                         checkpoint->layout_version, TERN_LAYOUT_VERSION);
+    return status;
+}
+
 tern_status tern_gguf_read_config(const tern_gguf *gguf, tern_error *err) {
     tern_checkpoint *checkpoint = &gguf->store->checkpoint;
     tern_config *config = &checkpoint->config;
@@ -106,7 +119,8 @@ tern_status tern_gguf_read_config(const tern_gguf *gguf, tern_error *err) {
         (status = read_id(gguf, "tokenizer.ggml.bos_token_id", &config->bos_id, err)) ||
         (status = read_id(gguf, "tokenizer.ggml.eos_token_id", &config->eos_id, err)))
         return status;
-    return tern_gguf_get_string(gguf, "tokenizer.chat_template", &checkpoint->chat_template, err);
+    status = read_layout(gguf, checkpoint, err);
+    return status ? status : tern_gguf_get_string(gguf, "tokenizer.chat_template", &checkpoint->chat_template, err);
 }
 
 /* An array of strings as views into the file. Each string takes 8 bytes at least, so the list is at most twice the

@@ -58,6 +58,7 @@ static bool skip_values(tern_reader *reader, uint32_t type, uint64_t count, int 
 
 static tern_status read_key(tern_gguf *gguf, tern_gguf_kv *kv, tern_error *err) {
     tern_reader *reader = &gguf->reader;
+    kv->begin = reader->pos;
     kv->key = tern_gguf_string(reader);
     if (reader->failed)
         return tern_gguf_fail_cut(gguf, "the list of keys", err);
@@ -74,6 +75,7 @@ static tern_status read_key(tern_gguf *gguf, tern_gguf_kv *kv, tern_error *err) 
     if (!reader->failed)
         known = kv->type == GGUF_ARRAY ? skip_values(reader, kv->item_type, kv->count, 1)
                                        : skip_values(reader, kv->type, 1, 0);
+    kv->end = reader->pos;
     int shown = (int)(kv->key.size < 64 ? kv->key.size : 64);
     if (!known)
         return tern_fail(err, TERN_ERR_FORMAT,
@@ -219,6 +221,21 @@ tern_status tern_gguf_get_string(const tern_gguf *gguf, const char *key, const c
         return tern_fail(err, TERN_ERR_FORMAT, "key '%s' holds a zero byte", key);
     *value = tern_arena_copy(&gguf->store->arena, text.bytes, text.size);
     return *value ? TERN_OK : tern_fail_memory(err, key);
+}
+
+tern_status tern_gguf_keep_keys(const tern_gguf *gguf, tern_error *err) {
+    tern_store *store = gguf->store;
+    store->raw_keys = tern_alloc_array(gguf->n_kvs, sizeof *store->raw_keys);
+    if (!store->raw_keys)
+        return tern_fail_memory(err, "the keys");
+    for (size_t i = 0; i < gguf->n_kvs; i++) {
+        const tern_gguf_kv *kv = &gguf->kvs[i];
+        const char *bytes = (const char *)gguf->reader.data + kv->begin;
+        store->raw_keys[i] = (tern_raw_key){kv->key, {bytes, kv->end - kv->begin}};
+    }
+    store->checkpoint.raw_keys = store->raw_keys;
+    store->checkpoint.n_raw_keys = gguf->n_kvs;
+    return TERN_OK;
 }
 
 static void render_value(tern_buffer *out, tern_reader *reader, uint32_t type, size_t max_bytes) {

@@ -7,12 +7,12 @@
 #include "format/codec.h"
 #include "format/gguf.h"
 
-enum { ALIGNMENT = 32, VERSION = 3 };
+enum { DEFAULT_ALIGNMENT = 32, MAX_ALIGNMENT = 4096, VERSION = 3 };
 
 struct tern_gguf_writer {
     tern_writer file;
     tern_buffer keys, list; /* as they will stand in the file */
-    uint64_t n_keys;
+    uint64_t n_keys, alignment;
     uint64_t *sizes; /* [n_tensors] bytes of each */
     size_t n_tensors, capacity;
     uint64_t data_bytes; /* of the tensors so far, padded */
@@ -26,6 +26,7 @@ tern_status tern_gguf_writer_create(const char *path, tern_gguf_writer **writer,
     tern_gguf_writer *made = calloc(1, sizeof *made);
     if (!made)
         return tern_fail_memory(err, path);
+    made->alignment = DEFAULT_ALIGNMENT;
     tern_status status = tern_writer_open(path, &made->file, err);
     if (status)
         free(made);
@@ -82,6 +83,20 @@ static uint32_t float_bits(float value) {
     return bits;
 }
 
+void tern_gguf_set_alignment(tern_gguf_writer *writer, uint32_t alignment) {
+    if (alignment < 8 || alignment > MAX_ALIGNMENT || (alignment & (alignment - 1)) || writer->n_tensors) {
+        snprintf(writer->problem, sizeof writer->problem, "an alignment of %u cannot be set here", alignment);
+        return;
+    }
+    writer->alignment = alignment;
+    tern_gguf_put_u32(writer, "general.alignment", alignment);
+}
+
+void tern_gguf_put_raw(tern_gguf_writer *writer, tern_view bytes) {
+    tern_buffer_append(&writer->keys, bytes.bytes, bytes.size);
+    writer->n_keys++;
+}
+
 void tern_gguf_put_u32(tern_gguf_writer *writer, const char *key, uint32_t value) {
     put_le(begin_key(writer, key, GGUF_U32), value, 4);
 }
@@ -118,7 +133,9 @@ void tern_gguf_put_f32s(tern_gguf_writer *writer, const char *key, const float *
 
 /* ---------------------------------------------------------------- tensors */
 
-static uint64_t padded(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+static uint64_t padded(const tern_gguf_writer *writer, uint64_t bytes) {
+    return (bytes + writer->alignment - 1) / writer->alignment * writer->alignment;
+}
 
 void tern_gguf_put_tensor(tern_gguf_writer *writer, const char *name, uint32_t gguf_type, uint64_t rows, uint64_t cols,
                           bool vector, uint64_t bytes) {
@@ -143,7 +160,7 @@ void tern_gguf_put_tensor(tern_gguf_writer *writer, const char *name, uint32_t g
     put_le(&writer->list, gguf_type, 4);
     put_le(&writer->list, writer->data_bytes, 8);
     writer->sizes[writer->n_tensors++] = bytes;
-    writer->data_bytes += padded(bytes);
+    writer->data_bytes += padded(writer, bytes);
 }
 
 /* ------------------------------------------------------------------- data */
@@ -157,8 +174,8 @@ static tern_status write_bytes(tern_gguf_writer *writer, const void *bytes, size
 }
 
 static tern_status write_padding(tern_gguf_writer *writer, uint64_t behind, tern_error *err) {
-    static const uint8_t zeros[ALIGNMENT];
-    return write_bytes(writer, zeros, (size_t)(padded(behind) - behind), err);
+    static const uint8_t zeros[MAX_ALIGNMENT];
+    return write_bytes(writer, zeros, (size_t)(padded(writer, behind) - behind), err);
 }
 
 tern_status tern_gguf_begin_data(tern_gguf_writer *writer, tern_error *err) {

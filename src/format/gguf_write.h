@@ -11,7 +11,13 @@ tern_status tern_gguf_writer_create(const char *path, tern_gguf_writer **writer,
 /* Give up: nothing stays on disk. Also frees; accepts NULL. */
 void tern_gguf_writer_abort(tern_gguf_writer *writer);
 
+/* Where tensors begin: at multiples of a power of two, 32 unless set; to be set before the first tensor. Puts the key
+ * general.alignment. */
+void tern_gguf_set_alignment(tern_gguf_writer *writer, uint32_t alignment);
+
 /* Keys and tensors; a failure (no memory) is remembered and reported by _begin_data. */
+/* A key with its value as they stood in another GGUF (tern_raw_key). */
+void tern_gguf_put_raw(tern_gguf_writer *writer, tern_view bytes);
 void tern_gguf_put_u32(tern_gguf_writer *writer, const char *key, uint32_t value);
 void tern_gguf_put_f32(tern_gguf_writer *writer, const char *key, float value);
 void tern_gguf_put_bool(tern_gguf_writer *writer, const char *key, bool value);

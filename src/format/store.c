@@ -34,6 +34,7 @@ void tern_store_free(tern_store *store) {
     free(store->tokens);
     free(store->merges);
     free(store->token_types);
+    free(store->raw_keys);
     tern_arena_free(&store->arena);
     free(store);
 }

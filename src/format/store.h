@@ -19,6 +19,7 @@ typedef struct tern_store {
     size_t n_metadata, metadata_capacity;
     tern_view *tokens, *merges; /* GGUF vocabulary */
     int32_t *token_types;
+    tern_raw_key *raw_keys;
 } tern_store;
 
 /* An empty checkpoint of that path with nothing said in its config. */

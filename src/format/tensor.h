@@ -15,6 +15,7 @@ typedef enum tern_dtype {
     TERN_TYPE_TQ1_0,
     TERN_TYPE_TQ2_0,
     TERN_TYPE_I2_S,
+    TERN_TYPE_I8,        /* bytes: packed matrices of tern's own layout (docs/FORMAT.md) */
     TERN_TYPE_HF_PACKED, /* U8 [out/4, in] with a companion weight_scale */
     TERN_TYPE_OTHER,     /* readable by name and size only (tern inspect); never bound to the model */
 } tern_dtype;
