@@ -298,6 +298,36 @@ TERN_API tern_status tern_sampler_accept(tern_sampler *sampler, int32_t id, tern
 /* Draw from logits [vocab_size] (not changed) -> *id, which is not yet accepted. */
 TERN_API tern_status tern_sampler_sample(tern_sampler *sampler, const float *logits, int32_t *id, tern_error *err);
 
+/* Draw from the logits of the session's last token -> *id, which is not yet accepted: the token that
+ * tern_sampler_sample() gives for tern_session_logits(), mostly without computing all of them. */
+TERN_API tern_status tern_session_sample(tern_session *session, tern_sampler *sampler, int32_t *id, tern_error *err);
+
+/* ------------------------------------------------------------------- batch */
+
+/* Several sessions of one model in one pass over its weights: what a server does with its requests. Reading the
+ * weights is most of the work of a single token, so n sessions together take much less than n times as long.
+ *
+ *     for (;;) { // n sessions that have their prompts, ids [n] with the last token of each
+ *         if (tern_batch_eval(sessions, pointers, ones, n, &err)) // pointers[i] = &ids[i], ones[i] = 1
+ *             break;
+ *         tern_batch_sample(sessions, samplers, n, ids, &err);
+ *         ...
+ *     }
+ */
+
+/* Append ids[i] [n_ids[i]] to sessions[i], for i in [0, n): the sessions are different ones of one model, and none may
+ * be in use elsewhere. One may get a single token while another one gets its prompt; each n_ids is at least 1. More
+ * tokens than the largest chunk of the sessions (or n, if that is more) are cut into several passes. The results are
+ * those of tern_session_eval() for each session alone, bit by bit. When it fails, all timelines are as before the call.
+ * A session that is cancelled makes the whole batch return TERN_ERR_CANCELLED before its next pass. */
+TERN_API tern_status tern_batch_eval(tern_session *const *sessions, const int32_t *const *ids, const size_t *n_ids,
+                                     size_t n, tern_error *err);
+
+/* tern_session_sample() for each of n sessions -> ids [n], with one pass over the LM head. Each has a sampler of its
+ * own. After a failure some of the samplers may have drawn. */
+TERN_API tern_status tern_batch_sample(tern_session *const *sessions, tern_sampler *const *samplers, size_t n,
+                                       int32_t *ids, tern_error *err);
+
 /* ---------------------------------------------------------------- generate */
 
 typedef enum tern_stop_reason {
@@ -315,12 +345,16 @@ typedef struct tern_generate_params {
     size_t n_stop;
     bool ignore_end;   /* go on past EOS */
     bool show_special; /* emit special tokens' text */
+    int32_t draft;     /* at most so many tokens are guessed from repetitions in the text and checked in one pass, which
+                          changes the speed, never the text; -1: default, 0: none */
 } tern_generate_params;
 
 typedef struct tern_generate_result {
     tern_stop_reason reason;
     uint64_t n_prompt, n_generated; /* tokens */
     double prefill_seconds, decode_seconds, first_token_seconds;
+    uint64_t n_steps;               /* passes through the model after the prompt's */
+    uint64_t n_drafted, n_accepted; /* tokens that were guessed, and of them those that were right */
 } tern_generate_result;
 
 /* `text` [n_bytes] is always whole UTF-8 characters (invalid bytes that the

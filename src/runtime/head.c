@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "runtime/select.h"
+
+enum { NOISE_BLOCK = 512 };
 
 void tern_candidates_free(tern_candidates *candidates) {
     free(candidates->ids);
@@ -21,72 +24,82 @@ bool tern_candidates_reserve(tern_candidates *candidates, size_t n) {
     return true;
 }
 
-double tern_gumbel(uint64_t seed, uint64_t counter, uint32_t id) {
-    uint64_t z = seed ^ (counter * 0x9e3779b97f4a7c15u + id) * 0xd1342543de82ef95u;
-    for (int round = 0; round < 2; round++) { /* the finaliser of SplitMix64 (Steele et al. 2014), twice */
-        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-        z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-        z ^= z >> 31;
-    }
-    double u = ((double)(z >> 12) + 0.5) * 0x1p-52; /* in (0, 1) */
-    return -log(-log(u));
-}
-
 /* ------------------------------------------------------- from all logits */
 
-typedef struct ranked {
-    double score;
-    int32_t id;
-} ranked;
+/* What each want does: keep[i] = 1 for its rows; those of forced ids are 1 already. False: out of memory. */
+typedef bool (*mark_fn)(const tern_head_query *query, const float *logits, size_t n, uint8_t *keep);
 
-static int by_score(const void *a, const void *b) {
-    const ranked *x = a, *y = b;
-    if (x->score != y->score)
-        return x->score < y->score ? 1 : -1;
-    return x->id < y->id ? -1 : 1;
+static bool mark_all(const tern_head_query *query, const float *logits, size_t n, uint8_t *keep) {
+    (void)query, (void)logits;
+    memset(keep, 1, n);
+    return true;
 }
 
-static double score_of(const tern_head_query *query, float logit, size_t id) {
-    return query->want == TERN_HEAD_GUMBEL
-               ? (double)logit / query->temperature + tern_gumbel(query->seed, query->counter, (uint32_t)id)
-               : (double)logit;
+/* As many more as there are forced rows, which may be among the best: then enough others are there without them. */
+static bool mark_top(const tern_head_query *query, const float *logits, size_t n, uint8_t *keep) {
+    size_t k = (size_t)query->top_k + query->n_forced;
+    if (k >= n)
+        return mark_all(query, logits, n, keep);
+    uint64_t *places = tern_alloc_array(n, sizeof *places);
+    if (places && k)
+        tern_select_top(logits, n, k, places);
+    for (size_t i = 0; places && i < k; i++)
+        keep[places[i]] = 1;
+    free(places);
+    return places != NULL;
 }
 
-/* keep [vocab_size]: set to 1 for the wanted rows; forced ones are 1 already. */
-static void mark_wanted(const tern_head_query *query, const float *logits, size_t vocab_size, ranked *rows,
-                        uint8_t *keep) {
-    size_t n = 0;
-    for (size_t i = 0; i < vocab_size; i++)
-        if (!keep[i])
-            rows[n++] = (ranked){score_of(query, logits[i], i), (int32_t)i};
-    qsort(rows, n, sizeof *rows, by_score);
-    size_t top = query->want == TERN_HEAD_TOP ? query->top_k : query->want == TERN_HEAD_GUMBEL ? 1 : n;
-    for (size_t i = 0; i < n && i < top; i++)
-        if (query->want != TERN_HEAD_NEAR || rows[i].score >= rows[0].score - (double)query->margin)
-            keep[rows[i].id] = 1;
+static bool mark_near(const tern_head_query *query, const float *logits, size_t n, uint8_t *keep) {
+    float largest = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        if (!keep[i] && logits[i] > largest)
+            largest = logits[i];
+    for (size_t i = 0; i < n; i++)
+        keep[i] |= (double)logits[i] >= (double)largest - (double)query->margin;
+    return true;
+}
+
+static bool mark_gumbel(const tern_head_query *query, const float *logits, size_t n, uint8_t *keep) {
+    float noise[NOISE_BLOCK];
+    double best = -INFINITY;
+    size_t best_row = n;
+    for (size_t i = 0; i < n; i++) {
+        if (i % NOISE_BLOCK == 0)
+            tern_gumbel_rows(query->seed, query->counter, (uint32_t)i, n - i < NOISE_BLOCK ? n - i : NOISE_BLOCK,
+                             noise);
+        double score = (double)logits[i] / query->temperature + (double)noise[i % NOISE_BLOCK];
+        if (!keep[i] && (best_row == n || score > best)) {
+            best = score;
+            best_row = i;
+        }
+    }
+    if (best_row < n)
+        keep[best_row] = 1;
+    return true;
 }
 
 tern_status tern_candidates_from_logits(const tern_head_query *query, const float *logits, size_t vocab_size,
                                         tern_candidates *out, tern_error *err) {
-    uint8_t *keep = calloc(vocab_size, 1);
-    ranked *rows = tern_alloc_array(vocab_size, sizeof *rows);
-    bool ok = keep && rows && tern_candidates_reserve(out, vocab_size), nan = false;
+    static const mark_fn marks[] = {[TERN_HEAD_ALL] = mark_all,
+                                    [TERN_HEAD_TOP] = mark_top,
+                                    [TERN_HEAD_NEAR] = mark_near,
+                                    [TERN_HEAD_GUMBEL] = mark_gumbel};
+    uint8_t *keep = tern_calloc_array(vocab_size, 1);
+    size_t n = 0, n_nan = 0;
     for (size_t i = 0; i < vocab_size; i++)
-        nan |= isnan(logits[i]) != 0;
-    if (ok && (nan || query->want == TERN_HEAD_ALL)) {
-        memset(keep, 1, vocab_size);
-    } else if (ok) {
-        for (size_t i = 0; i < query->n_forced; i++)
-            keep[query->forced[i]] = 1;
-        mark_wanted(query, logits, vocab_size, rows, keep);
-    }
+        n_nan += isnan(logits[i]) != 0;
+    for (size_t i = 0; keep && i < query->n_forced; i++)
+        keep[query->forced[i]] = 1;
+    bool ok = keep && (n_nan ? mark_all : marks[query->want])(query, logits, vocab_size, keep);
+    for (size_t i = 0; ok && i < vocab_size; i++)
+        n += keep[i];
     out->n = 0;
+    ok = ok && tern_candidates_reserve(out, n);
     for (size_t i = 0; ok && i < vocab_size; i++)
         if (keep[i]) {
             out->ids[out->n] = (int32_t)i;
             out->logits[out->n++] = logits[i];
         }
     free(keep);
-    free(rows);
     return ok ? TERN_OK : tern_fail_memory(err, "the candidates");
 }

@@ -7,14 +7,20 @@
  * so every stage has one right answer.
  *
  * Nothing sorts the vocabulary: each filter finds its threshold by selection
- * (Hoare 1961), in linear time, and then keeps what ranks at or above it in order of ids.
- * The draw therefore walks over the survivors in order of ids, and a stage that removes
- * nothing does not change what a seed draws.
+ * (select.h), in linear time, and then keeps what ranks at or above it in order of ids.
+ * The draw behind a filter walks over the survivors in order of ids, so that filters which remove
+ * nothing more do not change what a seed draws. Without any filter the draw is the largest of logit / temperature +
+ * Gumbel noise, which is exact softmax sampling without a sum over the vocabulary.
+ *
+ * Few logits matter to most settings. tern_sampler_queries() says which, and the stages then run over those candidates
+ * alone, with the same result: what is missing would not have survived the first filter.
  *
  * Only +, -, *, / and comparisons of IEEE floats are used (exp() too is made
- * of them, see exp_negative), without contraction, so that a seed gives the same
+ * of them, see exp_negative; the noise likewise, head.c), without contraction, so that a seed gives the same
  * tokens on every platform whose logits are the same.
  */
+#include "runtime/sampler.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -22,9 +28,9 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "base/status.h"
+#include "runtime/select.h"
 
-enum { LANES = 8, BLOCK = 32 };
+enum { LANES = 8, NOISE_BLOCK = 512 };
 
 /* How often each id stands in the last `window` accepted tokens; a token enters
  * and leaves in constant time. */
@@ -40,10 +46,15 @@ typedef struct history {
 struct tern_sampler {
     tern_sampler_params params; /* logit_bias is our copy */
     size_t vocab_size;
-    tern_rng rng;
+    tern_rng rng;     /* of draws behind a filter */
+    uint64_t n_draws; /* counts the noise of the others */
     history history;
 
-    /* candidates, in order of ids; after the first stages `logits` is indexed like ids */
+    /* what queries hold: biased, penalised and speculated ids; NULL, NULL: there never are any */
+    int32_t *forced; /* [vocab_size] */
+    bool *is_forced; /* [vocab_size] all false between calls */
+
+    /* candidates, in order of ids; `logits` is indexed like ids */
     float *logits;   /* [vocab_size] */
     int32_t *ids;    /* [vocab_size] */
     double *weights; /* [vocab_size] exp((logit - max) / temperature) */
@@ -123,6 +134,14 @@ static bool create_history(tern_sampler *sampler) {
     return h->counts && h->seen && h->where;
 }
 
+static bool create_forced(tern_sampler *sampler) {
+    if (!sampler->history.counts && sampler->params.n_logit_bias == 0)
+        return true;
+    sampler->forced = tern_alloc_array(sampler->vocab_size, sizeof *sampler->forced);
+    sampler->is_forced = tern_calloc_array(sampler->vocab_size, sizeof *sampler->is_forced);
+    return sampler->forced && sampler->is_forced;
+}
+
 tern_status tern_sampler_create(const tern_sampler_params *params, size_t vocab_size, tern_sampler **out,
                                 tern_error *err) {
     tern_sampler_params defaults = tern_sampler_defaults();
@@ -143,7 +162,8 @@ tern_status tern_sampler_create(const tern_sampler_params *params, size_t vocab_
     sampler->ids = tern_alloc_array(vocab_size, sizeof *sampler->ids);
     sampler->weights = tern_calloc_array(vocab_size, sizeof *sampler->weights);
     sampler->keys = tern_alloc_array(vocab_size, sizeof *sampler->keys);
-    if (!bias || !sampler->logits || !sampler->ids || !sampler->weights || !sampler->keys || !create_history(sampler)) {
+    if (!bias || !sampler->logits || !sampler->ids || !sampler->weights || !sampler->keys || !create_history(sampler) ||
+        !create_forced(sampler)) {
         tern_sampler_free(sampler);
         return tern_fail_memory(err, "the sampler");
     }
@@ -157,6 +177,8 @@ void tern_sampler_free(tern_sampler *sampler) {
     if (!sampler)
         return;
     free((void *)sampler->params.logit_bias);
+    free(sampler->forced);
+    free(sampler->is_forced);
     free(sampler->logits);
     free(sampler->ids);
     free(sampler->weights);
@@ -167,6 +189,8 @@ void tern_sampler_free(tern_sampler *sampler) {
     free(sampler->history.where);
     free(sampler);
 }
+
+size_t tern_sampler_vocab_size(const tern_sampler *sampler) { return sampler->vocab_size; }
 
 /* ----------------------------------------------------------------- history */
 
@@ -210,131 +234,82 @@ tern_status tern_sampler_accept(tern_sampler *sampler, int32_t id, tern_error *e
 /* Back to float; too large becomes the largest, too small a ban. */
 static float to_logit(double value) { return value > FLT_MAX ? FLT_MAX : value < -FLT_MAX ? -INFINITY : (float)value; }
 
+/* The place of id among the n candidates; n if it is not there. */
+static size_t place_of(const tern_sampler *sampler, size_t n, int32_t id) {
+    size_t low = 0, high = n;
+    if (n == sampler->vocab_size)
+        return (size_t)id;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (sampler->ids[middle] < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && sampler->ids[low] == id ? low : n;
+}
+
 /* Repetition: CTRL (Keskar et al. 2019, section 4.1); frequency and presence: the OpenAI API. */
-static void apply_penalties(tern_sampler *sampler) {
+static double penalised(const tern_sampler *sampler, double x, int32_t id) {
+    const tern_sampler_params *p = &sampler->params;
+    x = x > 0 ? x / p->repeat_penalty : x * p->repeat_penalty;
+    return x - ((double)sampler->history.counts[id] * p->frequency_penalty + p->presence_penalty);
+}
+
+static tern_status change_logits(tern_sampler *sampler, size_t n, tern_error *err) {
     const tern_sampler_params *p = &sampler->params;
     const history *h = &sampler->history;
-    for (size_t i = 0; i < h->n_seen; i++) {
-        int32_t id = h->seen[i];
-        double x = sampler->logits[id];
-        x = x > 0 ? x / p->repeat_penalty : x * p->repeat_penalty;
-        x -= (double)h->counts[id] * p->frequency_penalty + p->presence_penalty;
-        sampler->logits[id] = to_logit(x);
+    for (size_t i = 0; i < p->n_logit_bias + h->n_seen; i++) { /* all biases first */
+        bool is_bias = i < p->n_logit_bias;
+        int32_t id = is_bias ? p->logit_bias[i].id : h->seen[i - p->n_logit_bias];
+        size_t place = place_of(sampler, n, id);
+        if (place == n)
+            return tern_fail(err, TERN_ERR_ARGUMENT, "the candidates lack token %d, which has a bias or a penalty",
+                             (int)id);
+        float *x = &sampler->logits[place];
+        *x = to_logit(is_bias ? (double)*x + p->logit_bias[i].bias : penalised(sampler, *x, id));
     }
+    return TERN_OK;
 }
 
-/* max of x [n], in lanes so that it vectorises; n >= 1, no NaN. */
-static float maximum(const float *x, size_t n) {
-    float lanes[LANES], max = x[0];
-    for (size_t j = 0; j < LANES; j++)
-        lanes[j] = max;
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++)
-            lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
-    for (; i < n; i++)
-        max = x[i] > max ? x[i] : max;
-    for (size_t j = 0; j < LANES; j++)
-        max = lanes[j] > max ? lanes[j] : max;
-    return max;
-}
-
-/* Copy the model's logits, checked, and give them bias and penalties; *max is the largest. */
-static tern_status prepare(tern_sampler *sampler, const float *logits, float *max, tern_error *err) {
+/* Copy the model's logits [n], checked, and give them bias and penalties; *max is the largest. ids [n] ascend; NULL:
+ * 0, 1, 2, ... */
+static tern_status prepare(tern_sampler *sampler, const float *logits, const int32_t *ids, size_t n, float *max,
+                           tern_error *err) {
     unsigned n_bad = 0, n_alive = 0;
-    for (size_t i = 0; i < sampler->vocab_size; i++) {
+    for (size_t i = 0; i < n; i++) {
         float x = logits[i];
         n_bad += !(x < INFINITY);
         n_alive += x > -INFINITY;
         sampler->logits[i] = x;
-        sampler->ids[i] = (int32_t)i;
+        sampler->ids[i] = ids ? ids[i] : (int32_t)i;
     }
     if (n_bad)
         return tern_fail(err, TERN_ERR_FORMAT,
                          "the model gave %u NaN or infinite logits: its weights are damaged, or the file is", n_bad);
     if (!n_alive)
         return tern_fail(err, TERN_ERR_FORMAT, "the model gave -inf for every token: its weights are damaged");
-    for (size_t i = 0; i < sampler->params.n_logit_bias; i++) {
-        const tern_logit_bias *bias = &sampler->params.logit_bias[i];
-        sampler->logits[bias->id] = to_logit((double)sampler->logits[bias->id] + bias->bias);
-    }
-    apply_penalties(sampler);
-    *max = maximum(sampler->logits, sampler->vocab_size);
+    tern_status status = change_logits(sampler, n, err);
+    if (status)
+        return status;
+    *max = tern_maximum(sampler->logits, n);
     if (*max == -INFINITY)
         return tern_fail(err, TERN_ERR_ARGUMENT, "logit bias and penalties ban every token: there is none to choose");
     return TERN_OK;
 }
 
-/* --------------------------------------------------------------- selection */
+/* ----------------------------------------------------------------- filters */
 
-/* A candidate as an integer that ranks as it does: logits ascending, for equal
- * ones the later place lower. -0 ranks with +0. */
-static uint64_t rank_key(float logit, uint32_t place) {
-    float zero_merged = logit + 0.0f;
-    uint32_t bits;
-    memcpy(&bits, &zero_merged, sizeof bits);
-    bits ^= bits >> 31 ? 0xffffffffu : 0x80000000u;
-    return (uint64_t)bits << 32 | (uint32_t)~place;
-}
-
-static uint64_t median_of_3(uint64_t a, uint64_t b, uint64_t c) {
-    uint64_t low = a < b ? a : b, high = a < b ? b : a;
-    return c < low ? low : c > high ? high : c;
-}
-
-/* Move the keys >= pivot to the front; how many. Without a branch that depends on
- * the keys: mispredictions would cost more than the moves. */
-static size_t partition(uint64_t *keys, size_t n, uint64_t pivot) {
-    size_t n_front = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t key = keys[i], other = keys[n_front];
-        keys[i] = other;
-        keys[n_front] = key;
-        n_front += key >= pivot;
+static size_t top_k(tern_sampler *sampler, size_t n) {
+    size_t k = (size_t)sampler->params.top_k;
+    if (k == 0 || k >= n)
+        return n;
+    tern_select_top(sampler->logits, n, k, sampler->keys);
+    for (size_t i = 0; i < k; i++) { /* the places ascend, so none is overwritten before it is read */
+        sampler->logits[i] = sampler->logits[sampler->keys[i]];
+        sampler->ids[i] = sampler->ids[sampler->keys[i]];
     }
-    return n_front;
-}
-
-static double total_weight(const uint64_t *keys, size_t n, const double *weights) {
-    double total = weights ? 0 : (double)n;
-    for (size_t i = 0; weights && i < n; i++)
-        total += weights[(uint32_t)~keys[i]];
-    return total;
-}
-
-/* The highest key such that the keys [n] from it upwards weigh at least `target`,
- * or the lowest of all if there is none; a key weighs weights[its place], or 1 if weights is NULL. Permutes
- * the keys, which are distinct, n >= 1. Expected linear time; pivots come from
- * fixed pseudo-random places, so that no usual order of logits is a bad one. */
-static uint64_t select_threshold(uint64_t *keys, size_t n, const double *weights, double target) {
-    uint64_t mixer = n;
-    while (n > 1) {
-        size_t places[3];
-        for (int i = 0; i < 3; i++) {
-            mixer = mixer * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX generator */
-            places[i] = (size_t)((mixer >> 32) % n);
-        }
-        uint64_t pivot = median_of_3(keys[places[0]], keys[places[1]], keys[places[2]]);
-        size_t n_front = partition(keys, n, pivot);
-        double front = total_weight(keys, n_front, weights);
-        if (front < target && n_front < n) { /* the threshold lies among the lower ones */
-            target -= front;
-            keys += n_front;
-            n -= n_front;
-        } else if (n_front < n) {
-            n = n_front;
-        } else { /* the pivot is the lowest: split it off, or nothing would shrink */
-            size_t at = 0;
-            while (keys[at] != pivot)
-                at++;
-            keys[at] = keys[n - 1];
-            keys[n - 1] = pivot;
-            if (total_weight(keys, n - 1, weights) < target)
-                return pivot;
-            n--;
-        }
-    }
-    return keys[0];
+    return k;
 }
 
 /* Keep the candidates that rank at or above the one at `place`; how many. */
@@ -349,44 +324,6 @@ static size_t keep_ranked(tern_sampler *sampler, size_t n, size_t place) {
         n_kept += (logit > least) | ((logit == least) & (i <= place));
     }
     return n_kept;
-}
-
-/* The k-th largest of the maxima of all blocks is no larger than the k-th
- * largest logit: keep what reaches it, little more than k, and look into no other block. */
-static size_t keep_block_leaders(tern_sampler *sampler, size_t n, size_t k) {
-    size_t n_blocks = (n + BLOCK - 1) / BLOCK, n_kept = 0;
-    if (k > n_blocks)
-        return n;
-    double *maxima = sampler->weights; /* not in use yet */
-    for (size_t b = 0; b < n_blocks; b++) {
-        size_t begin = b * BLOCK;
-        float max = maximum(sampler->logits + begin, n - begin < BLOCK ? n - begin : BLOCK);
-        maxima[b] = max;
-        sampler->keys[b] = rank_key(max, (uint32_t)b);
-    }
-    double least = maxima[(uint32_t)~select_threshold(sampler->keys, n_blocks, NULL, (double)k)];
-    for (size_t b = 0; b < n_blocks; b++) {
-        if (maxima[b] < least)
-            continue;
-        for (size_t i = b * BLOCK; i < n && i < (b + 1) * BLOCK; i++)
-            if (sampler->logits[i] >= least) {
-                sampler->logits[n_kept] = sampler->logits[i];
-                sampler->ids[n_kept++] = sampler->ids[i];
-            }
-    }
-    return n_kept;
-}
-
-static size_t top_k(tern_sampler *sampler, size_t n) {
-    size_t k = (size_t)sampler->params.top_k;
-    if (k == 0 || k >= n)
-        return n;
-    n = keep_block_leaders(sampler, n, k);
-    if (n == k)
-        return n;
-    for (size_t i = 0; i < n; i++)
-        sampler->keys[i] = rank_key(sampler->logits[i], (uint32_t)i);
-    return keep_ranked(sampler, n, (uint32_t)~select_threshold(sampler->keys, n, NULL, (double)k));
 }
 
 /* ------------------------------------------------------------ distribution */
@@ -451,10 +388,11 @@ static size_t top_p(tern_sampler *sampler, size_t n) {
     double least = 0.5 * (1 - p) * total / (double)n;
     size_t n_keys = 0;
     for (size_t i = 0; i < n; i++) {
-        sampler->keys[n_keys] = rank_key(sampler->logits[i], (uint32_t)i);
+        sampler->keys[n_keys] = tern_rank_key(sampler->logits[i], (uint32_t)i);
         n_keys += sampler->weights[i] >= least;
     }
-    return keep_ranked(sampler, n, (uint32_t)~select_threshold(sampler->keys, n_keys, sampler->weights, p * total));
+    return keep_ranked(sampler, n,
+                       tern_rank_place(tern_select_threshold(sampler->keys, n_keys, sampler->weights, p * total)));
 }
 
 static size_t min_p(tern_sampler *sampler, size_t n) {
@@ -485,26 +423,123 @@ static int32_t draw(tern_sampler *sampler, size_t n) {
     return sampler->ids[last];
 }
 
-static int32_t argmax(const float *logits, float max) {
-    int32_t id = 0;
-    while (logits[id] != max)
-        id++;
+static int32_t argmax(const tern_sampler *sampler, float max) {
+    size_t place = 0;
+    while (sampler->logits[place] != max)
+        place++;
+    return sampler->ids[place];
+}
+
+/* The largest of logit / temperature + noise, the lower id among equals. */
+static int32_t draw_with_noise(const tern_sampler *sampler, size_t n) {
+    float noise[NOISE_BLOCK];
+    double best = -INFINITY, temperature = sampler->params.temperature;
+    int32_t id = sampler->ids[0];
+    for (size_t i = 0; i < n; i++) {
+        if (n < sampler->vocab_size)
+            noise[i % NOISE_BLOCK] =
+                (float)tern_gumbel(sampler->params.seed, sampler->n_draws, (uint32_t)sampler->ids[i]);
+        else if (i % NOISE_BLOCK == 0)
+            tern_gumbel_rows(sampler->params.seed, sampler->n_draws, (uint32_t)i,
+                             n - i < NOISE_BLOCK ? n - i : NOISE_BLOCK, noise);
+        double score = (double)sampler->logits[i] / temperature + (double)noise[i % NOISE_BLOCK];
+        id = score > best ? sampler->ids[i] : id;
+        best = score > best ? score : best;
+    }
     return id;
 }
 
-tern_status tern_sampler_sample(tern_sampler *sampler, const float *logits, int32_t *id, tern_error *err) {
+/* Which of the head's wants the settings come to. */
+static tern_head_want want_of(const tern_sampler *sampler) {
+    const tern_sampler_params *p = &sampler->params;
+    if (p->temperature == 0)
+        return TERN_HEAD_TOP;
+    if (p->top_k > 0 && (size_t)p->top_k < sampler->vocab_size)
+        return TERN_HEAD_TOP;
+    if (p->top_p < 1) /* its share is of the sum over every row, however small */
+        return TERN_HEAD_ALL;
+    return p->min_p > 0 ? TERN_HEAD_NEAR : TERN_HEAD_GUMBEL;
+}
+
+static tern_status sample(tern_sampler *sampler, const float *logits, const int32_t *ids, size_t n, int32_t *id,
+                          tern_error *err) {
     float max;
-    tern_status status = prepare(sampler, logits, &max, err);
+    tern_status status = prepare(sampler, logits, ids, n, &max, err);
     if (status)
         return status;
     if (sampler->params.temperature == 0) {
-        *id = argmax(sampler->logits, max);
-        return TERN_OK;
+        *id = argmax(sampler, max);
+    } else if (want_of(sampler) == TERN_HEAD_GUMBEL) {
+        *id = draw_with_noise(sampler, n);
+    } else {
+        n = top_k(sampler, n);
+        weigh(sampler, n, max);
+        n = top_p(sampler, n);
+        n = min_p(sampler, n);
+        *id = draw(sampler, n);
     }
-    size_t n = top_k(sampler, sampler->vocab_size);
-    weigh(sampler, n, max);
-    n = top_p(sampler, n);
-    n = min_p(sampler, n);
-    *id = draw(sampler, n);
+    sampler->n_draws++;
+    return TERN_OK;
+}
+
+tern_status tern_sampler_sample(tern_sampler *sampler, const float *logits, int32_t *id, tern_error *err) {
+    return sample(sampler, logits, NULL, sampler->vocab_size, id, err);
+}
+
+tern_status tern_sampler_sample_candidates(tern_sampler *sampler, const tern_candidates *candidates, int32_t *id,
+                                           tern_error *err) {
+    if (candidates->n == 0 || candidates->n > sampler->vocab_size)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%zu candidates for a sampler of %zu tokens", candidates->n,
+                         sampler->vocab_size);
+    return sample(sampler, candidates->logits, candidates->ids, candidates->n, id, err);
+}
+
+/* ----------------------------------------------------------------- queries */
+
+/* How far below the best logit min-p lets a candidate be: -T ln(min_p), a little more for what weigh() rounds. */
+static float margin_of(const tern_sampler_params *p) {
+    double margin = (double)p->temperature * (1e-9 - log((double)p->min_p)) * (1 + 1e-9);
+    return margin < FLT_MAX ? nextafterf((float)margin, INFINITY) : INFINITY;
+}
+
+static size_t force(tern_sampler *sampler, size_t n_forced, int32_t id) {
+    if (sampler->is_forced[id])
+        return n_forced;
+    sampler->is_forced[id] = true;
+    sampler->forced[n_forced] = id;
+    return n_forced + 1;
+}
+
+/* One list serves all: draw i needs those of draw 0 and what comes in between. (What leaves the penalties' window in
+ * between is forced without need.) */
+tern_status tern_sampler_queries(tern_sampler *sampler, const int32_t *ahead, size_t n, tern_head_query *queries,
+                                 tern_error *err) {
+    const tern_sampler_params *p = &sampler->params;
+    const history *h = &sampler->history;
+    size_t n_forced = 0;
+    for (size_t i = 0; i + 1 < n; i++)
+        if (ahead[i] < 0 || (size_t)ahead[i] >= sampler->vocab_size)
+            return tern_fail(err, TERN_ERR_ARGUMENT, "token %d: the ids are 0 to %zu", (int)ahead[i],
+                             sampler->vocab_size - 1);
+    for (size_t i = 0; i < p->n_logit_bias; i++)
+        n_forced = force(sampler, n_forced, p->logit_bias[i].id);
+    for (size_t i = 0; i < h->n_seen; i++)
+        n_forced = force(sampler, n_forced, h->seen[i]);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0 && h->counts)
+            n_forced = force(sampler, n_forced, ahead[i - 1]);
+        queries[i] = (tern_head_query){
+            .want = want_of(sampler),
+            .top_k = p->temperature == 0 ? 1 : (uint32_t)p->top_k,
+            .margin = p->min_p > 0 ? margin_of(p) : 0,
+            .temperature = (double)p->temperature,
+            .seed = p->seed,
+            .counter = sampler->n_draws + i,
+            .forced = sampler->forced,
+            .n_forced = n_forced,
+        };
+    }
+    for (size_t i = 0; i < n_forced; i++)
+        sampler->is_forced[sampler->forced[i]] = false;
     return TERN_OK;
 }

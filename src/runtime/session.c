@@ -89,6 +89,8 @@ void tern_session_free(tern_session *session) {
 uint32_t tern_session_n_ctx(const tern_session *session) { return session->n_ctx; }
 uint32_t tern_session_n_past(const tern_session *session) { return session->n_past; }
 const int32_t *tern_session_tokens(const tern_session *session) { return session->tokens; }
+tern_engine *tern_session_engine(const tern_session *session) { return session->engine; }
+uint32_t tern_session_chunk(const tern_session *session) { return session->chunk; }
 const tern_tokenizer *tern_session_tokenizer(const tern_session *session) { return session->tokenizer; }
 size_t tern_session_vocab_size(const tern_session *session) { return session->engine->weights->dims.vocab_size; }
 
@@ -121,47 +123,78 @@ static tern_status check_ids(const tern_session *session, const int32_t *ids, si
     return TERN_OK;
 }
 
-/* One prefill step: ids [n <= chunk] at positions from `position` on. */
-static tern_status eval_chunk(tern_session *session, uint32_t position, const int32_t *ids, uint32_t n,
-                              const tern_forward_output *output, tern_error *err) {
+tern_status tern_session_prepare(tern_session *session, const int32_t *ids, size_t n_ids, tern_error *err) {
+    tern_status status = check_ids(session, ids, n_ids, err);
+    return status ? status : tern_kv_reserve(&session->kv, session->n_past + n_ids, err);
+}
+
+void tern_session_slots(tern_session *session, const int32_t *ids, size_t first, uint32_t n, tern_slot *slots) {
+    uint32_t position = session->n_past + (uint32_t)first;
     for (uint32_t i = 0; i < n; i++)
-        session->slots[i] = (tern_slot){.id = ids[i], .position = position + i, .kv = &session->kv};
-    return tern_forward(session->engine, session->slots, n, &session->cancel, output, err);
+        slots[i] = (tern_slot){.id = ids[first + i], .position = position + i, .kv = &session->kv};
+}
+
+static void set_hidden(tern_session *session, const float *hidden) {
+    memcpy(session->hidden, hidden, session->engine->weights->dims.hidden_size * sizeof *hidden);
+    session->has_hidden = true;
+    session->has_logits = false;
+}
+
+void tern_session_commit(tern_session *session, const int32_t *ids, size_t n_ids, const float *hidden) {
+    set_hidden(session, hidden);
+    memcpy(session->tokens + session->n_past, ids, n_ids * sizeof *ids);
+    session->n_past += (uint32_t)n_ids;
+}
+
+void tern_session_abandon(tern_session *session) { tern_kv_shrink(&session->kv, session->n_past); }
+
+bool tern_session_take_cancel(tern_session *session) { return atomic_exchange(&session->cancel, false); }
+
+/* tern_session_eval with all that can be asked for; NULL: not wanted. */
+static tern_status eval(tern_session *session, const int32_t *ids, size_t n_ids, float *logits, float *hidden,
+                        tern_error *err) {
+    const tern_dims *dims = &session->engine->weights->dims;
+    if (n_ids == 0)
+        return TERN_OK;
+    tern_status status = tern_session_prepare(session, ids, n_ids, err);
+    for (size_t done = 0; !status && done < n_ids;) {
+        uint32_t n = n_ids - done < session->chunk ? (uint32_t)(n_ids - done) : session->chunk;
+        tern_forward_output output = {
+            .logits = logits ? logits + done * dims->vocab_size : NULL,
+            .hidden = hidden ? hidden + done * dims->hidden_size : NULL,
+            .last_hidden = done + n == n_ids ? session->new_hidden : NULL,
+        };
+        tern_session_slots(session, ids, done, n, session->slots);
+        status = tern_forward(session->engine, session->slots, n, &session->cancel, &output, err);
+        done += n;
+    }
+    if (status == TERN_ERR_CANCELLED) /* the wish is met; after any other failure it is still there */
+        tern_session_take_cancel(session);
+    if (status)
+        tern_session_abandon(session);
+    else
+        tern_session_commit(session, ids, n_ids, session->new_hidden);
+    return status;
+}
+
+tern_status tern_session_eval(tern_session *session, const int32_t *ids, size_t n_ids, tern_error *err) {
+    return eval(session, ids, n_ids, NULL, NULL, err);
 }
 
 tern_status tern_session_eval_logits(tern_session *session, const int32_t *ids, size_t n_ids, float *logits,
                                      tern_error *err) {
-    tern_status status = check_ids(session, ids, n_ids, err);
-    if (status || n_ids == 0)
-        return status;
-    uint32_t vocab_size = session->engine->weights->dims.vocab_size;
-    status = tern_kv_reserve(&session->kv, session->n_past + n_ids, err);
-    for (size_t done = 0; !status && done < n_ids;) {
-        uint32_t n = n_ids - done < session->chunk ? (uint32_t)(n_ids - done) : session->chunk;
-        tern_forward_output output = {.logits = logits ? logits + done * vocab_size : NULL};
-        if (done + n == n_ids)
-            output.last_hidden = session->new_hidden;
-        status = eval_chunk(session, session->n_past + (uint32_t)done, ids + done, n, &output, err);
-        done += n;
-    }
-    if (status) {
-        if (status == TERN_ERR_CANCELLED) /* the wish is met; after any other failure it is still there */
-            atomic_store(&session->cancel, false);
-        tern_kv_shrink(&session->kv, session->n_past);
-        return status;
-    }
-    float *old_hidden = session->hidden;
-    session->hidden = session->new_hidden;
-    session->new_hidden = old_hidden;
-    session->has_hidden = true;
-    session->has_logits = false;
-    memcpy(session->tokens + session->n_past, ids, n_ids * sizeof *ids);
-    session->n_past += (uint32_t)n_ids;
-    return TERN_OK;
+    return eval(session, ids, n_ids, logits, NULL, err);
 }
 
-tern_status tern_session_eval(tern_session *session, const int32_t *ids, size_t n_ids, tern_error *err) {
-    return tern_session_eval_logits(session, ids, n_ids, NULL, err);
+tern_status tern_session_eval_hidden(tern_session *session, const int32_t *ids, size_t n_ids, float *hidden,
+                                     tern_error *err) {
+    return eval(session, ids, n_ids, NULL, hidden, err);
+}
+
+void tern_session_rewind(tern_session *session, uint32_t n_past, const float *hidden) {
+    session->n_past = n_past;
+    tern_session_abandon(session);
+    set_hidden(session, hidden);
 }
 
 const float *tern_session_embedding(tern_session *session) { return session->has_hidden ? session->hidden : NULL; }

@@ -1,7 +1,8 @@
 /*
  * The sampler against a naive one: sort everything, filter, walk. Because the
  * order of the walk is part of the sampler's contract (by id) and the generator
- * is known, the naive one predicts every single draw.
+ * is known, the naive one predicts every single draw. (And so it does for the
+ * largest of logit and noise when nothing filters.)
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "runtime/head.h"
 #include "tern/tern.h"
 
 /* Everything off, pure softmax at temperature 1. */
@@ -99,6 +101,25 @@ static int32_t naive_draw(const naive *items, size_t n, double uniform) {
     return -1;
 }
 
+static bool filters(const tern_sampler_params *params, size_t n) {
+    return (params->top_k > 0 && (size_t)params->top_k < n) || params->top_p < 1 || params->min_p > 0;
+}
+
+/* Without filters: draw number `counter`. */
+static int32_t naive_noise_draw(const tern_sampler_params *params, const naive *items, size_t n, uint64_t counter) {
+    int32_t best = 0;
+    double best_score = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        double score = (double)items[i].logit / (double)params->temperature +
+                       tern_gumbel(params->seed, counter, (uint32_t)items[i].id);
+        if (score > best_score) {
+            best_score = score;
+            best = items[i].id;
+        }
+    }
+    return best;
+}
+
 /* Draw n_draws tokens from both; every one must be the same. */
 static void check_draws(const tern_sampler_params *params, const float *logits, size_t n, int n_draws) {
     naive *items = must(malloc(n * sizeof *items));
@@ -107,7 +128,8 @@ static void check_draws(const tern_sampler_params *params, const float *logits, 
     tern_rng rng;
     tern_rng_seed(&rng, params->seed);
     for (int i = 0; i < n_draws; i++)
-        assert_int_equal(sample(sampler, logits), naive_draw(items, n, tern_rng_uniform(&rng)));
+        assert_int_equal(sample(sampler, logits), filters(params, n) ? naive_draw(items, n, tern_rng_uniform(&rng))
+                                                                     : naive_noise_draw(params, items, n, (uint64_t)i));
     tern_sampler_free(sampler);
     free(items);
 }
@@ -279,7 +301,7 @@ static void test_extreme_temperatures(void **state) {
     tern_sampler_free(hot);
 }
 
-/* A filter that removes nothing changes nothing. */
+/* A filter that removes nothing changes nothing behind another one, and is no filter if it is top-k. */
 static void test_idle_stages(void **state) {
     (void)state;
     enum { N = 500 };
@@ -288,16 +310,21 @@ static void test_idle_stages(void **state) {
     tern_rng_seed(&rng, 4);
     for (size_t i = 0; i < N; i++)
         before[i] = logits[i] = (float)tern_rng_normal(&rng);
-    tern_sampler_params params = plain_params(), idle = params;
-    idle.top_k = N;
-    idle.min_p = 1e-30f;
-    idle.top_p = 0.9999999f; /* the last token is likelier than 1e-7 */
-    tern_sampler *a = create(&params, N), *b = create(&idle, N);
-    for (int i = 0; i < 1000; i++)
-        assert_int_equal(sample(a, logits), sample(b, logits));
-    assert_memory_equal(logits, before, sizeof logits); /* the caller's logits are only read */
-    tern_sampler_free(a);
-    tern_sampler_free(b);
+    for (int round = 0; round < 2; round++) {
+        tern_sampler_params params = plain_params(), idle = params;
+        idle.top_k = N;
+        if (round == 0) {
+            params.min_p = 1e-30f;
+            idle.min_p = 2e-30f;
+            idle.top_p = 0.9999999f; /* the last token is likelier than 1e-7 */
+        }
+        tern_sampler *a = create(&params, N), *b = create(&idle, N);
+        for (int i = 0; i < 1000; i++)
+            assert_int_equal(sample(a, logits), sample(b, logits));
+        assert_memory_equal(logits, before, sizeof logits); /* the caller's logits are only read */
+        tern_sampler_free(a);
+        tern_sampler_free(b);
+    }
 }
 
 /* -------------------------------------------------------------- statistics */
@@ -309,12 +336,13 @@ static void test_frequencies(void **state) {
     (void)state;
     enum { N = 40, N_DRAWS = 100000 };
     static const float temperatures[] = {0.5f, 1, 2};
-    for (size_t t = 0; t < 3; t++) {
+    for (size_t t = 0; t < 6; t++) {
         float logits[N];
         naive items[N];
         int counts[N] = {0};
         tern_sampler_params params = plain_params();
-        params.temperature = temperatures[t];
+        params.temperature = temperatures[t % 3];
+        params.min_p = t < 3 ? 0 : 1e-30f; /* a filter: the other way to draw */
         params.seed = 100 + t;
         for (size_t i = 0; i < N; i++)
             logits[i] = 0.03f * (float)(i * 17 % N);
@@ -382,10 +410,8 @@ static void test_logit_bias(void **state) {
     naive items[4];
     naive_survivors(&params, biased, 4, items);
     sampler = create(&params, 4);
-    tern_rng rng;
-    tern_rng_seed(&rng, params.seed);
     for (int i = 0; i < 1000; i++)
-        assert_int_equal(sample(sampler, logits), naive_draw(items, 4, tern_rng_uniform(&rng)));
+        assert_int_equal(sample(sampler, logits), naive_noise_draw(&params, items, 4, (uint64_t)i));
     tern_sampler_free(sampler);
 }
 
