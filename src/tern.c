@@ -34,6 +34,7 @@ static uint64_t expected_weights(const tern_config *config) {
 static tern_status load(tern_model *model, const char *path, const tern_model_params *params, tern_error *err) {
     tern_backend *backend;
     const tern_ternary *ternary = NULL;
+    const tern_load_params load_params = {.progress = params->progress, .progress_user = params->progress_user};
     int n_threads = params->n_threads ? params->n_threads : tern_cpu_count();
     tern_status status = tern_kernels_choose(params->cpu, &model->kernels, err);
     if (!status)
@@ -46,10 +47,10 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
         status = tern_choose_packing(model->kernels, params->packing, model->pool,
                                      expected_weights(&model->checkpoint->config), &ternary, err);
     if (!status)
-        status = tern_weights_load(model->checkpoint, ternary, model->pool, params->progress,
-                                   params->progress_user, &model->weights, err);
+        status = tern_weights_load(model->checkpoint, ternary, model->pool, &load_params, &model->weights, err);
     if (!status)
-        status = tern_cpu_backend_create(&model->weights, model->kernels, model->pool, params->dense_ffn, &backend, err);
+        status =
+            tern_cpu_backend_create(&model->weights, model->kernels, model->pool, params->dense_ffn, &backend, err);
     if (!status)
         status = tern_engine_create(&model->weights, backend, &model->engine, err);
     return status;
@@ -79,9 +80,7 @@ void tern_model_free(tern_model *model) {
     free(model);
 }
 
-void tern_model_get_stats(const tern_model *model, tern_model_stats *stats) {
-    tern_engine_stats(model->engine, stats);
-}
+void tern_model_get_stats(const tern_model *model, tern_model_stats *stats) { tern_engine_stats(model->engine, stats); }
 
 const tern_tokenizer *tern_model_tokenizer(const tern_model *model) { return model->tokenizer; }
 
@@ -113,8 +112,8 @@ void tern_model_get_info(const tern_model *model, tern_model_info *info) {
         .n_params = weights->n_params,
         .n_ternary = weights->n_ternary,
         .weight_bytes = weights->packed_bytes,
-        .loaded_bytes = weights->memory_bytes + ends,
-        .bytes_per_token = weights->memory_bytes + weights->head->bytes,
+        .loaded_bytes = weights->packed_bytes + weights->norm_bytes + ends,
+        .bytes_per_token = weights->packed_bytes + weights->norm_bytes + weights->head->bytes,
     };
 }
 

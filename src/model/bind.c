@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "model/weights.h"
+#include "model/layout.h"
 
 /* Limits that no sane model reaches; they keep every later size computation far from overflow. */
 enum { MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_VOCAB = 1 << 24, MAX_CTX = 1 << 24, MAX_HEADS = 1 << 14 };
@@ -102,6 +102,8 @@ static tern_status bind_linear(const tern_checkpoint *checkpoint, const tern_dim
     linear->index = layer * TERN_LINEARS_PER_LAYER + (uint32_t)which;
     linear->rows = size[linear_table[which].rows];
     linear->cols = size[linear_table[which].cols];
+    if (checkpoint->layout_version)
+        return tern_layout_bind(checkpoint, layer, which, linear, err);
     tern_status status = find(checkpoint, name, linear->rows, linear->cols, &linear->source, err);
     if (status)
         return status;
@@ -171,6 +173,8 @@ tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *w
         weights->n_params += 3 * (uint64_t)dims->hidden_size + dims->ffn_size;
     }
     weights->n_params += weights->n_ternary;
+    if (!status && checkpoint->layout_version)
+        status = tern_layout_scales(checkpoint, weights, err);
     if (status)
         tern_weights_free(weights);
     return status;

@@ -7,14 +7,15 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "kernels/lines.h"
-#include "model/weights.h"
+#include "model/layout.h"
 
 typedef struct load_state {
     const tern_checkpoint *checkpoint;
     tern_weights *weights;
     tern_progress_fn progress;
     void *progress_user;
+    tern_linear **linears; /* [n_linears] to be packed */
+    size_t n_linears;
     uint64_t total_bytes;
     atomic_uint_fast64_t done_bytes;
     atomic_bool stop;
@@ -22,6 +23,10 @@ typedef struct load_state {
     size_t failed_task;   /* the lowest that failed, so that the same file gives the same message */
     tern_error error;
 } load_state;
+
+static const tern_form *form_of(const tern_ternary *ternary, const tern_linear *linear) {
+    return tern_form_for(ternary, (int)(linear->index % TERN_LINEARS_PER_LAYER));
+}
 
 /* Float matrices in a GGUF may already be ternary (converters write T * scale as F16 or F32): then the scale is their
  * one magnitude, where absmean would give something smaller. Masters in a Hugging Face folder always take absmean, as
@@ -67,45 +72,39 @@ static bool decode_rows(const tern_tensor *tensor, uint64_t row, uint64_t n_rows
     return true;
 }
 
-/* Rows [row, row + n_rows) as trits [n_rows][cols] to where they belong. */
-static void pack_rows(const tern_packing *packing, const tern_linear *linear, uint32_t row, uint32_t n_rows,
-                      const int8_t *trits) {
-    uint8_t *packed = (uint8_t *)linear->packed;
-    if (linear->layout == TERN_LAYOUT_GROUPS) {
-        packing->pack_group(packed + row / TERN_GROUP_ROWS * linear->unit_bytes, trits, linear->cols, n_rows,
-                            linear->cols);
-    } else if (linear->layout == TERN_LAYOUT_ROWS) {
-        for (uint32_t i = 0; i < n_rows; i++)
-            for (uint32_t at = 0; at < linear->cols; at += TERN_LINE_BLOCK) {
-                uint32_t n = linear->cols - at < TERN_LINE_BLOCK ? linear->cols - at : TERN_LINE_BLOCK;
-                tern_line_pack_block(packed + (row + i) * linear->unit_bytes +
-                                         at / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES,
-                                     trits + (size_t)i * linear->cols + at, 1, n);
-            }
-    } else {
-        for (uint32_t col = 0; col < linear->cols; col++)
-            tern_line_pack_block(packed + col * linear->unit_bytes + row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES,
-                                 trits + col, linear->cols, n_rows);
-    }
+/* The same of a matrix in tern's own layout, or of one in another program's. */
+static tern_status read_rows(const tern_linear *linear, uint32_t row, uint32_t n_rows, float *buffer, int8_t *trits,
+                             tern_error *err) {
+    const tern_tensor *tensor = linear->source;
+    bool ok = linear->stored
+                  ? tern_form_unpack(linear->stored, tensor->data, linear->rows, linear->cols, row, n_rows, trits)
+                  : decode_rows(tensor, row, n_rows, linear->scale, buffer, trits, linear->cols);
+    return ok ? TERN_OK
+              : tern_fail(err, TERN_ERR_FORMAT,
+                          "tensor %s holds codes that are no ternary values near row %" PRIu32
+                          "; the file is damaged or not of type %s",
+                          tensor->name, row, tensor->type_name);
 }
 
-static tern_status load_matrix(const tern_checkpoint *checkpoint, const tern_packing *packing, tern_linear *linear,
-                               tern_error *err) {
-    const tern_tensor *tensor = linear->source;
-    uint32_t strip = linear->layout == TERN_LAYOUT_COLUMNS ? TERN_LINE_BLOCK : TERN_GROUP_ROWS;
+tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form *form, tern_linear *linear,
+                             tern_error *err) {
+    if (linear->stored == form) {
+        memcpy((uint8_t *)linear->packed, linear->source->data, linear->source->bytes);
+        return TERN_OK;
+    }
+    bool columns =
+        form->layout == TERN_LAYOUT_COLUMNS || (linear->stored && linear->stored->layout == TERN_LAYOUT_COLUMNS);
+    uint32_t strip = columns ? TERN_FORM_STRIP : TERN_GROUP_ROWS;
     float *buffer = tern_alloc_array(linear->cols, sizeof *buffer);
     int8_t *trits = tern_alloc_array(strip, linear->cols);
-    tern_status status = buffer && trits ? scale_of(checkpoint, tensor, buffer, &linear->scale, err)
-                                         : tern_fail_memory(err, "unpacking a matrix");
+    tern_status status = buffer && trits ? TERN_OK : tern_fail_memory(err, "unpacking a matrix");
+    if (!status && !linear->stored)
+        status = scale_of(checkpoint, linear->source, buffer, &linear->scale, err);
     for (uint32_t row = 0; !status && row < linear->rows; row += strip) {
         uint32_t n_rows = linear->rows - row < strip ? linear->rows - row : strip;
-        if (!decode_rows(tensor, row, n_rows, linear->scale, buffer, trits, linear->cols))
-            status = tern_fail(err, TERN_ERR_FORMAT,
-                               "tensor %s holds codes that are no ternary values near row %" PRIu32
-                               "; the file is damaged or not of type %s",
-                               tensor->name, row, tensor->type_name);
-        else
-            pack_rows(packing, linear, row, n_rows, trits);
+        status = read_rows(linear, row, n_rows, buffer, trits, err);
+        if (!status)
+            tern_form_pack(form, linear, row, n_rows, trits);
     }
     free(trits);
     free(buffer);
@@ -116,9 +115,9 @@ static void load_task(void *context, size_t task, int worker) {
     load_state *state = context;
     if (atomic_load(&state->stop))
         return;
-    tern_linear *linear = &state->weights->layers[task / TERN_LINEARS_PER_LAYER].linears[task % TERN_LINEARS_PER_LAYER];
+    tern_linear *linear = state->linears[task];
     tern_error err;
-    tern_status status = load_matrix(state->checkpoint, state->weights->ternary->packing, linear, &err);
+    tern_status status = tern_pack_linear(state->checkpoint, form_of(state->weights->ternary, linear), linear, &err);
     tern_checkpoint_release(state->checkpoint, linear->source);
     uint64_t done = atomic_fetch_add(&state->done_bytes, linear->source->bytes) + linear->source->bytes;
     /* worker 0 is the caller's own thread: its callback is never called from another */
@@ -191,78 +190,81 @@ static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *w
     return load_norm(checkpoint, 0, TERN_NORM_OUTPUT, dims->hidden_size, at, err);
 }
 
-static void lay_out(const tern_ternary *ternary, tern_layer *layer, tern_linear *linear) {
-    bool lines = ternary->lines != NULL;
-    linear->layout = lines && linear == &layer->up     ? TERN_LAYOUT_ROWS
-                     : lines && linear == &layer->down ? TERN_LAYOUT_COLUMNS
-                                                       : TERN_LAYOUT_GROUPS;
-    linear->k_pad = (uint32_t)tern_k_pad(ternary->packing, linear->cols);
-    switch (linear->layout) {
-    case TERN_LAYOUT_GROUPS:
-        linear->n_units = (uint32_t)tern_n_groups(linear->rows);
-        linear->unit_bytes = tern_group_bytes(ternary->packing, linear->cols);
-        break;
-    case TERN_LAYOUT_ROWS:
-        linear->n_units = linear->rows;
-        linear->unit_bytes = tern_line_bytes(linear->cols);
-        break;
-    case TERN_LAYOUT_COLUMNS:
-        linear->n_units = linear->cols;
-        linear->unit_bytes = tern_line_bytes(linear->rows);
-        break;
-    }
+/* Kernels may load whole vectors of packed groups: those want a cache line's alignment, which our converter gives. */
+static bool usable_in_place(const tern_linear *linear, const tern_form *form) {
+    return linear->stored == form && (uintptr_t)linear->source->data % 64 == 0;
 }
 
 static uint64_t packed_bytes(const tern_linear *linear) {
     return ((uint64_t)linear->n_units * linear->unit_bytes + 63) / 64 * 64;
 }
 
-static void lay_out_all(tern_weights *weights, const tern_ternary *ternary) {
-    weights->ternary = ternary;
-    for (uint32_t i = 0; i < weights->dims.n_layers; i++)
-        for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++) {
-            lay_out(ternary, &weights->layers[i], &weights->layers[i].linears[j]);
-            weights->packed_bytes += packed_bytes(&weights->layers[i].linears[j]);
+/* Where each matrix will lie: in the file, or at an offset of weights->memory, for which linear->packed is still NULL
+ * and which are listed. Returns the bytes of memory they need. */
+static uint64_t lay_out_all(load_state *state, bool copy) {
+    tern_weights *weights = state->weights;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < (size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER; i++) {
+        tern_linear *linear = &weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
+        const tern_form *form = form_of(weights->ternary, linear);
+        tern_form_lay_out(form, linear);
+        weights->packed_bytes += packed_bytes(linear);
+        if (!copy && usable_in_place(linear, form)) {
+            linear->packed = linear->source->data;
+            continue;
         }
+        bytes += packed_bytes(linear);
+        state->total_bytes += linear->source->bytes;
+        state->linears[state->n_linears++] = linear;
+    }
+    return bytes;
 }
 
-static tern_status pack_all(const tern_checkpoint *checkpoint, tern_pool *pool, tern_progress_fn progress,
-                            void *progress_user, tern_weights *weights, tern_error *err) {
-    load_state state = {
-        .checkpoint = checkpoint, .weights = weights, .progress = progress, .progress_user = progress_user};
-    uint8_t *at = weights->memory;
-    size_t n_matrices = (size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER;
-    for (size_t i = 0; i < n_matrices; i++) {
-        tern_linear *linear = &weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
-        linear->packed = at;
-        at += packed_bytes(linear);
-        state.total_bytes += linear->source->bytes;
+static tern_status pack_all(load_state *state, tern_pool *pool, tern_error *err) {
+    uint8_t *at = state->weights->memory;
+    for (size_t i = 0; i < state->n_linears; i++) {
+        state->linears[i]->packed = at;
+        at += packed_bytes(state->linears[i]);
     }
-    pthread_mutex_init(&state.lock, NULL);
-    tern_pool_run(pool, n_matrices, load_task, &state);
-    pthread_mutex_destroy(&state.lock);
-    if (!state.error.status)
+    pthread_mutex_init(&state->lock, NULL);
+    tern_pool_run(pool, state->n_linears, load_task, state);
+    pthread_mutex_destroy(&state->lock);
+    if (!state->error.status)
         return TERN_OK;
-    tern_fail(err, state.error.status, "%s", state.error.message);
-    tern_error_prefix(err, "%s", checkpoint->path);
-    return state.error.status;
+    tern_fail(err, state->error.status, "%s", state->error.message);
+    tern_error_prefix(err, "%s", state->checkpoint->path);
+    return state->error.status;
+}
+
+static tern_status load_all(load_state *state, tern_pool *pool, bool copy, tern_error *err) {
+    tern_weights *weights = state->weights;
+    uint64_t in_memory = lay_out_all(state, copy);
+    weights->norm_bytes = all_norm_floats(&weights->dims) * sizeof(float);
+    weights->memory_bytes = in_memory + weights->norm_bytes;
+    weights->memory = tern_aligned_alloc(weights->memory_bytes);
+    if (!weights->memory)
+        return tern_fail(err, TERN_ERR_MEMORY, "%s: out of memory: the weights need %" PRIu64 " MB",
+                         state->checkpoint->path, weights->memory_bytes >> 20);
+    /* packed matrices are whole cache lines, so the norms behind them start aligned */
+    tern_status status = load_norms(state->checkpoint, weights, (float *)((uint8_t *)weights->memory + in_memory), err);
+    return status ? status : pack_all(state, pool, err);
 }
 
 tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_ternary *ternary, tern_pool *pool,
-                              tern_progress_fn progress, void *progress_user, tern_weights *weights, tern_error *err) {
+                              const tern_load_params *params, tern_weights *weights, tern_error *err) {
+    static const tern_load_params defaults = {0};
+    params = params ? params : &defaults;
     tern_status status = tern_weights_bind(checkpoint, weights, err);
     if (status)
         return status;
-    lay_out_all(weights, ternary);
-    weights->memory_bytes = weights->packed_bytes + all_norm_floats(&weights->dims) * sizeof(float);
-    weights->memory = tern_aligned_alloc(weights->memory_bytes);
-    if (!weights->memory)
-        status = tern_fail(err, TERN_ERR_MEMORY, "%s: out of memory: the weights need %" PRIu64 " MB", checkpoint->path,
-                           weights->memory_bytes >> 20);
-    if (!status) /* packed matrices are whole cache lines, so the norms behind them start aligned */
-        status = load_norms(checkpoint, weights, (float *)((uint8_t *)weights->memory + weights->packed_bytes), err);
-    if (!status)
-        status = pack_all(checkpoint, pool, progress, progress_user, weights, err);
+    weights->ternary = ternary;
+    load_state state = {.checkpoint = checkpoint,
+                        .weights = weights,
+                        .progress = params->progress,
+                        .progress_user = params->progress_user};
+    state.linears = tern_alloc_array((size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER, sizeof *state.linears);
+    status = state.linears ? load_all(&state, pool, params->copy, err) : tern_fail_memory(err, "the list of matrices");
+    free(state.linears);
     if (status)
         tern_weights_free(weights);
     return status;

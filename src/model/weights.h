@@ -24,6 +24,9 @@ typedef enum tern_layout {
     TERN_LAYOUT_COLUMNS, /* each column a line */
 } tern_layout;
 
+/* A form of packed matrices (model/layout.h). */
+typedef struct tern_form tern_form;
+
 /* One BitLinear: y = (q . T) / s * scale (numerics: docs/MODEL.md). */
 typedef struct tern_linear {
     uint32_t index;      /* 0 .. 7 * n_layers - 1; a backend with its own copy finds it by this */
@@ -35,6 +38,7 @@ typedef struct tern_linear {
     const uint8_t *packed; /* [n_units][unit_bytes] */
     float scale;
     const tern_tensor *source; /* in the checkpoint */
+    const tern_form *stored;   /* what the source is packed as; NULL: it is a tensor of another program's types */
 } tern_linear;
 
 enum { TERN_LINEARS_PER_LAYER = 7 };
@@ -60,8 +64,9 @@ typedef struct tern_weights {
     bool tied;
     tern_head_type head_type;
     const tern_ternary *ternary; /* the packing and its kernels */
-    void *memory;                /* the one block that packed matrices and norms live in */
-    uint64_t packed_bytes, memory_bytes;
+    void *memory;                /* the one block for norms and for matrices that are not used where they are mapped */
+    uint64_t packed_bytes, memory_bytes; /* of all matrices; of `memory` */
+    uint64_t norm_bytes;
     uint64_t n_ternary, n_params;
 } tern_weights;
 
@@ -80,12 +85,24 @@ const char *tern_norm_name(const tern_checkpoint *checkpoint, char buffer[static
  * for packed data and norms. On failure `weights` needs no freeing. */
 tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err);
 
+typedef struct tern_load_params {
+    tern_progress_fn progress;
+    void *progress_user;
+    bool
+        copy; /* to memory, also what could be used where it is mapped: for placement that a file mapping cannot have */
+} tern_load_params;
+
 /* Bind, then pack all matrices for the kernels that will read them, on the pool's threads; `up` and `down` in lines
- * if `ternary` has kernels for them. File pages are dropped as
- * they are used, so that the peak stays near the loaded size. The checkpoint must outlive the weights (embedding and
- * head are read in place). All norms lie in weights->memory, behind the packed matrices. */
+ * if `ternary` has kernels for them. What lies in the file in that form (tern's own layout) is used where it is mapped
+ * and not even read. File pages of what is packed are dropped as they are used, so that the peak stays near the loaded
+ * size. The checkpoint must outlive the weights (embedding and head, too, are read in place). All norms lie in
+ * weights->memory, behind the packed matrices. `params` may be NULL. */
 tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_ternary *ternary, tern_pool *pool,
-                              tern_progress_fn progress, void *progress_user, tern_weights *weights, tern_error *err);
+                              const tern_load_params *params, tern_weights *weights, tern_error *err);
+
+/* One matrix of the checkpoint (bound, and laid out by tern_form_lay_out) -> linear->packed and ->scale, in `form`. */
+tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form *form, tern_linear *linear,
+                             tern_error *err);
 void tern_weights_free(tern_weights *weights);
 
 #endif

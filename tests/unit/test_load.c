@@ -83,7 +83,7 @@ static void check_load(bool one_magnitude) {
     assert_int_equal(tern_checkpoint_open(path, &checkpoint, &err), TERN_OK);
     assert_int_equal(tern_pool_create(2, &pool, &err), TERN_OK);
     static const tern_ternary t2 = {.packing = &tern_packing_t2r16};
-    assert_int_equal(tern_weights_load(checkpoint, &t2, pool, NULL, NULL, &weights, &err), TERN_OK);
+    assert_int_equal(tern_weights_load(checkpoint, &t2, pool, NULL, &weights, &err), TERN_OK);
     for (int m = 0; m < TERN_LINEARS_PER_LAYER; m++) {
         const tern_linear *linear = &weights.layers[0].linears[m];
         size_t n = (size_t)linear->rows * linear->cols;

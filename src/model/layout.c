@@ -1,0 +1,213 @@
+#include "model/layout.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/lines.h"
+
+enum { UP = 5, DOWN = 6, TILE = 64 };
+
+static const tern_form forms[] = {
+    {"t2r16", TERN_LAYOUT_GROUPS, &tern_packing_t2r16},
+    {"t5r16", TERN_LAYOUT_GROUPS, &tern_packing_t5r16},
+    {"t5rows", TERN_LAYOUT_ROWS, NULL},
+    {"t5cols", TERN_LAYOUT_COLUMNS, NULL},
+};
+enum { T2R16, T5R16, T5ROWS, T5COLS, N_FORMS };
+
+const char tern_form_names[] = "t5r16, t2r16";
+
+/* Rows are good for `up` only, columns for `down` only: each because of what a decode step can skip. */
+static bool may_be(const tern_form *form, int which) {
+    return form->layout == TERN_LAYOUT_ROWS ? which == UP : form->layout == TERN_LAYOUT_COLUMNS ? which == DOWN : true;
+}
+
+static const tern_form *choose(const tern_packing *packing, bool lines, int which) {
+    if (lines && which == UP)
+        return &forms[T5ROWS];
+    if (lines && which == DOWN)
+        return &forms[T5COLS];
+    return &forms[packing == &tern_packing_t2r16 ? T2R16 : T5R16];
+}
+
+const tern_form *tern_form_for(const tern_ternary *ternary, int which) {
+    return choose(ternary->packing, ternary->lines != NULL, which);
+}
+
+const tern_form *tern_form_named(const char *name, int which) {
+    for (int i = 0; i < N_FORMS; i++)
+        if (forms[i].packing && strcmp(forms[i].name, name) == 0) /* lines come with the 5/3-bit packing (ladder.c) */
+            return choose(forms[i].packing, i == T5R16, which);
+    return NULL;
+}
+
+void tern_form_lay_out(const tern_form *form, tern_linear *linear) {
+    linear->layout = form->layout;
+    linear->k_pad = form->packing ? (uint32_t)tern_k_pad(form->packing, linear->cols) : linear->cols;
+    switch (form->layout) {
+    case TERN_LAYOUT_GROUPS:
+        linear->n_units = (uint32_t)tern_n_groups(linear->rows);
+        linear->unit_bytes = tern_group_bytes(form->packing, linear->cols);
+        break;
+    case TERN_LAYOUT_ROWS:
+        linear->n_units = linear->rows;
+        linear->unit_bytes = tern_line_bytes(linear->cols);
+        break;
+    case TERN_LAYOUT_COLUMNS:
+        linear->n_units = linear->cols;
+        linear->unit_bytes = tern_line_bytes(linear->rows);
+        break;
+    }
+}
+
+/* ------------------------------------------------------- packing and unpacking */
+
+static void pack_line(uint8_t *line, const int8_t *trits, uint32_t n) {
+    for (uint32_t at = 0; at < n; at += TERN_LINE_BLOCK)
+        tern_line_pack_block(line + at / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, trits + at, 1,
+                             n - at < TERN_LINE_BLOCK ? n - at : TERN_LINE_BLOCK);
+}
+
+void tern_form_pack(const tern_form *form, const tern_linear *linear, uint32_t row, uint32_t n_rows,
+                    const int8_t *trits) {
+    uint8_t *packed = (uint8_t *)linear->packed;
+    uint32_t cols = linear->cols;
+    switch (form->layout) {
+    case TERN_LAYOUT_GROUPS:
+        for (uint32_t i = 0; i < n_rows; i += TERN_GROUP_ROWS)
+            form->packing->pack_group(packed + (row + i) / TERN_GROUP_ROWS * linear->unit_bytes,
+                                      trits + (size_t)i * cols, cols,
+                                      n_rows - i < TERN_GROUP_ROWS ? n_rows - i : TERN_GROUP_ROWS, cols);
+        break;
+    case TERN_LAYOUT_ROWS:
+        for (uint32_t i = 0; i < n_rows; i++)
+            pack_line(packed + (row + i) * linear->unit_bytes, trits + (size_t)i * cols, cols);
+        break;
+    case TERN_LAYOUT_COLUMNS:
+        for (uint32_t col = 0; col < cols; col++)
+            tern_line_pack_block(packed + col * linear->unit_bytes + row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES,
+                                 trits + col, cols, n_rows);
+        break;
+    }
+}
+
+/* A block of each line, in tiles of columns that stay in the cache while they are turned. */
+static void unpack_columns(const uint8_t *blocks, size_t line_bytes, uint32_t cols, uint32_t n_rows, int8_t *trits) {
+    int8_t tile[TILE][TERN_LINE_BLOCK];
+    for (uint32_t col = 0; col < cols; col += TILE) {
+        uint32_t n = cols - col < TILE ? cols - col : TILE;
+        for (uint32_t c = 0; c < n; c++)
+            tern_line_unpack(blocks + (col + c) * line_bytes, n_rows, tile[c]);
+        for (uint32_t r = 0; r < n_rows; r++)
+            for (uint32_t c = 0; c < n; c++)
+                trits[(size_t)r * cols + col + c] = tile[c][r];
+    }
+}
+
+static bool all_trits(const int8_t *values, size_t n) {
+    bool bad = false;
+    for (size_t i = 0; i < n; i++)
+        bad |= (uint8_t)(values[i] + 1) > 2;
+    return !bad;
+}
+
+_Static_assert((int)TERN_FORM_STRIP == (int)TERN_LINE_BLOCK && TERN_FORM_STRIP % TERN_GROUP_ROWS == 0,
+               "a strip is whole groups of rows, and a block of each column");
+
+bool tern_form_unpack(const tern_form *form, const uint8_t *bytes, uint32_t rows, uint32_t cols, uint32_t row,
+                      uint32_t n_rows, int8_t *trits) {
+    tern_linear linear = {.rows = rows, .cols = cols};
+    tern_form_lay_out(form, &linear);
+    switch (form->layout) {
+    case TERN_LAYOUT_GROUPS:
+        for (uint32_t i = 0; i < n_rows; i++)
+            form->packing->unpack_row(bytes + (row + i) / TERN_GROUP_ROWS * linear.unit_bytes,
+                                      (row + i) % TERN_GROUP_ROWS, cols, trits + (size_t)i * cols);
+        break;
+    case TERN_LAYOUT_ROWS:
+        for (uint32_t i = 0; i < n_rows; i++)
+            tern_line_unpack(bytes + (row + i) * linear.unit_bytes, cols, trits + (size_t)i * cols);
+        break;
+    case TERN_LAYOUT_COLUMNS:
+        unpack_columns(bytes + row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, linear.unit_bytes, cols, n_rows, trits);
+        break;
+    }
+    return all_trits(trits, (size_t)n_rows * cols);
+}
+
+/* --------------------------------------------------------- tensors of the file */
+
+static const char *const names[TERN_LINEARS_PER_LAYER] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
+                                                          "ffn_gate", "ffn_up", "ffn_down"};
+
+const char *tern_packed_name(char buffer[static 128], uint32_t layer, int which, const tern_form *form) {
+    snprintf(buffer, 128, "blk.%" PRIu32 ".%s.%s", layer, names[which], form->name);
+    return buffer;
+}
+
+tern_status tern_layout_bind(const tern_checkpoint *checkpoint, uint32_t layer, int which, tern_linear *linear,
+                             tern_error *err) {
+    char name[128];
+    linear->source = NULL;
+    for (int i = 0; i < N_FORMS; i++) {
+        const tern_tensor *tensor = tern_checkpoint_find(checkpoint, tern_packed_name(name, layer, which, &forms[i]));
+        if (!tensor || !may_be(&forms[i], which))
+            continue;
+        if (linear->source)
+            return tern_fail(err, TERN_ERR_FORMAT, "%s: tensors %s and %s are the same matrix", checkpoint->path,
+                             linear->source->name, name);
+        tern_linear stored = *linear;
+        tern_form_lay_out(&forms[i], &stored);
+        if (tensor->type != TERN_TYPE_I8 || tensor->n_dims != 2 || tensor->rows != stored.n_units ||
+            tensor->cols != stored.unit_bytes)
+            return tern_fail(err, TERN_ERR_FORMAT,
+                             "%s: tensor %s is %s [%" PRIu64 ", %" PRIu64 "], but a matrix of %" PRIu32 " x %" PRIu32
+                             " is I8 [%" PRIu32 ", %zu] in that form",
+                             checkpoint->path, name, tensor->type_name, tensor->rows, tensor->cols, linear->rows,
+                             linear->cols, stored.n_units, stored.unit_bytes);
+        linear->source = tensor;
+        linear->stored = &forms[i];
+    }
+    if (!linear->source)
+        return tern_fail(err, TERN_ERR_FORMAT, "%s: tensor blk.%" PRIu32 ".%s is missing in any form that tern knows",
+                         checkpoint->path, layer, names[which]);
+    return TERN_OK;
+}
+
+tern_status tern_layout_scales(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err) {
+    uint32_t n_layers = weights->dims.n_layers;
+    const tern_tensor *tensor = tern_checkpoint_find(checkpoint, TERN_SCALES_NAME);
+    if (!tensor || tensor->type != TERN_TYPE_F32 || tensor->n_dims != 2 || tensor->rows != n_layers ||
+        tensor->cols != TERN_LINEARS_PER_LAYER)
+        return tern_fail(err, TERN_ERR_FORMAT, "%s: there must be a tensor %s of type F32 [%" PRIu32 ", %d]",
+                         checkpoint->path, TERN_SCALES_NAME, n_layers, TERN_LINEARS_PER_LAYER);
+    const tern_codec *codec = tern_codec_of(TERN_TYPE_F32);
+    for (uint32_t i = 0; i < n_layers; i++) {
+        float scales[TERN_LINEARS_PER_LAYER];
+        codec->decode_row(tensor, i, scales);
+        for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++) {
+            if (!(scales[j] >= 0 && isfinite(scales[j]))) /* 0: a matrix of zeros */
+                return tern_fail(err, TERN_ERR_FORMAT, "%s: the scale of blk.%" PRIu32 ".%s is %g", checkpoint->path, i,
+                                 names[j], (double)scales[j]);
+            weights->layers[i].linears[j].scale = scales[j];
+        }
+    }
+    return TERN_OK;
+}
+
+bool tern_layout_identify(const tern_checkpoint *checkpoint, const tern_tensor *tensor, uint32_t *layer, int *which,
+                          const tern_form **form) {
+    char name[128];
+    const char *dot = checkpoint->layout_version && tensor->type == TERN_TYPE_I8 ? strchr(tensor->name, '.') : NULL;
+    if (!dot || sscanf(dot, ".%" SCNu32 ".", layer) != 1)
+        return false;
+    for (*which = 0; *which < TERN_LINEARS_PER_LAYER; ++*which)
+        for (int i = 0; i < N_FORMS; i++) {
+            *form = &forms[i];
+            if (strcmp(tensor->name, tern_packed_name(name, *layer, *which, *form)) == 0 && may_be(*form, *which))
+                return true;
+        }
+    return false;
+}
