@@ -31,6 +31,18 @@ static uint64_t expected_weights(const tern_config *config) {
     return n < 1e12 ? (uint64_t)n : (uint64_t)1e12;
 }
 
+/* What tern_choose_packing() is to choose by name: a file in tern's own layout needs no packing if its own is taken,
+ * and no measurement. */
+static const char *wanted_packing(const tern_model *model, const tern_model_params *params) {
+    const char *stored = model->checkpoint->layout_packing, *environment = getenv("TERN_PACKING");
+    if (params->packing || (environment && *environment) || !stored)
+        return params->packing;
+    for (size_t i = 0; model->kernels->ternary[i]; i++)
+        if (strcmp(model->kernels->ternary[i]->packing->name, stored) == 0)
+            return stored;
+    return NULL;
+}
+
 static tern_status load(tern_model *model, const char *path, const tern_model_params *params, tern_error *err) {
     tern_backend *backend;
     const tern_ternary *ternary = NULL;
@@ -44,7 +56,7 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
     if (!status)
         status = tern_vocab_from_checkpoint(model->checkpoint, &model->tokenizer, err);
     if (!status)
-        status = tern_choose_packing(model->kernels, params->packing, model->pool,
+        status = tern_choose_packing(model->kernels, wanted_packing(model, params), model->pool,
                                      expected_weights(&model->checkpoint->config), &ternary, err);
     if (!status)
         status = tern_weights_load(model->checkpoint, ternary, model->pool, &load_params, &model->weights, err);
