@@ -43,18 +43,35 @@ tern_status tern_map_open(const char *path, tern_map *map, tern_error *err) {
     else if ((data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED)
         status = tern_fail(err, TERN_ERR_IO, "%s: cannot map %lld bytes: %s", path, (long long)info.st_size,
                            strerror(errno));
-    close(fd);
-    if (status)
+    if (status) {
+        close(fd);
         return status;
-    map->data = data;
-    map->size = (size_t)info.st_size;
+    }
+    *map = (tern_map){.data = data, .size = (size_t)info.st_size, .fd = fd};
     return TERN_OK;
 }
 
 void tern_map_close(tern_map *map) {
-    if (map->data)
+    if (map->data) {
         munmap((void *)map->data, map->size);
+        close(map->fd);
+    }
     *map = (tern_map){0};
+}
+
+bool tern_map_read(const tern_map *map, size_t offset, size_t n_bytes, void *buffer) {
+    char *at = buffer;
+    while (n_bytes) {
+        ssize_t got = pread(map->fd, at, n_bytes, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        at += got;
+        offset += (size_t)got;
+        n_bytes -= (size_t)got;
+    }
+    return true;
 }
 
 void tern_map_release(const void *bytes, size_t n_bytes) {

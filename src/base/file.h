@@ -9,6 +9,7 @@
 typedef struct tern_map {
     const uint8_t *data; /* [size]; never NULL after success */
     size_t size;
+    int fd; /* stays open for tern_map_read() */
 } tern_map;
 
 /* Map a regular file read-only. A directory, an empty or an unreadable file is
@@ -18,6 +19,10 @@ void tern_map_close(tern_map *map);
 /* The pages that lie wholly in [bytes, bytes + n_bytes) are not needed now:
  * drop them from memory (they come back from the file when touched). */
 void tern_map_release(const void *bytes, size_t n_bytes);
+
+/* Read [offset, offset + n_bytes), which lies inside the mapping, by system calls: unlike a touch of the mapping it does
+ * not make the pages around resident. False: the file could not be read (it has changed, or the disk fails). */
+bool tern_map_read(const tern_map *map, size_t offset, size_t n_bytes, void *buffer);
 
 bool tern_is_directory(const char *path);
 /* Something has that name, be it a link that leads nowhere. */

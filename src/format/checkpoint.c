@@ -63,3 +63,16 @@ void tern_checkpoint_release(const tern_checkpoint *checkpoint, const tern_tenso
     if (store->n_maps) /* somebody else's memory would not come back: dropped anonymous pages read as zeros */
         tern_map_release(tensor->data, tensor->bytes);
 }
+
+bool tern_checkpoint_read(const tern_checkpoint *checkpoint, const tern_tensor *tensor, uint64_t offset, size_t n_bytes,
+                          void *buffer) {
+    const tern_store *store = (const tern_store *)checkpoint;
+    const uint8_t *from = tensor->data + offset;
+    for (size_t i = 0; i < store->n_maps; i++) {
+        uintptr_t at = (uintptr_t)from - (uintptr_t)store->maps[i].data; /* huge if the map lies behind */
+        if (at < store->maps[i].size)
+            return tern_map_read(&store->maps[i], at, n_bytes, buffer);
+    }
+    memcpy(buffer, from, n_bytes);
+    return true;
+}

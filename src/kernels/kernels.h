@@ -182,6 +182,7 @@ typedef struct tern_kernels {
      * type's block. */
     void (*head[TERN_N_HEAD_TYPES])(const uint8_t *rows, size_t row_bytes, size_t n_rows, const float *x, size_t k,
                                     size_t n_tokens, float *y, size_t ld_y);
+    const struct tern_screen_kernels *screen; /* of the head's screen (kernels/screen.h); NULL: this rung has none */
 } tern_kernels;
 
 /* The best rung that this CPU supports, or the one called `name` (NULL or "":

@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "kernels/rungs.h"
+#include "kernels/screen.h"
 
 TERN_DECLARE_FLOAT_KERNELS(ref);
 TERN_DECLARE_MATMUL(ref);
@@ -19,6 +20,7 @@ static const tern_kernels kernels_ref = {
     .features = 0,
     .ternary = ternary_ref,
     TERN_FLOAT_KERNELS(ref),
+    .screen = &tern_screen_kernels_ref,
 };
 
 #if defined(__x86_64__)
@@ -42,6 +44,7 @@ static const tern_kernels kernels_avx2 = {
     .features = TERN_CPU_AVX2,
     .ternary = ternary_avx2,
     TERN_FLOAT_KERNELS(avx2),
+    .screen = &tern_screen_kernels_avx2,
 };
 
 /* AVX-VNNI adds the dot product only; the float kernels are AVX2's. */
@@ -50,6 +53,7 @@ static const tern_kernels kernels_avxvnni = {
     .features = TERN_CPU_AVX2 | TERN_CPU_AVXVNNI,
     .ternary = ternary_avxvnni,
     TERN_FLOAT_KERNELS(avx2),
+    .screen = &tern_screen_kernels_avx2,
 };
 
 static const tern_kernels kernels_avx512vnni = {
@@ -57,6 +61,7 @@ static const tern_kernels kernels_avx512vnni = {
     .features = TERN_CPU_AVX2 | TERN_CPU_AVX512 | TERN_CPU_AVX512VNNI,
     .ternary = ternary_avx512vnni,
     TERN_FLOAT_KERNELS(avx512vnni),
+    .screen = &tern_screen_kernels_avx512vnni,
 };
 
 /* VBMI permutes bytes, which unpacks 5-bit codes; the other kernels are AVX-512 VNNI's. */
@@ -65,6 +70,7 @@ static const tern_kernels kernels_avx512vbmi = {
     .features = TERN_CPU_AVX2 | TERN_CPU_AVX512 | TERN_CPU_AVX512VNNI | TERN_CPU_AVX512VBMI,
     .ternary = ternary_avx512vbmi,
     TERN_FLOAT_KERNELS(avx512vnni),
+    .screen = &tern_screen_kernels_avx512vnni,
 };
 #endif
 

@@ -1,0 +1,133 @@
+/* The head screen (kernels/screen.h) on AVX2: 8 rows x 4 columns a vector. */
+#include <immintrin.h>
+
+#define SCREEN_PACK tern_screen_pack_group_avx2
+#include "kernels/screen_pack_tmpl.c"
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE __m256i four(const int8_t *digits) {
+    int32_t word;
+    memcpy(&word, digits, 4);
+    return _mm256_set1_epi32(word);
+}
+
+/* D of one block and 8 rows; `coarse` points to their half of the first chunk. A 16-bit lane sums 8 pairs of products
+ * of at most 15 * 128: 30720. */
+INLINE __m256i coarse_block(const uint8_t *coarse, const int8_t *digits, int32_t sum) {
+    const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    __m256i high = _mm256_setzero_si256(), low = _mm256_setzero_si256();
+    for (size_t chunk = 0; chunk < 4; chunk++, coarse += 64, digits += 16) {
+        __m256i both = _mm256_loadu_si256((const __m256i *)coarse);
+        __m256i first = _mm256_and_si256(both, nibble);
+        __m256i second = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+        high = _mm256_add_epi16(high, _mm256_maddubs_epi16(first, four(digits)));
+        low = _mm256_add_epi16(low, _mm256_maddubs_epi16(first, four(digits + 4)));
+        high = _mm256_add_epi16(high, _mm256_maddubs_epi16(second, four(digits + 8)));
+        low = _mm256_add_epi16(low, _mm256_maddubs_epi16(second, four(digits + 12)));
+    }
+    __m256i high32 = _mm256_slli_epi32(_mm256_madd_epi16(high, ones), 8);
+    return _mm256_add_epi32(_mm256_add_epi32(high32, _mm256_madd_epi16(low, ones)), _mm256_set1_epi32(sum));
+}
+
+/* Half a group: 8 rows, one token. */
+INLINE void coarse_half(const uint8_t *coarse, const uint8_t *steps, const float *row_steps, size_t k_pad,
+                        const tern_screen_x *x, float *y) {
+    __m256 sum = _mm256_setzero_ps();
+    for (size_t block = 0; block < k_pad / TERN_SCREEN_BLOCK; block++) {
+        __m256i u = _mm256_loadu_si256((const __m256i *)(steps + block / 4 * 64));
+        u = _mm256_and_si256(_mm256_srl_epi32(u, _mm_cvtsi32_si128((int)(block % 4 * 8))), _mm256_set1_epi32(255));
+        __m256i dot = coarse_block(coarse + block * 256, x->digits + block * 64, x->sums[block]);
+        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(u), _mm256_cvtepi32_ps(dot), sum);
+    }
+    __m256 scaled = _mm256_mul_ps(sum, _mm256_loadu_ps(row_steps));
+    _mm256_storeu_ps(y, _mm256_fmadd_ps(scaled, _mm256_set1_ps(x->step), _mm256_set1_ps(x->offset)));
+}
+
+static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const float *row_steps, size_t k_pad,
+                          size_t n_groups, const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y) {
+    for (size_t g = 0; g < n_groups; g++) {
+        for (size_t t = 0; t < n_tokens; t++)
+            for (size_t half = 0; half < 2; half++)
+                coarse_half(coarse + 32 * half, steps + 32 * half, row_steps + 8 * half, k_pad, &x[t],
+                            y + t * ld_y + 8 * half);
+        coarse += tern_screen_coarse_bytes(k_pad);
+        steps += tern_screen_step_bytes(k_pad);
+        row_steps += TERN_SCREEN_ROWS;
+        y += TERN_SCREEN_ROWS;
+    }
+}
+
+/* sum over a row of u (2 l - 1) Z; 127 * 127 * 2 fits 16 bits. */
+INLINE int32_t fine_row(const uint8_t *fine, const uint8_t *steps, size_t k_pad, const int8_t *z) {
+    const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201), ones = _mm256_set1_epi16(1);
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t block = 0; block < k_pad / TERN_SCREEN_BLOCK; block++) {
+        int32_t word;
+        memcpy(&word, fine + block * 4, 4);
+        __m256i bits = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(word), spread), bit);
+        __m256i minus = _mm256_loadu_si256((const __m256i *)(z + block * TERN_SCREEN_BLOCK));
+        __m256i plus = _mm256_loadu_si256((const __m256i *)(z + k_pad + block * TERN_SCREEN_BLOCK));
+        __m256i value = _mm256_blendv_epi8(minus, plus, _mm256_cmpeq_epi8(bits, bit));
+        __m256i u = _mm256_set1_epi8((char)steps[block / 4 * 64 + block % 4]);
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(u, value), ones));
+    }
+    __m128i r4 = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    __m128i r2 = _mm_add_epi32(r4, _mm_unpackhi_epi64(r4, r4));
+    return _mm_cvtsi128_si32(_mm_add_epi32(r2, _mm_shuffle_epi32(r2, 1)));
+}
+
+static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad, uint32_t mask,
+                        const tern_screen_x *x, const float *coarse, float *y) {
+    for (uint32_t left = mask; left; left &= left - 1) {
+        unsigned r = (unsigned)__builtin_ctz(left);
+        int32_t sum = fine_row(fine + r * tern_screen_fine_bytes(k_pad), steps + 4 * r, k_pad, x->fine);
+        y[r] = fmaf((float)sum * row_steps[r], x->half_fine_step, coarse[r]);
+    }
+}
+
+static void screen_peaks(const float *y, const float *bonus, size_t n_groups, float *peaks) {
+    for (size_t g = 0; g < n_groups; g++) {
+        size_t i = g * TERN_SCREEN_ROWS;
+        __m256 a = _mm256_loadu_ps(y + i), b = _mm256_loadu_ps(y + i + 8);
+        if (bonus) {
+            a = _mm256_add_ps(a, _mm256_loadu_ps(bonus + i));
+            b = _mm256_add_ps(b, _mm256_loadu_ps(bonus + i + 8));
+        }
+        /* max(a, b) is b if one is NaN */
+        __m256 least = _mm256_set1_ps(-INFINITY);
+        __m256 r8 = _mm256_max_ps(_mm256_max_ps(a, least), _mm256_max_ps(b, least));
+        __m128 r4 = _mm_max_ps(_mm256_castps256_ps128(r8), _mm256_extractf128_ps(r8, 1));
+        __m128 r2 = _mm_max_ps(r4, _mm_movehl_ps(r4, r4));
+        peaks[g] = _mm_cvtss_f32(_mm_max_ss(r2, _mm_movehdup_ps(r2)));
+    }
+}
+
+static void screen_keep(const float *y, const float *bonus, const float *coarse_errors, const float *fine_errors,
+                        const float *norms, const float c[4], float least, size_t n_groups, uint16_t *masks) {
+    __m256 c0 = _mm256_set1_ps(c[0]), c1 = _mm256_set1_ps(c[1]), c2 = _mm256_set1_ps(c[2]), c3 = _mm256_set1_ps(c[3]);
+    for (size_t g = 0; g < n_groups; g++) {
+        unsigned mask = 0;
+        for (size_t half = 0; half < 2; half++) {
+            size_t i = g * TERN_SCREEN_ROWS + 8 * half;
+            __m256 bound = _mm256_fmadd_ps(_mm256_loadu_ps(norms + i), c2, c3);
+            bound = _mm256_fmadd_ps(_mm256_loadu_ps(fine_errors + i), c1, bound);
+            bound = _mm256_fmadd_ps(_mm256_loadu_ps(coarse_errors + i), c0, bound);
+            __m256 top = _mm256_add_ps(_mm256_loadu_ps(y + i), bound);
+            if (bonus)
+                top = _mm256_add_ps(top, _mm256_loadu_ps(bonus + i));
+            __m256 kept = _mm256_cmp_ps(top, _mm256_set1_ps(least), _CMP_NLT_UQ);
+            mask |= (unsigned)_mm256_movemask_ps(kept) << 8 * half;
+        }
+        masks[g] = (uint16_t)mask;
+    }
+}
+
+const tern_screen_kernels tern_screen_kernels_avx2 = {
+    .pack_group = tern_screen_pack_group_avx2,
+    .coarse = screen_coarse,
+    .fine = screen_fine,
+    .peaks = screen_peaks,
+    .keep = screen_keep,
+};

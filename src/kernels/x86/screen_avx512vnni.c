@@ -1,0 +1,159 @@
+/* The head screen (kernels/screen.h) on AVX-512 VNNI: 16 rows x 4 columns a vector. */
+#include <immintrin.h>
+
+#define SCREEN_PACK tern_screen_pack_group_avx512vnni
+#include "kernels/screen_pack_tmpl.c"
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+enum {
+    TILE = 4,             /* tokens that share an unpacked vector: 8 integer and 4 float accumulators */
+    PREFETCH_BYTES = 4096 /* ahead; the hardware's own reach ends at the page */
+};
+
+INLINE __m512i four(const int8_t *digits) {
+    int32_t word;
+    memcpy(&word, digits, 4);
+    return _mm512_set1_epi32(word);
+}
+
+/* One group, n_tokens (constant) tokens. */
+INLINE void coarse_tile(const uint8_t *coarse, const uint8_t *steps, const float *row_steps, size_t k_pad,
+                        const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y, bool ahead) {
+    const __m512i nibble = _mm512_set1_epi8(15), byte = _mm512_set1_epi32(255);
+    __m512 sum[TILE];
+    UNROLL for (size_t t = 0; t < n_tokens; t++) sum[t] = _mm512_setzero_ps();
+    for (size_t quad = 0; quad < k_pad / TERN_SCREEN_COLS; quad++, steps += 64) {
+        __m512i u = _mm512_loadu_si512(steps);
+        for (size_t b = 0; b < 4; b++) {
+            size_t block = 4 * quad + b;
+            __m512i high[TILE], low[TILE];
+            UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                high[t] = _mm512_setzero_si512();
+                low[t] = _mm512_set1_epi32(x[t].sums[block]);
+            }
+            UNROLL for (size_t chunk = 0; chunk < 4; chunk++, coarse += 64) {
+                if (ahead)
+                    _mm_prefetch((const char *)coarse + PREFETCH_BYTES, _MM_HINT_T0);
+                __m512i both = _mm512_loadu_si512(coarse);
+                __m512i first = _mm512_and_si512(both, nibble);
+                __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
+                UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                    const int8_t *digits = x[t].digits + (4 * block + chunk) * 16;
+                    high[t] = _mm512_dpbusd_epi32(high[t], first, four(digits));
+                    low[t] = _mm512_dpbusd_epi32(low[t], first, four(digits + 4));
+                    high[t] = _mm512_dpbusd_epi32(high[t], second, four(digits + 8));
+                    low[t] = _mm512_dpbusd_epi32(low[t], second, four(digits + 12));
+                }
+            }
+            __m512 step = _mm512_cvtepi32_ps(_mm512_and_si512(u, byte));
+            u = _mm512_srli_epi32(u, 8);
+            UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                __m512i dot = _mm512_add_epi32(_mm512_slli_epi32(high[t], 8), low[t]);
+                sum[t] = _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(dot), sum[t]);
+            }
+        }
+    }
+    __m512 scale = _mm512_loadu_ps(row_steps);
+    UNROLL for (size_t t = 0; t < n_tokens; t++) {
+        __m512 scaled = _mm512_mul_ps(sum[t], scale);
+        _mm512_storeu_ps(y + t * ld_y, _mm512_fmadd_ps(scaled, _mm512_set1_ps(x[t].step), _mm512_set1_ps(x[t].offset)));
+    }
+}
+
+static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const float *row_steps, size_t k_pad,
+                          size_t n_groups, const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y) {
+    for (size_t g = 0; g < n_groups; g++) {
+        size_t t = 0;
+        for (; t + TILE <= n_tokens; t += TILE)
+            coarse_tile(coarse, steps, row_steps, k_pad, x + t, TILE, y + t * ld_y, ld_y, t == 0);
+        switch (n_tokens - t) {
+        case 1:
+            coarse_tile(coarse, steps, row_steps, k_pad, x + t, 1, y + t * ld_y, ld_y, t == 0);
+            break;
+        case 2:
+            coarse_tile(coarse, steps, row_steps, k_pad, x + t, 2, y + t * ld_y, ld_y, t == 0);
+            break;
+        case 3:
+            coarse_tile(coarse, steps, row_steps, k_pad, x + t, 3, y + t * ld_y, ld_y, t == 0);
+            break;
+        default:
+            break;
+        }
+        coarse += tern_screen_coarse_bytes(k_pad);
+        steps += tern_screen_step_bytes(k_pad);
+        row_steps += TERN_SCREEN_ROWS;
+        y += TERN_SCREEN_ROWS;
+    }
+}
+
+/* sum over a row of u (2 l - 1) Z: u is vpdpbusd's unsigned operand, Z with the sign of its bit the signed one. */
+INLINE int32_t fine_row(const uint8_t *fine, const uint8_t *steps, size_t k_pad, const int8_t *z) {
+    /* from a word of four u's: the first two (the last two) over 32 columns each */
+    const __m512i zero_one = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(1), 1);
+    const __m512i two_three = _mm512_or_si512(zero_one, _mm512_set1_epi8(2));
+    __m512i even = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
+    for (size_t i = 0; i < k_pad; i += TERN_SCREEN_COLS, steps += 64) {
+        int32_t word;
+        uint64_t bits[2];
+        memcpy(&word, steps, 4);
+        memcpy(bits, fine + i / 8, 16);
+        __m512i u = _mm512_set1_epi32(word);
+        __m512i a = _mm512_mask_loadu_epi8(_mm512_loadu_si512(z + i), bits[0], z + k_pad + i);
+        __m512i b = _mm512_mask_loadu_epi8(_mm512_loadu_si512(z + i + 64), bits[1], z + k_pad + i + 64);
+        even = _mm512_dpbusd_epi32(even, _mm512_shuffle_epi8(u, zero_one), a);
+        odd = _mm512_dpbusd_epi32(odd, _mm512_shuffle_epi8(u, two_three), b);
+    }
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(even, odd));
+}
+
+static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad, uint32_t mask,
+                        const tern_screen_x *x, const float *coarse, float *y) {
+    _Alignas(64) int32_t sums[TERN_SCREEN_ROWS] = {0};
+    for (uint32_t left = mask; left; left &= left - 1) {
+        unsigned r = (unsigned)__builtin_ctz(left);
+        sums[r] = fine_row(fine + r * tern_screen_fine_bytes(k_pad), steps + 4 * r, k_pad, x->fine);
+    }
+    __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums)), _mm512_loadu_ps(row_steps));
+    __m512 value = _mm512_fmadd_ps(scaled, _mm512_set1_ps(x->half_fine_step), _mm512_loadu_ps(coarse));
+    _mm512_mask_storeu_ps(y, (__mmask16)mask, value);
+}
+
+static void screen_peaks(const float *y, const float *bonus, size_t n_groups, float *peaks) {
+    for (size_t g = 0; g < n_groups; g++) {
+        __m512 value = _mm512_loadu_ps(y + g * TERN_SCREEN_ROWS);
+        if (bonus)
+            value = _mm512_add_ps(value, _mm512_loadu_ps(bonus + g * TERN_SCREEN_ROWS));
+        /* max(a, b) is b if one is NaN */
+        value = _mm512_max_ps(value, _mm512_set1_ps(-INFINITY));
+        peaks[g] = _mm512_reduce_max_ps(value);
+    }
+}
+
+static void screen_keep(const float *y, const float *bonus, const float *coarse_errors, const float *fine_errors,
+                        const float *norms, const float c[4], float least, size_t n_groups, uint16_t *masks) {
+    __m512 c0 = _mm512_set1_ps(c[0]), c1 = _mm512_set1_ps(c[1]), c2 = _mm512_set1_ps(c[2]), c3 = _mm512_set1_ps(c[3]);
+    for (size_t g = 0; g < n_groups; g++) {
+        size_t i = g * TERN_SCREEN_ROWS;
+        __m512 bound = _mm512_fmadd_ps(_mm512_loadu_ps(norms + i), c2, c3);
+        bound = _mm512_fmadd_ps(_mm512_loadu_ps(fine_errors + i), c1, bound);
+        bound = _mm512_fmadd_ps(_mm512_loadu_ps(coarse_errors + i), c0, bound);
+        __m512 top = _mm512_add_ps(_mm512_loadu_ps(y + i), bound);
+        if (bonus)
+            top = _mm512_add_ps(top, _mm512_loadu_ps(bonus + i));
+        masks[g] = (uint16_t)_mm512_cmp_ps_mask(top, _mm512_set1_ps(least), _CMP_NLT_UQ);
+    }
+}
+
+const tern_screen_kernels tern_screen_kernels_avx512vnni = {
+    .pack_group = tern_screen_pack_group_avx512vnni,
+    .coarse = screen_coarse,
+    .fine = screen_fine,
+    .peaks = screen_peaks,
+    .keep = screen_keep,
+};
