@@ -1,10 +1,26 @@
-/* tern_generate(): prompt in, sampled text out through a callback. */
+/*
+ * tern_generate(): prompt in, sampled text out through a callback.
+ *
+ * A step evaluates the token that was taken last and, behind it, tokens that are guessed to follow (runtime/lookup.h),
+ * all in one pass over the weights. Then tokens are sampled one after the other, from the logits behind the evaluated
+ * ones, as long as each is the one that was guessed: only then stands what comes next in the right place. So every
+ * token is drawn from exactly the logits, with exactly the random numbers, that it has without guesses; a wrong guess
+ * costs time, never correctness. (Leviathan et al. 2023 accept by a ratio of probabilities, because their guesses are
+ * samples, too; ours are certain ones, for which their rule comes down to this.)
+ */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "model_handle.h"
+#include "runtime/lookup.h"
+#include "runtime/sampler.h"
 #include "runtime/stop.h"
 #include "tokenizer/stream.h"
+
+/* More are not faster: then arithmetic costs more time than reading the weights (docs/SPEED.md). */
+enum { DEFAULT_DRAFT = 8, MAX_DRAFT = 64 };
 
 typedef struct generation {
     tern_session *session;
@@ -16,10 +32,22 @@ typedef struct generation {
     tern_buffer pending; /* bytes of a character that is not complete yet */
     tern_buffer out;     /* text that may go out */
     bool refused;        /* the callback wants no more */
+    tern_generate_result *result;
+    double start;
+
+    int32_t id; /* the token that was taken last; not evaluated yet */
+    bool done;  /* and it is the last, for result->reason */
+
+    tern_lookup *lookup; /* NULL: no guesses */
+    uint32_t max_draft;
+    int32_t *ids;                /* [1 + max_draft] of a step */
+    float *hidden;               /* [1 + max_draft, hidden] */
+    tern_head_query *queries;    /* [1 + max_draft] */
+    tern_candidates *candidates; /* [1 + max_draft] */
 } generation;
 
 tern_generate_params tern_generate_defaults(void) {
-    return (tern_generate_params){.sampler = tern_sampler_defaults(), .max_tokens = -1};
+    return (tern_generate_params){.sampler = tern_sampler_defaults(), .max_tokens = -1, .draft = -1};
 }
 
 /* Give what may go out to the callback. Once that has said no it is not called again: it may have lost what it
@@ -67,41 +95,101 @@ static tern_status as_reason(tern_status status, tern_stop_reason *reason) {
     return TERN_OK;
 }
 
-/* One token: sample, show, evaluate. *done is set with a reason when it was the last. */
-static tern_status step(generation *g, tern_generate_result *result, double start, bool *done, tern_error *err) {
-    int32_t id;
-    tern_status status = tern_sampler_sample(g->sampler, tern_session_logits(g->session), &id, err);
-    if (!status)
-        status = tern_sampler_accept(g->sampler, id, err);
-    if (status)
-        return status;
-    *done = true;
-    if (!g->params->ignore_end && tern_tokenizer_is_end(tern_session_tokenizer(g->session), id)) {
-        result->reason = TERN_STOP_END;
-        return TERN_OK;
-    }
-    result->n_generated++;
-    bool stopped = take_text(g, id);
-    if (g->pending.failed || g->out.failed)
-        return tern_fail_memory(err, "the generated text");
-    if (result->n_generated == 1)
-        result->first_token_seconds = tern_seconds() - start;
-    emit(g, id);
-    if (stopped || g->refused) {
-        result->reason = stopped ? TERN_STOP_STRING : TERN_STOP_CANCELLED;
-        return TERN_OK;
-    }
-    if (g->params->max_tokens >= 0 && result->n_generated >= (uint64_t)g->params->max_tokens) {
-        result->reason = TERN_STOP_LENGTH;
-        return TERN_OK;
-    }
-    status = tern_session_eval(g->session, &id, 1, err);
-    *done = status != TERN_OK;
-    return as_reason(status, &result->reason);
+static void end(generation *g, tern_stop_reason reason) {
+    g->done = true;
+    g->result->reason = reason;
 }
 
-static tern_status prefill(generation *g, const int32_t *ids, size_t n_ids, tern_generate_result *result,
-                           tern_error *err) {
+/* The next token: sample it, show it, see whether it is the last. */
+static tern_status take(generation *g, const tern_candidates *candidates, tern_error *err) {
+    tern_status status = tern_sampler_sample_candidates(g->sampler, candidates, &g->id, err);
+    if (!status)
+        status = tern_sampler_accept(g->sampler, g->id, err);
+    if (status)
+        return status;
+    if (!g->params->ignore_end && tern_tokenizer_is_end(tern_session_tokenizer(g->session), g->id)) {
+        end(g, TERN_STOP_END);
+        return TERN_OK;
+    }
+    uint64_t n = ++g->result->n_generated;
+    bool stopped = take_text(g, g->id);
+    if (g->pending.failed || g->out.failed)
+        return tern_fail_memory(err, "the generated text");
+    if (n == 1)
+        g->result->first_token_seconds = tern_seconds() - g->start;
+    emit(g, g->id);
+    if (stopped || g->refused)
+        end(g, stopped ? TERN_STOP_STRING : TERN_STOP_CANCELLED);
+    else if (g->params->max_tokens >= 0 && n >= (uint64_t)g->params->max_tokens)
+        end(g, TERN_STOP_LENGTH);
+    if (g->lookup)
+        tern_lookup_append(g->lookup, g->id, true);
+    return TERN_OK;
+}
+
+/* Candidates for hidden [n], which follow upon what was taken and then upon ahead [n - 1] in turn. */
+static tern_status find_candidates(generation *g, const float *hidden, const int32_t *ahead, uint32_t n,
+                                   tern_error *err) {
+    tern_status status = tern_sampler_queries(g->sampler, ahead, n, g->queries, err);
+    return status ? status
+                  : tern_engine_candidates(tern_session_engine(g->session), hidden, n, g->queries, g->candidates, err);
+}
+
+/* Guesses of what follows g->id, into g->ids behind it. */
+static uint32_t guess(generation *g) {
+    uint32_t room = tern_session_n_ctx(g->session) - tern_session_n_past(g->session);
+    uint32_t limit = room > 0 ? room - 1 : 0;
+    uint64_t left = g->params->max_tokens < 0 ? UINT64_MAX : (uint64_t)g->params->max_tokens - g->result->n_generated;
+    if (left - 1 < limit) /* a step brings one token more than are guessed right */
+        limit = (uint32_t)(left - 1);
+    return g->lookup ? tern_lookup_draft(g->lookup, limit, g->ids + 1) : 0;
+}
+
+/* Sample behind ids [0], [1], ... [n_draft] as long as the guesses are right. *kept: how many ids are part of the text.
+ */
+static tern_status check_guesses(generation *g, uint32_t n_draft, uint32_t *kept, tern_error *err) {
+    tern_status status = TERN_OK;
+    *kept = 1;
+    while (!status) {
+        status = take(g, &g->candidates[*kept - 1], err);
+        if (status || g->done || *kept > n_draft || g->id != g->ids[*kept])
+            break;
+        if (tern_session_take_cancel(g->session)) { /* where without guesses the next evaluation would see it */
+            end(g, TERN_STOP_CANCELLED);
+            break;
+        }
+        (*kept)++;
+    }
+    return status;
+}
+
+/* One pass through the model, and the tokens that it brings. */
+static tern_status step(generation *g, tern_error *err) {
+    double start = tern_seconds();
+    uint32_t n_past = tern_session_n_past(g->session), n_draft = guess(g), kept;
+    g->ids[0] = g->id;
+    tern_status status = tern_session_eval_hidden(g->session, g->ids, n_draft + 1, g->hidden, err);
+    if (status) {
+        g->done = true;
+        return as_reason(status, &g->result->reason);
+    }
+    status = find_candidates(g, g->hidden, g->ids + 1, n_draft + 1, err);
+    if (g->lookup)
+        tern_lookup_timed(g->lookup, n_draft + 1, tern_seconds() - start);
+    kept = 1;
+    if (!status)
+        status = check_guesses(g, n_draft, &kept, err);
+    if (kept <= n_draft)
+        tern_session_rewind(g->session, n_past + kept,
+                            g->hidden +
+                                (kept - 1) * (size_t)tern_session_engine(g->session)->weights->dims.hidden_size);
+    g->result->n_steps++;
+    g->result->n_drafted += n_draft;
+    g->result->n_accepted += kept - 1;
+    return status;
+}
+
+static tern_status prefill(generation *g, const int32_t *ids, size_t n_ids, tern_error *err) {
     tern_status status = tern_session_eval(g->session, ids, n_ids, err);
     if (status)
         return status;
@@ -109,46 +197,92 @@ static tern_status prefill(generation *g, const int32_t *ids, size_t n_ids, tern
         return tern_fail(err, TERN_ERR_ARGUMENT,
                          "there is nothing to continue: the prompt is empty, and the session holds no token or was "
                          "truncated since its last one; give at least one token");
-    result->n_prompt = n_ids;
+    g->result->n_prompt = n_ids;
     const int32_t *past = tern_session_tokens(g->session);
-    for (uint32_t i = 0; !status && i < tern_session_n_past(g->session); i++)
+    for (uint32_t i = 0; !status && i < tern_session_n_past(g->session); i++) {
         status = tern_sampler_accept(g->sampler, past[i], err);
+        if (g->lookup)
+            tern_lookup_append(g->lookup, past[i], false);
+    }
     return status;
 }
 
-static tern_status run(generation *g, const int32_t *ids, size_t n_ids, tern_generate_result *result, tern_error *err) {
-    double start = tern_seconds();
-    tern_status status = prefill(g, ids, n_ids, result, err);
-    result->prefill_seconds = tern_seconds() - start;
+static tern_status run(generation *g, const int32_t *ids, size_t n_ids, tern_error *err) {
+    g->start = tern_seconds();
+    tern_status status = prefill(g, ids, n_ids, err);
+    g->result->prefill_seconds = tern_seconds() - g->start;
     if (status == TERN_ERR_CANCELLED)
-        return as_reason(status, &result->reason);
+        return as_reason(status, &g->result->reason);
     double decode_start = tern_seconds();
-    bool done = g->params->max_tokens == 0;
-    while (!status && !done)
-        status = step(g, result, start, &done, err);
+    g->done = g->params->max_tokens == 0;
+    if (!status && !g->done)
+        status = find_candidates(g, tern_session_embedding(g->session), NULL, 1, err);
+    if (!status && !g->done)
+        status = take(g, &g->candidates[0], err);
+    while (!status && !g->done)
+        status = step(g, err);
     if (!status)
         flush(g);
     if (!status && g->out.failed)
         status = tern_fail_memory(err, "the generated text");
-    result->decode_seconds = tern_seconds() - decode_start;
+    g->result->decode_seconds = tern_seconds() - decode_start;
     return status;
+}
+
+static tern_status choose_draft(generation *g, tern_error *err) {
+    int32_t wanted = g->params->draft < 0 ? DEFAULT_DRAFT : g->params->draft;
+    uint32_t chunk = tern_session_chunk(g->session); /* what the engine has room for at once */
+    if (g->params->draft < -1 || wanted > MAX_DRAFT)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "a draft of %d tokens is impossible (0 to %d, or -1 for the default)",
+                         (int)g->params->draft, MAX_DRAFT);
+    g->max_draft = (uint32_t)wanted < chunk ? (uint32_t)wanted : chunk - 1;
+    return TERN_OK;
+}
+
+static tern_status prepare(generation *g, tern_error *err) {
+    tern_status status =
+        tern_sampler_create(&g->params->sampler, tern_session_vocab_size(g->session), &g->sampler, err);
+    if (!status)
+        status = tern_stop_create(g->params->stop, g->params->n_stop, &g->stop, err);
+    if (!status)
+        status = choose_draft(g, err);
+    if (!status && g->max_draft > 0) /* the last token of a full context is taken, but not evaluated */
+        status = tern_lookup_create((size_t)tern_session_n_ctx(g->session) + 1, g->max_draft, &g->lookup, err);
+    if (status)
+        return status;
+    size_t n = g->max_draft + 1, hidden_size = tern_session_engine(g->session)->weights->dims.hidden_size;
+    g->ids = tern_alloc_array(n, sizeof *g->ids);
+    g->hidden = tern_alloc_array(n * hidden_size, sizeof *g->hidden);
+    g->queries = tern_alloc_array(n, sizeof *g->queries);
+    g->candidates = tern_calloc_array(n, sizeof *g->candidates);
+    return g->ids && g->hidden && g->queries && g->candidates ? TERN_OK : tern_fail_memory(err, "a generation");
+}
+
+static void release(generation *g) {
+    for (size_t i = 0; g->candidates && i <= g->max_draft; i++)
+        tern_candidates_free(&g->candidates[i]);
+    free(g->candidates);
+    free(g->queries);
+    free(g->hidden);
+    free(g->ids);
+    tern_lookup_free(g->lookup);
+    tern_sampler_free(g->sampler);
+    tern_stop_free(g->stop);
+    tern_buffer_free(&g->pending);
+    tern_buffer_free(&g->out);
 }
 
 tern_status tern_generate_ids(tern_session *session, const int32_t *ids, size_t n_ids,
                               const tern_generate_params *params, tern_text_fn on_text, void *user,
                               tern_generate_result *result, tern_error *err) {
     const tern_generate_params defaults = tern_generate_defaults();
-    generation g = {.session = session, .params = params ? params : &defaults, .on_text = on_text, .user = user};
     tern_generate_result local = {0};
-    tern_status status = tern_sampler_create(&g.params->sampler, tern_session_vocab_size(session), &g.sampler, err);
+    generation g = {
+        .session = session, .params = params ? params : &defaults, .on_text = on_text, .user = user, .result = &local};
+    tern_status status = prepare(&g, err);
     if (!status)
-        status = tern_stop_create(g.params->stop, g.params->n_stop, &g.stop, err);
-    if (!status)
-        status = run(&g, ids, n_ids, &local, err);
-    tern_sampler_free(g.sampler);
-    tern_stop_free(g.stop);
-    tern_buffer_free(&g.pending);
-    tern_buffer_free(&g.out);
+        status = run(&g, ids, n_ids, err);
+    release(&g);
     if (!status && result)
         *result = local;
     return status;

@@ -91,6 +91,10 @@ void tern_print_timing(const tern_generate_result *result, uint32_t reused) {
     double seconds = result->prefill_seconds + result->decode_seconds - result->first_token_seconds;
     if (result->n_generated > 1 && seconds > 0)
         fprintf(stderr, ", %.1f tok/s", (double)(result->n_generated - 1) / seconds);
+    if (result->n_drafted)
+        fprintf(stderr, "\nspeculation:    %llu of %llu guessed tokens right, %llu steps",
+                (unsigned long long)result->n_accepted, (unsigned long long)result->n_drafted,
+                (unsigned long long)result->n_steps);
     fputc('\n', stderr);
 }
 

@@ -29,6 +29,10 @@ const tern_option tern_sampling_option_table[] = {
     {"stop", 0, TERN_OPTION_LIST, FIELD(stop), "TEXT", "end before this text; may be repeated", 0, 0, NULL, NULL},
     {"seed", 0, TERN_OPTION_INT, FIELD(seed), "S", "seed of the random numbers", 0, 9e18, NULL,
      "new each time, see --stats"},
+    {"draft", 0, TERN_OPTION_INT, FIELD(draft), "N",
+     "guess at most N tokens at once from repetitions in\nthe text; the text stays the same; 0: none", 0, 64, NULL,
+     "chosen by tern"},
+    {"no-speculate", 0, TERN_OPTION_FLAG, FIELD(no_speculate), NULL, "the same as --draft 0", 0, 0, NULL, NULL},
     {0},
 };
 
@@ -80,6 +84,7 @@ int tern_cli_sampling(const tern_sampling_options *options, const char *command,
     sampler->seed = options->seed < 0 ? fresh_seed() : (uint64_t)options->seed;
     sampler->logit_bias = bias;
     sampler->n_logit_bias = options->logit_bias.count;
+    params->draft = options->no_speculate ? 0 : (int32_t)options->draft;
     params->stop = options->stop.items;
     params->n_stop = options->stop.count;
     return 0;

@@ -1,4 +1,4 @@
-/* The options of sampling that run and chat share. */
+/* The options of sampling and speculation that run and chat share. */
 #ifndef TERN_CLI_SAMPLING_H
 #define TERN_CLI_SAMPLING_H
 
@@ -7,13 +7,15 @@
 typedef struct tern_sampling_options {
     double temperature, top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty;
     int64_t top_k, penalty_window, seed; /* seed -1: a new one each time */
+    int64_t draft;                       /* -1: the library's choice */
+    bool no_speculate;
     tern_string_list logit_bias, stop;
 } tern_sampling_options;
 
 #define TERN_SAMPLING_OPTIONS_DEFAULT                                                                                  \
     {                                                                                                                  \
         .temperature = 0.8, .top_p = 0.95, .min_p = 0.05, .repeat_penalty = 1, .top_k = 40, .penalty_window = 64,      \
-        .seed = -1                                                                                                     \
+        .seed = -1, .draft = -1                                                                                        \
     }
 
 extern const tern_option tern_sampling_option_table[];
