@@ -40,6 +40,8 @@ typedef struct tern_gguf_vocab {
     size_t n_merges;
     int32_t bos_id, eos_id; /* -1: none */
     int add_bos;            /* 1, 0, -1: not said */
+    const char *pattern;    /* tern's own keys (docs/FORMAT.md): the pre-tokeniser's regular expression, or NULL */
+    int merge_tokens;       /* likewise: 1, 0 (tern_vocab_arrays) */
 } tern_gguf_vocab;
 
 /* A key with its value as they stand in a GGUF, for copying. */

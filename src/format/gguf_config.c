@@ -170,6 +170,8 @@ tern_status tern_gguf_read_vocab(const tern_gguf *gguf, tern_error *err) {
     if ((status = tern_gguf_get_string(gguf, "tokenizer.ggml.model", &vocab->model, err)) ||
         (status = tern_gguf_get_string(gguf, "tokenizer.ggml.pre", &vocab->pre, err)) ||
         (status = tern_gguf_get_bool(gguf, "tokenizer.ggml.add_bos_token", &vocab->add_bos, err)) ||
+        (status = tern_gguf_get_string(gguf, "tokenizer.tern.pattern", &vocab->pattern, err)) ||
+        (status = tern_gguf_get_bool(gguf, "tokenizer.tern.merge_tokens", &vocab->merge_tokens, err)) ||
         (status = read_strings(gguf, "tokenizer.ggml.tokens", &store->tokens, &vocab->n_tokens, err)) ||
         (status = read_strings(gguf, "tokenizer.ggml.merges", &store->merges, &vocab->n_merges, err)) ||
         (status = read_token_types(gguf, vocab->n_tokens, err)))

@@ -63,6 +63,8 @@ static tern_status from_gguf(const tern_checkpoint *checkpoint, tern_tokenizer *
                                 .merges = vocab->merges,
                                 .n_merges = vocab->n_merges,
                                 .pre = vocab->pre,
+                                .pattern = vocab->pattern,
+                                .merge_tokens = vocab->merge_tokens == 1,
                                 .bos_id = vocab->bos_id,
                                 .eos_id = vocab->eos_id,
                                 .add_bos = vocab->add_bos};

@@ -44,6 +44,8 @@ static tern_status check_pre(const char *pre, tern_error *err) {
 static tern_status fill(tern_tokenizer *tokenizer, const tern_vocab_arrays *arrays, tern_error *err) {
     tern_vocab *vocab = &tokenizer->vocab;
     tern_status status = TERN_OK;
+    if (arrays->pattern)
+        status = tern_pattern_create(name, arrays->pattern, strlen(arrays->pattern), &tokenizer->pattern, err);
     for (size_t id = 0; id < arrays->n_tokens && status == TERN_OK; id++)
         status = put_token(vocab, arrays, id, err);
     if (status == TERN_OK)
@@ -55,6 +57,7 @@ static tern_status fill(tern_tokenizer *tokenizer, const tern_vocab_arrays *arra
     tokenizer->bos_id = arrays->bos_id < 0 ? -1 : arrays->bos_id;
     tokenizer->eos_id = arrays->eos_id < 0 ? -1 : arrays->eos_id;
     tokenizer->add_bos = arrays->add_bos;
+    tokenizer->ignore_merges = !arrays->merge_tokens;
     return status ? status : tern_tokenizer_finish(tokenizer, name, err);
 }
 

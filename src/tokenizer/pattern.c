@@ -12,6 +12,7 @@
 
 struct tern_pattern {
     pcre2_code *code; /* immutable, shared by threads */
+    char *source;
 };
 
 static tern_status fail_pcre2(tern_error *err, tern_status status, const char *name, const char *what, int code) {
@@ -33,10 +34,17 @@ tern_status tern_pattern_create(const char *name, const char *source, size_t n_b
     size_t offset = 0;
     made->code = pcre2_compile((PCRE2_SPTR)source, n_bytes, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code,
                                &offset, NULL);
+    made->source = made->code ? malloc(n_bytes + 1) : NULL;
+    if (made->code && !made->source) {
+        tern_pattern_free(made);
+        return tern_fail_memory(err, "a regular expression");
+    }
     if (!made->code) {
         free(made);
         return fail_pcre2(err, TERN_ERR_UNSUPPORTED, name, "cannot be used", code);
     }
+    memcpy(made->source, source, n_bytes);
+    made->source[n_bytes] = 0;
     pcre2_jit_compile(made->code, PCRE2_JIT_COMPLETE); /* without JIT pcre2_match interprets: slower, the same result */
     *pattern = made;
     return TERN_OK;
@@ -46,8 +54,11 @@ void tern_pattern_free(tern_pattern *pattern) {
     if (!pattern)
         return;
     pcre2_code_free(pattern->code);
+    free(pattern->source);
     free(pattern);
 }
+
+const char *tern_pattern_source(const tern_pattern *pattern) { return pattern ? pattern->source : NULL; }
 
 tern_status tern_cutter_open(tern_cutter *cutter, const tern_pattern *pattern, const char *text, size_t n_bytes,
                              tern_error *err) {

@@ -18,6 +18,8 @@ typedef struct tern_pattern tern_pattern;
 tern_status tern_pattern_create(const char *name, const char *source, size_t n_bytes, tern_pattern **pattern,
                                 tern_error *err);
 void tern_pattern_free(tern_pattern *pattern);
+/* The regular expression; NULL for NULL. */
+const char *tern_pattern_source(const tern_pattern *pattern);
 
 /* One text being cut by a pattern. Text between matches is a pre-token too (Hugging Face's "Isolated"), and so is each
  * run of bytes that is no valid UTF-8. */

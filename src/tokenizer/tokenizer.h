@@ -6,6 +6,7 @@
 #ifndef TERN_TOKENIZER_TOKENIZER_H
 #define TERN_TOKENIZER_TOKENIZER_H
 
+#include "base/mem.h"
 #include "base/str.h"
 #include "tern/tern.h"
 
@@ -19,6 +20,9 @@ typedef struct tern_vocab_arrays {
     const char *pre; /* pre-tokeniser name; NULL means llama3. llama3, llama-bpe, llama-v3 are known; others fail */
     int32_t bos_id, eos_id; /* -1: look for <|begin_of_text|>, <|end_of_text|> */
     int add_bos;            /* 1, 0, -1: not said, then yes if there is a BOS */
+    /* what GGUF has no keys for (docs/FORMAT.md) */
+    const char *pattern; /* of a pre-tokeniser that has no name; NULL: by `pre` */
+    bool merge_tokens;   /* a pre-token that is a token is merged all the same (Hugging Face: ignore_merges false) */
 } tern_vocab_arrays;
 
 tern_status tern_tokenizer_from_arrays(const tern_vocab_arrays *arrays, tern_tokenizer **tokenizer, tern_error *err);
@@ -39,6 +43,24 @@ void tern_tokenizer_refuse_chat(tern_tokenizer *tokenizer, const char *reason);
 const char *tern_tokenizer_template(const tern_tokenizer *tokenizer);
 /* The template in the 2B4T repository (numerics.md section 7). */
 extern const char tern_default_template[];
+
+/* The other direction: a tokenizer of any origin as arrays from which tern_tokenizer_from_arrays() makes one that gives
+ * the same ids. */
+typedef struct tern_vocab_export {
+    tern_arena arena;  /* all texts */
+    tern_view *tokens; /* [n_tokens]; ids that no token has are called "[PADn]", of type 5 */
+    int32_t *types;    /* [n_tokens] */
+    size_t n_tokens;
+    tern_view *merges; /* [n_merges] */
+    size_t n_merges;
+    int32_t bos_id, eos_id; /* -1: none */
+    bool add_bos, merge_tokens;
+    const char *pattern; /* the tokenizer's; NULL: Llama-3's */
+} tern_vocab_export;
+
+/* To be freed with tern_vocab_export_free(); needs none after a failure. */
+tern_status tern_tokenizer_export(const tern_tokenizer *tokenizer, tern_vocab_export *out, tern_error *err);
+void tern_vocab_export_free(tern_vocab_export *out);
 
 void tern_tokenizer_set_ids(tern_tokenizer *tokenizer, int32_t bos_id, int32_t eos_id); /* -1: keep */
 

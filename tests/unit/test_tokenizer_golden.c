@@ -76,7 +76,8 @@ static tern_tokenizer *from_arrays(const char *json, size_t size, bool with_type
         types[id] = 3;
     }
     json_array_foreach(merges, index, value) lines[index] = tern_view_of(json_string_value(value));
-    tern_vocab_arrays arrays = {tokens, n, with_types ? types : NULL, lines, json_array_size(merges), NULL, -1, -1, -1};
+    tern_vocab_arrays arrays = {
+        tokens, n, with_types ? types : NULL, lines, json_array_size(merges), NULL, -1, -1, -1, NULL, false};
     tern_tokenizer *tokenizer = NULL;
     if (tern_tokenizer_from_arrays(&arrays, &tokenizer, &err))
         fail_msg("%s", err.message);

@@ -247,7 +247,7 @@ static void test_bad_arrays(void **state) {
     types[256] = 1;
     types[257] = 3;
     merges[0] = tern_view_of("a b");
-    const tern_vocab_arrays good = {tokens, 258, types, merges, 1, "llama-bpe", -1, -1, -1};
+    const tern_vocab_arrays good = {tokens, 258, types, merges, 1, "llama-bpe", -1, -1, -1, NULL, false};
     tern_tokenizer *tokenizer = NULL;
     assert_int_equal(tern_tokenizer_from_arrays(&good, &tokenizer, &err), TERN_OK);
     check(tokenizer, "ab ab", TERN_TOKENIZE_BOS, IDS(256, ' ', 256)); /* no BOS token, none added */
