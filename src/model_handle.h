@@ -12,6 +12,12 @@ struct tern_model {
     tern_pool *pool;
     tern_weights weights;
     tern_engine *engine;
+    bool locked;
 };
+
+/* src/tern_memory.c: what tern_model_params.mlock and .warm_up ask for, once all else is in place. */
+tern_status tern_model_lock(tern_model *model, tern_error *err);
+void tern_model_unlock(tern_model *model);
+tern_status tern_model_warm_up(tern_model *model, tern_error *err);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "base/topology.h"
 #include "model/demo.h"
 #include "model_handle.h"
 #include "runtime/choose.h"
@@ -46,11 +47,16 @@ static const char *wanted_packing(const tern_model *model, const tern_model_para
 static tern_status load(tern_model *model, const char *path, const tern_model_params *params, tern_error *err) {
     tern_backend *backend;
     const tern_ternary *ternary = NULL;
-    const tern_load_params load_params = {.progress = params->progress, .progress_user = params->progress_user};
+    const tern_load_params load_params = {.progress = params->progress,
+                                          .progress_user = params->progress_user,
+                                          .huge_pages = params->huge_pages,
+                                          .numa = params->numa};
     int n_threads = params->n_threads ? params->n_threads : tern_cpu_count();
     tern_status status = tern_kernels_choose(params->cpu, &model->kernels, err);
     if (!status)
         status = tern_pool_create(n_threads, &model->pool, err);
+    if (!status && (params->pin || params->numa == TERN_NUMA_LOCAL))
+        status = tern_pool_pin(model->pool, err);
     if (!status)
         status = open_checkpoint(path, &model->checkpoint, err);
     if (!status)
@@ -65,6 +71,12 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
             tern_cpu_backend_create(&model->weights, model->kernels, model->pool, params->dense_ffn, &backend, err);
     if (!status)
         status = tern_engine_create(&model->weights, backend, &model->engine, err);
+    if (!status)
+        model->engine->pool = model->pool;
+    if (!status && params->mlock)
+        status = tern_model_lock(model, err);
+    if (!status && params->warm_up)
+        status = tern_model_warm_up(model, err);
     return status;
 }
 
@@ -85,6 +97,7 @@ void tern_model_free(tern_model *model) {
     if (!model)
         return;
     tern_engine_free(model->engine);
+    tern_model_unlock(model);
     tern_weights_free(&model->weights);
     tern_tokenizer_free(model->tokenizer);
     tern_checkpoint_close(model->checkpoint);
@@ -110,6 +123,7 @@ void tern_model_get_info(const tern_model *model, tern_model_info *info) {
         .kernels = model->kernels->name,
         .packing = weights->ternary->packing->name,
         .n_threads = tern_pool_threads(model->pool),
+        .n_memory_nodes = tern_memory_nodes(),
         .vocab_size = dims->vocab_size,
         .n_ctx = dims->n_ctx,
         .hidden_size = dims->hidden_size,

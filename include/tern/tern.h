@@ -79,11 +79,26 @@ typedef struct tern_session tern_session;
  * Return false to cancel. */
 typedef bool (*tern_progress_fn)(void *user, uint64_t done, uint64_t total);
 
+/* On which memory nodes the packed weights lie, on a machine that has several. */
+typedef enum tern_numa {
+    TERN_NUMA_NONE = 0,   /* wherever the system puts them */
+    TERN_NUMA_INTERLEAVE, /* on all nodes in turn: every thread gets its share of every node's bandwidth */
+    TERN_NUMA_LOCAL,      /* each thread's share on its own node; pins the threads */
+} tern_numa;
+
 typedef struct tern_model_params {
     int n_threads;   /* 0: all CPUs this process may run on */
     const char *cpu; /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
     const char *packing; /* force a packing of the weights ("t5r16", "t2r16"); NULL: $TERN_PACKING, else measured */
     bool dense_ffn;      /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring */
+    bool pin;            /* keep each thread on a CPU of its own, physical cores first. The thread that evaluates is one
+                            of them, only while it does. TERN_ERR_UNSUPPORTED where the system cannot */
+    tern_numa numa;      /* changes nothing on a machine with one memory node */
+    bool huge_pages;     /* packed weights in reserved huge pages (hugetlbfs); fails if there are too few */
+    bool mlock;          /* keep weights, embedding and head in memory, never swapped or dropped; fails if the system
+                            does not allow so much (ulimit -l) */
+    bool warm_up;        /* touch weights, embedding and head and run a throw-away pass, so that the first prompt is no
+                            slower than the next ones */
     tern_progress_fn progress;
     void *progress_user;
 } tern_model_params;
@@ -106,6 +121,7 @@ typedef struct tern_model_info {
     const char *kernels;        /* rung in use, "avx512vnni" */
     const char *packing;        /* layout of the weights in memory, "t2r16" */
     int n_threads;
+    int n_memory_nodes; /* NUMA nodes of this machine; 1: tern_model_params.numa changes nothing */
     uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim;
     float rms_eps, rope_theta;
     bool tied_embedding;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/mem.h"
+#include "base/topology.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -46,7 +46,12 @@ struct tern_pool {
     int n_threads;
     pthread_t *threads; /* [n_threads - 1]; worker 0 is the caller */
     int n_started;
-    lane *lanes;              /* [n_threads] */
+    lane *lanes;            /* [n_threads] */
+    tern_cpu_place *places; /* [n_threads] where each is pinned; NULL: nowhere */
+#ifdef __linux__
+    cpu_set_t caller_cpus; /* what the caller may use when it is not between enter and leave */
+    bool caller_pinned;
+#endif
     pthread_mutex_t run_lock; /* one caller at a time */
 
     pthread_mutex_t sleep_lock;
@@ -229,11 +234,66 @@ void tern_pool_free(tern_pool *pool) {
     pthread_mutex_destroy(&pool->sleep_lock);
     pthread_mutex_destroy(&pool->run_lock);
     free(pool->lanes);
+    free(pool->places);
     free(pool->threads);
     free(pool);
 }
 
 int tern_pool_threads(const tern_pool *pool) { return pool->n_threads; }
+int tern_pool_node(const tern_pool *pool, int worker) { return pool->places ? pool->places[worker].node : 0; }
+
+/* ------------------------------------------------------------------ pinning */
+
+#ifdef __linux__
+static bool pin_thread(pthread_t thread, int cpu) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    return pthread_setaffinity_np(thread, sizeof one, &one) == 0;
+}
+
+tern_status tern_pool_pin(tern_pool *pool, tern_error *err) {
+    size_t n = (size_t)pool->n_threads;
+    tern_cpu_place *places = malloc((n > TERN_MAX_CPUS ? n : TERN_MAX_CPUS) * sizeof *places);
+    if (!places)
+        return tern_fail_memory(err, "pinning threads");
+    size_t n_cpus = tern_allowed_cpus(places, TERN_MAX_CPUS);
+    bool ok = n_cpus > 0;
+    for (size_t i = n_cpus; ok && i < n; i++)
+        places[i] = places[i - n_cpus];
+    for (size_t i = 1; ok && i < n; i++)
+        ok = pin_thread(pool->threads[i - 1], places[i].cpu);
+    if (!ok) {
+        free(places);
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "the system refuses to keep threads on a CPU each");
+    }
+    free(pool->places);
+    pool->places = places;
+    return TERN_OK;
+}
+
+void tern_pool_enter(tern_pool *pool) {
+    if (pool && pool->places)
+        pool->caller_pinned =
+            pthread_getaffinity_np(pthread_self(), sizeof pool->caller_cpus, &pool->caller_cpus) == 0 &&
+            pin_thread(pthread_self(), pool->places[0].cpu);
+}
+
+void tern_pool_leave(tern_pool *pool) {
+    if (pool && pool->places && pool->caller_pinned)
+        pthread_setaffinity_np(pthread_self(), sizeof pool->caller_cpus, &pool->caller_cpus);
+}
+#else
+tern_status tern_pool_pin(tern_pool *pool, tern_error *err) {
+    (void)pool;
+    return tern_fail(err, TERN_ERR_UNSUPPORTED, "this system cannot keep threads on a CPU each");
+}
+
+void tern_pool_enter(tern_pool *pool) { (void)pool; }
+void tern_pool_leave(tern_pool *pool) { (void)pool; }
+#endif
+
+/* ------------------------------------------------------------------ running */
 
 /* Give each lane its stretch of the tasks; from then on its worker and all others may claim them. */
 static void hand_out(tern_pool *pool, size_t n_tasks, tern_pool_fn fn, void *context) {

@@ -182,7 +182,7 @@ tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *w
 
 void tern_weights_free(tern_weights *weights) {
     free(weights->layers);
-    tern_aligned_free(weights->memory);
+    tern_pages_free(&weights->pages);
     *weights = (tern_weights){0};
 }
 

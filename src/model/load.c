@@ -220,12 +220,51 @@ static uint64_t lay_out_all(load_state *state, bool copy) {
     return bytes;
 }
 
-static tern_status pack_all(load_state *state, tern_pool *pool, tern_error *err) {
-    uint8_t *at = state->weights->memory;
+/* Each worker begins a step with its own stretch of the tasks (base/pool.h), so stretches of a matrix, or of the three
+ * that one step multiplies with, lie on the node of the worker that will read them. All matrices are in memory. */
+static void place_local(const tern_weights *weights, const tern_pool *pool) {
+    size_t threads = (size_t)tern_pool_threads(pool);
+    for (uint32_t i = 0; i < weights->dims.n_layers; i++) {
+        const tern_layer *layer = &weights->layers[i];
+        const tern_linear *const firsts[] = {&layer->q, &layer->o, &layer->gate, &layer->up, &layer->down};
+        const tern_linear *const lasts[] = {&layer->v, &layer->o, &layer->gate, &layer->up, &layer->down};
+        for (size_t j = 0; j < sizeof firsts / sizeof *firsts; j++) {
+            uint8_t *begin = (uint8_t *)firsts[j]->packed;
+            size_t n_bytes = (size_t)(lasts[j]->packed + packed_bytes(lasts[j]) - begin);
+            for (size_t w = 0; w < threads; w++) {
+                size_t from = n_bytes / threads * w, to = w + 1 == threads ? n_bytes : n_bytes / threads * (w + 1);
+                tern_pages_prefer_node(begin + from, to - from, tern_pool_node(pool, (int)w));
+            }
+        }
+    }
+}
+
+/* The block for norms and matrices, and in it each listed matrix's place. */
+static tern_status make_room(load_state *state, const tern_load_params *params, const tern_pool *pool,
+                             tern_error *err) {
+    tern_weights *weights = state->weights;
+    tern_pages_kind kind = params->huge_pages ? TERN_PAGES_HUGE : params->numa ? TERN_PAGES_MAPPED : TERN_PAGES_PLAIN;
+    tern_status status = tern_pages_alloc(&weights->pages, weights->memory_bytes, kind, "the weights", err);
+    if (status && !params->huge_pages)
+        return tern_fail(err, TERN_ERR_MEMORY, "%s: out of memory: the weights need %" PRIu64 " MB",
+                         state->checkpoint->path, weights->memory_bytes >> 20);
+    if (status) {
+        tern_error_prefix(err, "%s", state->checkpoint->path);
+        return status;
+    }
+    uint8_t *at = weights->memory = weights->pages.memory;
     for (size_t i = 0; i < state->n_linears; i++) {
         state->linears[i]->packed = at;
         at += packed_bytes(state->linears[i]);
     }
+    if (params->numa == TERN_NUMA_INTERLEAVE)
+        tern_pages_interleave(weights->pages.memory, weights->pages.bytes);
+    else if (params->numa == TERN_NUMA_LOCAL)
+        place_local(weights, pool);
+    return TERN_OK;
+}
+
+static tern_status pack_all(load_state *state, tern_pool *pool, tern_error *err) {
     pthread_mutex_init(&state->lock, NULL);
     tern_pool_run(pool, state->n_linears, load_task, state);
     pthread_mutex_destroy(&state->lock);
@@ -236,17 +275,14 @@ static tern_status pack_all(load_state *state, tern_pool *pool, tern_error *err)
     return state->error.status;
 }
 
-static tern_status load_all(load_state *state, tern_pool *pool, bool copy, tern_error *err) {
+static tern_status load_all(load_state *state, const tern_load_params *params, tern_pool *pool, tern_error *err) {
     tern_weights *weights = state->weights;
-    uint64_t in_memory = lay_out_all(state, copy);
+    uint64_t in_memory = lay_out_all(state, params->huge_pages || params->numa);
     weights->norm_bytes = all_norm_floats(&weights->dims) * sizeof(float);
     weights->memory_bytes = in_memory + weights->norm_bytes;
-    weights->memory = tern_aligned_alloc(weights->memory_bytes);
-    if (!weights->memory)
-        return tern_fail(err, TERN_ERR_MEMORY, "%s: out of memory: the weights need %" PRIu64 " MB",
-                         state->checkpoint->path, weights->memory_bytes >> 20);
-    /* packed matrices are whole cache lines, so the norms behind them start aligned */
-    tern_status status = load_norms(state->checkpoint, weights, (float *)((uint8_t *)weights->memory + in_memory), err);
+    tern_status status = make_room(state, params, pool, err);
+    if (!status) /* packed matrices are whole cache lines, so the norms behind them start aligned */
+        status = load_norms(state->checkpoint, weights, (float *)((uint8_t *)weights->memory + in_memory), err);
     return status ? status : pack_all(state, pool, err);
 }
 
@@ -263,7 +299,7 @@ tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_tern
                         .progress = params->progress,
                         .progress_user = params->progress_user};
     state.linears = tern_alloc_array((size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER, sizeof *state.linears);
-    status = state.linears ? load_all(&state, pool, params->copy, err) : tern_fail_memory(err, "the list of matrices");
+    status = state.linears ? load_all(&state, params, pool, err) : tern_fail_memory(err, "the list of matrices");
     free(state.linears);
     if (status)
         tern_weights_free(weights);

@@ -72,26 +72,36 @@ tern_status tern_engine_reserve(tern_engine *engine, uint32_t max_batch, uint32_
     return status;
 }
 
+void tern_engine_lock(tern_engine *engine) {
+    pthread_mutex_lock(&engine->lock);
+    tern_pool_enter(engine->pool);
+}
+
+void tern_engine_unlock(tern_engine *engine) {
+    tern_pool_leave(engine->pool);
+    pthread_mutex_unlock(&engine->lock);
+}
+
 void tern_engine_logits(tern_engine *engine, const float *hidden, float *logits) {
     const tern_backend_ops *ops = engine->backend->ops;
-    pthread_mutex_lock(&engine->lock);
+    tern_engine_lock(engine);
     ops->from_host(engine->backend, hidden, engine->weights->dims.hidden_size, engine->activations.y);
     ops->logits(engine->backend, engine->activations.y, 1, logits);
-    pthread_mutex_unlock(&engine->lock);
+    tern_engine_unlock(engine);
 }
 
 tern_status tern_engine_candidates(tern_engine *engine, const float *hidden, uint32_t n, const tern_head_query *queries,
                                    tern_candidates *out, tern_error *err) {
     const tern_backend_ops *ops = engine->backend->ops;
-    pthread_mutex_lock(&engine->lock);
+    tern_engine_lock(engine);
     ops->from_host(engine->backend, hidden, (size_t)n * engine->weights->dims.hidden_size, engine->activations.y);
     tern_status status = ops->candidates(engine->backend, engine->activations.y, n, queries, out, err);
-    pthread_mutex_unlock(&engine->lock);
+    tern_engine_unlock(engine);
     return status;
 }
 
 void tern_engine_stats(tern_engine *engine, tern_model_stats *stats) {
     pthread_mutex_lock(&engine->lock);
     engine->backend->ops->stats(engine->backend, stats);
-    pthread_mutex_unlock(&engine->lock);
+    tern_engine_unlock(engine);
 }

@@ -23,6 +23,7 @@ typedef struct tern_activations {
 typedef struct tern_engine {
     const tern_weights *weights;
     tern_backend *backend;
+    tern_pool *pool;      /* if not NULL: whoever evaluates takes the caller's CPU in it (tern_pool_enter) */
     pthread_mutex_t lock; /* held during a forward pass; guards activations and the backend's scratch */
     tern_activations activations;
 } tern_engine;
@@ -33,6 +34,10 @@ tern_status tern_engine_create(const tern_weights *weights, tern_backend *backen
 void tern_engine_free(tern_engine *engine);
 /* Make room for batches of max_batch tokens and contexts of n_ctx. */
 tern_status tern_engine_reserve(tern_engine *engine, uint32_t max_batch, uint32_t n_ctx, tern_error *err);
+
+/* Before and after the backend computes something. */
+void tern_engine_lock(tern_engine *engine);
+void tern_engine_unlock(tern_engine *engine);
 
 /* What a caller wants of a forward pass besides the updated caches; NULL: not wanted. */
 typedef struct tern_forward_output {

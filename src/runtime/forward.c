@@ -53,7 +53,7 @@ static void give_output(tern_engine *engine, uint32_t n, const tern_forward_outp
 tern_status tern_forward(tern_engine *engine, const tern_slot *slots, uint32_t n, const atomic_bool *cancel,
                          const tern_forward_output *output, tern_error *err) {
     tern_status status = TERN_OK;
-    pthread_mutex_lock(&engine->lock);
+    tern_engine_lock(engine);
     engine->backend->ops->embed(engine->backend, slots, n, engine->activations.x);
     for (uint32_t i = 0; i < engine->weights->dims.n_layers; i++) {
         if (atomic_load_explicit(cancel, memory_order_relaxed)) {
@@ -65,6 +65,6 @@ tern_status tern_forward(tern_engine *engine, const tern_slot *slots, uint32_t n
     }
     if (!status)
         give_output(engine, n, output);
-    pthread_mutex_unlock(&engine->lock);
+    tern_engine_unlock(engine);
     return status;
 }

@@ -217,12 +217,12 @@ static void test_late_workers(void **state) {
     static const int many[] = {2, 8, 64};
     for (size_t t = 0; t < sizeof many / sizeof *many; t++) {
         tern_pool *pool = create(many[t]);
-        for (unsigned step = 1; step <= 2000; step++) {
-            size_t n = 2 + step % (WIDTH - 1);
-            labelled l = {.step = step};
-            tern_pool_run(pool, n, step % 2 ? label_odd : label_even, &l);
+        for (unsigned number = 1; number <= 2000; number++) {
+            size_t n = 2 + number % (WIDTH - 1);
+            labelled l = {.step = number};
+            tern_pool_run(pool, n, number % 2 ? label_odd : label_even, &l);
             for (size_t i = 0; i < WIDTH; i++)
-                assert_int_equal(l.seen[i], i < n ? step * 2 + step % 2 : 0);
+                assert_int_equal(l.seen[i], i < n ? number * 2 + number % 2 : 0);
         }
         tern_pool_free(pool);
     }
