@@ -73,9 +73,9 @@ static tern_status map_huge(tern_pages *pages, size_t bytes, const char *what, t
     unsigned long long wanted = rounded / ((size_t)page_kb << 10),
                        usable = n_free > n_reserved ? n_free - n_reserved : 0;
     return tern_fail(err, TERN_ERR_MEMORY,
-                     "%s: %llu huge pages of %llu kB are needed, but %llu are free; reserve them with: sysctl "
+                     "%s: %llu huge page%s of %llu kB needed, but %llu free; reserve them with: sysctl "
                      "vm.nr_hugepages=%llu",
-                     what, wanted, page_kb, usable, n_total - usable + wanted);
+                     what, wanted, wanted == 1 ? "" : "s", page_kb, usable, n_total - usable + wanted);
 #else
     (void)pages, (void)bytes;
     return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s: this system has no huge pages that can be reserved", what);

@@ -141,6 +141,7 @@ const tern_command tern_command_chat = {
     .groups = {{"Chat", chat_table, 0},
                {"Sampling", tern_sampling_option_table, FIELD(sampling)},
                {"Model", tern_model_option_table, FIELD(model)},
+               {"Threads and memory", tern_placement_option_table, FIELD(model.placement)},
                {"Session", tern_session_option_table, FIELD(session)}},
     .options_size = sizeof(chat_options),
     .defaults = &defaults,

@@ -42,11 +42,22 @@ void tern_cli_warn(const char *format, ...) TERN_PRINTF(1, 2);
 
 /* -------------------------------------------------- options that commands share */
 
+/* Where threads and weights are (tern_model_params says what each one does). */
+typedef struct tern_placement_options {
+    bool pin, huge_pages, mlock, warm_up;
+    int numa; /* tern_numa */
+} tern_placement_options;
+extern const tern_option tern_placement_option_table[];
+void tern_cli_place(const tern_placement_options *options, tern_model_params *params);
+/* Say on stderr what was asked for and changes nothing on this machine. */
+void tern_cli_warn_placement(const tern_placement_options *options, const tern_model *model);
+
 /* How to load: "-t N" (0: all CPUs). */
 typedef struct tern_model_options {
     int64_t threads;
     const char *packing;
     bool dense_ffn;
+    tern_placement_options placement; /* all zero: as it comes */
 } tern_model_options;
 extern const tern_option tern_model_option_table[];
 

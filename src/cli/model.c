@@ -19,6 +19,45 @@ const tern_option tern_model_option_table[] = {
     {0},
 };
 
+static const tern_choice numa_choices[] = {
+    {"none", TERN_NUMA_NONE, false},
+    {"interleave", TERN_NUMA_INTERLEAVE, false},
+    {"local", TERN_NUMA_LOCAL, false},
+    {NULL, 0, false},
+};
+
+const tern_option tern_placement_option_table[] = {
+    {"pin", 0, TERN_OPTION_FLAG, offsetof(tern_placement_options, pin), NULL,
+     "keep each thread on a CPU of its own, physical cores first", 0, 0, NULL, NULL},
+    {"numa", 0, TERN_OPTION_ENUM, offsetof(tern_placement_options, numa), "PLACE",
+     "on a machine with several memory nodes, put the packed\nweights on all in turn (interleave), or each thread's\n"
+     "share on its own (local, with --pin)",
+     0, 0, numa_choices, NULL},
+    {"huge-pages", 0, TERN_OPTION_FLAG, offsetof(tern_placement_options, huge_pages), NULL,
+     "packed weights in reserved huge pages (hugetlbfs); if there\nare too few, a message says how to reserve them", 0,
+     0, NULL, NULL},
+    {"mlock", 0, TERN_OPTION_FLAG, offsetof(tern_placement_options, mlock), NULL,
+     "keep the model in memory, never swapped out or dropped", 0, 0, NULL, NULL},
+    {"warm-up", 0, TERN_OPTION_FLAG, offsetof(tern_placement_options, warm_up), NULL,
+     "touch the whole model and run a throw-away pass before the\nfirst prompt", 0, 0, NULL, NULL},
+    {0},
+};
+
+void tern_cli_place(const tern_placement_options *options, tern_model_params *params) {
+    params->pin = options->pin;
+    params->numa = (tern_numa)options->numa;
+    params->huge_pages = options->huge_pages;
+    params->mlock = options->mlock;
+    params->warm_up = options->warm_up;
+}
+
+void tern_cli_warn_placement(const tern_placement_options *options, const tern_model *model) {
+    tern_model_info info;
+    tern_model_get_info(model, &info);
+    if (options->numa != TERN_NUMA_NONE && info.n_memory_nodes == 1)
+        tern_cli_warn("--numa: this machine has one memory node, so where the weights lie changes nothing");
+}
+
 const tern_choice tern_kv_choices[] = {
     {"f32", TERN_KV_F32, false},    {"f16", TERN_KV_F16, false}, {"q8", TERN_KV_Q8, false},
     {"float32", TERN_KV_F32, true}, {"fp16", TERN_KV_F16, true}, {"float16", TERN_KV_F16, true},
@@ -42,11 +81,15 @@ int tern_cli_load_model(const char *path, const tern_model_options *options, ter
     params.n_threads = options ? (int)options->threads : 0;
     params.packing = options ? options->packing : NULL;
     params.dense_ffn = options && options->dense_ffn;
+    if (options)
+        tern_cli_place(&options->placement, &params);
     params.progress = tern_progress_update;
     params.progress_user = &progress;
     tern_progress_start(&progress, "loading", TERN_PROGRESS_BYTES);
     tern_status status = tern_model_load(path, &params, model, &err);
     tern_progress_end(&progress);
+    if (!status && options)
+        tern_cli_warn_placement(&options->placement, *model);
     return status ? tern_cli_error(&err) : 0;
 }
 

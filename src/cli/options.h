@@ -54,7 +54,7 @@ typedef struct tern_option_group {
     size_t offset;
 } tern_option_group;
 
-#define TERN_MAX_GROUPS 6
+#define TERN_MAX_GROUPS 8
 
 /* Read one value of `option` into `field`, a pointer to its C type. `where`
  * stands in the message ("run", "chat"). 0, or 2 after an error line on stderr. */
