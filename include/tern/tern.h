@@ -440,6 +440,21 @@ TERN_API tern_status tern_synth_shape(const char *name, tern_synth_params *param
 /* Write a random model as GGUF v3 (first to a temporary name, renamed when whole). */
 TERN_API tern_status tern_synth(const char *path, const tern_synth_params *params, tern_error *err);
 
+/* ----------------------------------------------------------------- convert */
+
+typedef struct tern_convert_params {
+    const char *type;    /* "tern": tern's own layout, which loads at once (docs/FORMAT.md); NULL: that */
+    const char *packing; /* "t5r16", "t2r16"; NULL: what this machine's best kernels read */
+    bool no_screen;      /* leave the screen of the LM head out: a smaller file, from which it is built while loading */
+    int n_threads;       /* 0: all CPUs this process may run on */
+    tern_progress_fn progress;
+    void *progress_user;
+} tern_convert_params;
+
+/* Write the model `in` (as for tern_model_load()) to `out`, first to a temporary name, renamed when whole. What it
+ * computes stays the same, bit by bit. `out` must not be `in`; `params` may be NULL. */
+TERN_API tern_status tern_convert(const char *in, const char *out, const tern_convert_params *params, tern_error *err);
+
 #ifdef __cplusplus
 }
 #endif

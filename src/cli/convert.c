@@ -1,0 +1,79 @@
+/* tern convert: a model into another layout. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "cli/measure.h"
+#include "cli/progress.h"
+
+typedef struct settings {
+    const char *type, *packing;
+    tern_model_options model;
+    bool no_screen, force;
+} settings;
+
+static const tern_option main_options[] = {
+    {"type", 0, TERN_OPTION_STRING, offsetof(settings, type), "TYPE",
+     "tern: tern's own layout, which loads in no time and whose\npages processes share", 0, 0, NULL, NULL},
+    {"packing", 0, TERN_OPTION_STRING, offsetof(settings, packing), "NAME",
+     "of the ternary weights: t5r16 (5/3 bits a weight), t2r16 (2 bits)", 0, 0, NULL, "what this CPU reads best"},
+    {"no-screen", 0, TERN_OPTION_FLAG, offsetof(settings, no_screen), NULL,
+     "leave out the screen of the LM head; it is then built\nwhenever the model is loaded", 0, 0, NULL, NULL},
+    {"force", 0, TERN_OPTION_FLAG, offsetof(settings, force), NULL, "replace OUT.gguf if it exists", 0, 0, NULL, NULL},
+    {"threads", 't', TERN_OPTION_INT, offsetof(settings, model.threads), "N", "threads; 0: all CPUs", 0, 4096, NULL,
+     NULL},
+    {0},
+};
+
+static int run(void *parsed, const char *const *operands, size_t n_operands) {
+    const settings *s = parsed;
+    const char *path = operands[1];
+    tern_error err;
+    tern_progress progress;
+    tern_inspection *inspection;
+    (void)n_operands;
+    if (tern_is_directory(path))
+        return tern_cli_fail("%s: is a directory; name a file", path);
+    if (!s->force && tern_file_exists(path))
+        return tern_cli_fail("%s: exists already; --force replaces it", path);
+    tern_interrupt_watch(NULL); /* Ctrl-C comes through the progress function: no half file stays behind */
+    double start = tern_seconds();
+    tern_progress_start(&progress, "converting", TERN_PROGRESS_BYTES);
+    const tern_convert_params params = {.type = s->type,
+                                        .packing = s->packing,
+                                        .no_screen = s->no_screen,
+                                        .n_threads = (int)s->model.threads,
+                                        .progress = tern_progress_update,
+                                        .progress_user = &progress};
+    tern_status failed = tern_convert(operands[0], path, &params, &err);
+    tern_progress_end(&progress);
+    if (failed == TERN_ERR_ARGUMENT)
+        return tern_cli_usage("convert", "%s", err.message);
+    if (failed || tern_inspect(path, &inspection, &err))
+        return tern_cli_error(&err);
+    char time[32], size[32];
+    fprintf(stderr, "%s: %s, %s, %s\n", path, tern_inspection_format(inspection),
+            tern_format_bytes(size, (double)tern_inspection_file_bytes(inspection)),
+            tern_format_seconds(time, tern_seconds() - start));
+    tern_inspection_free(inspection);
+    return 0;
+}
+
+static const settings defaults = {.type = "tern"};
+
+const tern_command tern_command_convert = {
+    .name = "convert",
+    .operands = "MODEL OUT.gguf",
+    .summary = "write a model in tern's own layout, which needs no packing",
+    .example = "tern convert model.gguf model-tern.gguf\n"
+               "tern convert folder/ model-tern.gguf --packing t2r16\n",
+    .notes = "The new file computes the same, bit by bit. It holds the weights as the kernels read them, so that\n"
+             "loading it takes no work and no memory of the process's own. It runs on every CPU; where the kernels\n"
+             "read another packing it is packed again while loading, as other files are.\n",
+    .min_operands = 2,
+    .max_operands = 2,
+    .groups = {{"Options", main_options, 0}},
+    .options_size = sizeof(settings),
+    .defaults = &defaults,
+    .run = run,
+};

@@ -1,0 +1,289 @@
+/* Any model that tern loads -> tern's own layout (docs/FORMAT.md). */
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "base/cpu.h"
+#include "base/mem.h"
+#include "model/convert_parts.h"
+#include "model/demo.h"
+
+enum { ALIGNMENT = 64, GGUF_F32 = 0, GGUF_I8 = 24 };
+
+typedef struct conversion {
+    const tern_checkpoint *checkpoint;
+    const char *packing;
+    tern_weights weights; /* bound, never loaded */
+    tern_pool *pool;
+    tern_gguf_writer *writer;
+    tern_progress_fn progress;
+    void *progress_user;
+    uint64_t done_bytes, total_bytes; /* of the tensors in the new file */
+    float *scales;                    /* [n_layers][7] */
+} conversion;
+
+/* ------------------------------------------------------------- tensor list */
+
+static void put(conversion *c, const char *name, uint32_t gguf_type, uint64_t rows, uint64_t cols, bool vector,
+                uint64_t bytes) {
+    tern_gguf_put_tensor(c->writer, name, gguf_type, rows, cols, vector, bytes);
+    c->total_bytes += bytes;
+}
+
+/* A tensor that stays as it is, under its name in GGUF. */
+static void put_same(conversion *c, const char *name, const tern_tensor *tensor) {
+    put(c, name, tern_codec_of(tensor->type)->gguf_type, tensor->rows, tensor->cols, tensor->n_dims < 2, tensor->bytes);
+}
+
+/* Norms have the same names in every file that is written. */
+static const char *norm_name(char name[static 128], uint32_t layer, tern_norm norm) {
+    const tern_checkpoint gguf = {.kind = TERN_CHECKPOINT_GGUF};
+    return tern_norm_name(&gguf, name, layer, norm);
+}
+
+static const tern_tensor *find_norm(const conversion *c, uint32_t layer, tern_norm norm) {
+    char name[128];
+    return tern_checkpoint_find(c->checkpoint, tern_norm_name(c->checkpoint, name, layer, norm));
+}
+
+/* What stands in a layer, in the order in which it is used. */
+typedef struct layer_part {
+    bool is_norm;
+    int which; /* tern_norm or the linear's place */
+} layer_part;
+
+static const layer_part layer_parts[] = {
+    {true, TERN_NORM_ATTN},
+    {false, 0},
+    {false, 1},
+    {false, 2},
+    {true, TERN_NORM_ATTN_SUB},
+    {false, 3},
+    {true, TERN_NORM_FFN},
+    {false, 4},
+    {false, 5},
+    {true, TERN_NORM_FFN_SUB},
+    {false, 6},
+};
+enum { N_LAYER_PARTS = sizeof layer_parts / sizeof *layer_parts };
+
+static tern_status check_norm(const conversion *c, uint32_t layer, tern_norm norm, tern_error *err) {
+    char name[128];
+    const tern_tensor *tensor = find_norm(c, layer, norm);
+    uint32_t size = norm == TERN_NORM_FFN_SUB ? c->weights.dims.ffn_size : c->weights.dims.hidden_size;
+    if (tensor && tensor->rows == 1 && tensor->cols == size &&
+        (tensor->type == TERN_TYPE_F32 || tensor->type == TERN_TYPE_F16 || tensor->type == TERN_TYPE_BF16))
+        return TERN_OK;
+    return tern_fail(err, TERN_ERR_FORMAT, "%s: norm %s is missing or not of %" PRIu32 " F32, F16 or BF16 values",
+                     c->checkpoint->path, tern_norm_name(c->checkpoint, name, layer, norm), size);
+}
+
+static tern_status put_layer(conversion *c, uint32_t layer, tern_error *err) {
+    char name[128];
+    for (size_t i = 0; i < N_LAYER_PARTS; i++) {
+        int which = layer_parts[i].which;
+        if (layer_parts[i].is_norm) {
+            tern_status status = check_norm(c, layer, (tern_norm)which, err);
+            if (status)
+                return status;
+            put_same(c, norm_name(name, layer, (tern_norm)which), find_norm(c, layer, (tern_norm)which));
+            continue;
+        }
+        tern_linear *linear = &c->weights.layers[layer].linears[which];
+        const tern_form *form = tern_form_named(c->packing, which);
+        tern_form_lay_out(form, linear);
+        put(c, tern_packed_name(name, layer, which, form), GGUF_I8, linear->n_units, linear->unit_bytes, false,
+            (uint64_t)linear->n_units * linear->unit_bytes);
+    }
+    return TERN_OK;
+}
+
+static tern_status put_tensors(conversion *c, tern_error *err) {
+    const tern_weights *weights = &c->weights;
+    char name[128];
+    uint32_t n_layers = weights->dims.n_layers;
+    put_same(c, "token_embd.weight", weights->embedding);
+    if (!weights->tied)
+        put_same(c, "output.weight", weights->head);
+    for (uint32_t i = 0; i < n_layers; i++) {
+        tern_status status = put_layer(c, i, err);
+        if (status)
+            return status;
+    }
+    tern_status status = check_norm(c, 0, TERN_NORM_OUTPUT, err);
+    if (status)
+        return status;
+    put_same(c, norm_name(name, 0, TERN_NORM_OUTPUT), find_norm(c, 0, TERN_NORM_OUTPUT));
+    put(c, TERN_SCALES_NAME, GGUF_F32, n_layers, TERN_LINEARS_PER_LAYER, false,
+        (uint64_t)n_layers * TERN_LINEARS_PER_LAYER * sizeof(float));
+    return TERN_OK;
+}
+
+/* -------------------------------------------------------------------- data */
+
+static tern_status write_bytes(conversion *c, const void *bytes, size_t n_bytes, tern_error *err) {
+    tern_status status = tern_gguf_write_data(c->writer, bytes, n_bytes, err);
+    c->done_bytes += n_bytes;
+    if (!status && c->progress && !c->progress(c->progress_user, c->done_bytes, c->total_bytes))
+        status = tern_fail(err, TERN_ERR_CANCELLED, "the conversion was cancelled");
+    return status;
+}
+
+/* In pieces: for the progress, and because pages that are written need not stay. */
+static tern_status write_same(conversion *c, const tern_tensor *tensor, tern_error *err) {
+    enum { PIECE = 8 << 20 };
+    tern_status status = TERN_OK;
+    for (uint64_t at = 0; !status && at < tensor->bytes; at += PIECE) {
+        tern_tensor piece = *tensor;
+        piece.data += at;
+        piece.bytes = tensor->bytes - at < PIECE ? tensor->bytes - at : PIECE;
+        status = write_bytes(c, piece.data, (size_t)piece.bytes, err);
+        tern_checkpoint_release(c->checkpoint, &piece);
+    }
+    return status;
+}
+
+typedef struct layer_job {
+    conversion *c;
+    tern_layer *layer;
+    tern_status status[TERN_LINEARS_PER_LAYER];
+    tern_error errors[TERN_LINEARS_PER_LAYER];
+} layer_job;
+
+static void pack_task(void *context, size_t task, int worker) {
+    (void)worker;
+    layer_job *job = context;
+    tern_linear *linear = &job->layer->linears[task];
+    job->status[task] =
+        tern_pack_linear(job->c->checkpoint, tern_form_named(job->c->packing, (int)task), linear, &job->errors[task]);
+    tern_checkpoint_release(job->c->checkpoint, linear->source);
+}
+
+/* memory: room for all matrices of a layer. */
+static tern_status write_layer(conversion *c, uint32_t layer, uint8_t *memory, tern_error *err) {
+    layer_job job = {.c = c, .layer = &c->weights.layers[layer]};
+    for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++) {
+        tern_linear *linear = &job.layer->linears[j];
+        linear->packed = memory;
+        memory += (size_t)linear->n_units * linear->unit_bytes;
+    }
+    tern_pool_run(c->pool, TERN_LINEARS_PER_LAYER, pack_task, &job);
+    for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++) {
+        if (job.status[j]) {
+            tern_fail(err, job.status[j], "%s", job.errors[j].message);
+            tern_error_prefix(err, "%s", c->checkpoint->path);
+            return job.status[j];
+        }
+        c->scales[layer * TERN_LINEARS_PER_LAYER + (uint32_t)j] = job.layer->linears[j].scale;
+    }
+    tern_status status = TERN_OK;
+    for (size_t i = 0; !status && i < N_LAYER_PARTS; i++) {
+        const tern_linear *linear = &job.layer->linears[layer_parts[i].is_norm ? 0 : layer_parts[i].which];
+        status = layer_parts[i].is_norm
+                     ? write_same(c, find_norm(c, layer, (tern_norm)layer_parts[i].which), err)
+                     : write_bytes(c, linear->packed, (size_t)linear->n_units * linear->unit_bytes, err);
+    }
+    return status;
+}
+
+static tern_status write_tensors(conversion *c, tern_error *err) {
+    const tern_weights *weights = &c->weights;
+    size_t layer_bytes = 0, n_scales = (size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER;
+    for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++)
+        layer_bytes += (size_t)weights->layers[0].linears[j].n_units * weights->layers[0].linears[j].unit_bytes;
+    c->scales = tern_alloc_array(n_scales, sizeof *c->scales);
+    uint8_t *memory = tern_aligned_alloc(layer_bytes);
+    tern_status status = memory && c->scales ? TERN_OK : tern_fail_memory(err, "packing a layer");
+    if (!status)
+        status = write_same(c, weights->embedding, err);
+    if (!status && !weights->tied)
+        status = write_same(c, weights->head, err);
+    for (uint32_t i = 0; !status && i < weights->dims.n_layers; i++)
+        status = write_layer(c, i, memory, err);
+    if (!status)
+        status = write_same(c, find_norm(c, 0, TERN_NORM_OUTPUT), err);
+    if (!status)
+        status = write_bytes(c, c->scales, n_scales * sizeof *c->scales, err);
+    tern_aligned_free(memory);
+    free(c->scales);
+    return status;
+}
+
+/* -------------------------------------------------------------------- all */
+
+static tern_status convert(conversion *c, tern_error *err) {
+    tern_gguf_set_alignment(c->writer, ALIGNMENT);
+    tern_status status = tern_convert_keys(c->checkpoint, &c->weights, c->packing, c->writer, err);
+    if (!status)
+        status = put_tensors(c, err);
+    if (!status)
+        status = tern_gguf_begin_data(c->writer, err);
+    return status ? status : write_tensors(c, err);
+}
+
+static tern_status open_input(const char *path, tern_checkpoint **checkpoint, tern_error *err) {
+    if (!path || strcmp(path, "demo") == 0)
+        return tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, checkpoint, err);
+    return tern_checkpoint_open(path, checkpoint, err);
+}
+
+/* The packing to write: the one asked for, or what the best kernels here read first. */
+static tern_status choose_packing(const tern_convert_params *params, const char **packing, tern_error *err) {
+    const tern_kernels *kernels;
+    *packing = params->packing;
+    if (!*packing) {
+        tern_status status = tern_kernels_choose(NULL, &kernels, err);
+        if (status)
+            return status;
+        *packing = kernels->ternary[0]->packing->name;
+    }
+    if (!tern_form_named(*packing, 0))
+        return tern_fail(err, TERN_ERR_ARGUMENT, "packing '%s' is not one of %s", *packing, tern_form_names);
+    return TERN_OK;
+}
+
+static tern_status check_target(const char *in, const char *out, const tern_convert_params *params, tern_error *err) {
+    struct stat a, b;
+    if (!out)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "tern_convert needs a path to write to");
+    if (params->type && strcasecmp(params->type, "tern") != 0)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "type '%s' is not one of tern", params->type);
+    if (in && stat(in, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is the model that is to be converted; write to another file",
+                         out);
+    return TERN_OK;
+}
+
+tern_status tern_convert(const char *in, const char *out, const tern_convert_params *params, tern_error *err) {
+    static const tern_convert_params defaults = {0};
+    tern_checkpoint *checkpoint = NULL;
+    params = params ? params : &defaults;
+    conversion c = {.progress = params->progress, .progress_user = params->progress_user};
+    tern_status status = check_target(in, out, params, err);
+    if (!status)
+        status = choose_packing(params, &c.packing, err);
+    if (!status)
+        status = tern_pool_create(params->n_threads > 0 ? params->n_threads : tern_cpu_count(), &c.pool, err);
+    if (!status)
+        status = open_input(in, &checkpoint, err);
+    c.checkpoint = checkpoint;
+    if (!status)
+        status = tern_weights_bind(checkpoint, &c.weights, err);
+    if (!status)
+        status = tern_gguf_writer_create(out, &c.writer, err);
+    if (!status)
+        status = convert(&c, err);
+    if (status)
+        tern_gguf_writer_abort(c.writer);
+    else
+        status = tern_gguf_writer_finish(c.writer, err);
+    tern_weights_free(&c.weights);
+    tern_checkpoint_close(checkpoint);
+    tern_pool_free(c.pool);
+    return status;
+}
