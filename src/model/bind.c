@@ -180,9 +180,17 @@ tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *w
     return status;
 }
 
+tern_status tern_weights_screen(const tern_checkpoint *checkpoint, const tern_screen_kernels *kernels, tern_pool *pool,
+                                tern_weights *weights, tern_error *err) {
+    if (!kernels || !tern_screen_pays(weights->head))
+        return TERN_OK;
+    return tern_screen_build(checkpoint, weights->head, kernels, pool, &weights->screen, err);
+}
+
 void tern_weights_free(tern_weights *weights) {
+    tern_screen_free(&weights->screen);
     free(weights->layers);
-    tern_pages_free(&weights->pages);
+    tern_aligned_free(weights->memory);
     *weights = (tern_weights){0};
 }
 

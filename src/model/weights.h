@@ -5,11 +5,11 @@
 #ifndef TERN_MODEL_WEIGHTS_H
 #define TERN_MODEL_WEIGHTS_H
 
-#include "base/pages.h"
 #include "base/pool.h"
 #include "format/checkpoint.h"
 #include "format/codec.h"
 #include "kernels/kernels.h"
+#include "model/screen.h"
 
 typedef struct tern_dims {
     uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim;
@@ -64,9 +64,9 @@ typedef struct tern_weights {
     const tern_tensor *embedding, *head; /* [vocab, hidden], as stored; the same tensor if tied */
     bool tied;
     tern_head_type head_type;
+    tern_screen screen; /* of the head; empty: none */
     const tern_ternary *ternary; /* the packing and its kernels */
     void *memory;                /* the one block for norms and for matrices that are not used where they are mapped */
-    tern_pages pages;            /* what `memory` was allocated as */
     uint64_t packed_bytes, memory_bytes; /* of all matrices; of `memory` */
     uint64_t norm_bytes;
     uint64_t n_ternary, n_params;
@@ -90,9 +90,8 @@ tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *w
 typedef struct tern_load_params {
     tern_progress_fn progress;
     void *progress_user;
-    /* Where the weights lie; either one copies to memory what could be used where it is mapped, too. */
-    bool huge_pages; /* in reserved huge pages, or not at all */
-    tern_numa numa;  /* on which memory nodes; TERN_NUMA_LOCAL is of use only with a pinned pool */
+    bool
+        copy; /* to memory, also what could be used where it is mapped: for placement that a file mapping cannot have */
 } tern_load_params;
 
 /* Bind, then pack all matrices for the kernels that will read them, on the pool's threads; `up` and `down` in lines
@@ -106,6 +105,9 @@ tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_tern
 /* One matrix of the checkpoint (bound, and laid out by tern_form_lay_out) -> linear->packed and ->scale, in `form`. */
 tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form *form, tern_linear *linear,
                              tern_error *err);
+/* Add the head's screen, if it is large enough for one to pay. `kernels` NULL: this rung has none, nothing happens. */
+tern_status tern_weights_screen(const tern_checkpoint *checkpoint, const tern_screen_kernels *kernels, tern_pool *pool,
+                                tern_weights *weights, tern_error *err);
 void tern_weights_free(tern_weights *weights);
 
 #endif

@@ -3,13 +3,16 @@
 #define TERN_RUNTIME_CPU_HEAD_H
 
 #include "model/weights.h"
+#include "runtime/cpu_screen.h"
 #include "runtime/head.h"
 
 typedef struct tern_cpu_head {
     const tern_weights *weights;
     const tern_kernels *kernels;
     tern_pool *pool;
-    float *logits; /* [vocab] of candidates without a screen; allocated on first use */
+    tern_cpu_screen screen;
+    float *logits; /* [logits_rows, vocab] of candidates without a screen; allocated on first use */
+    uint32_t logits_rows;
 } tern_cpu_head;
 
 void tern_cpu_head_init(tern_cpu_head *head, const tern_weights *weights, const tern_kernels *kernels, tern_pool *pool);

@@ -1,0 +1,569 @@
+/*
+ * A search through the screen, for all tokens of a batch at once:
+ *
+ *   survey  every row's value from the coarse plane, and each group's best            (all threads)
+ *   firsts  the rows that look best are computed exactly; no row that cannot reach the worst of them (or the best,
+ *           by what is asked for) matters: the least value that still matters is known
+ *   sift    rows whose value plus bound reaches it get their fine value; what still reaches it is left (all threads)
+ *   exact   the rows that are left, from the stored head                               (all threads)
+ *
+ * A group's best row stands for it among the firsts, so that these are as many distinct rows as groups are picked, and
+ * picking looks at a sixteenth of the values.
+ */
+#include "runtime/cpu_screen.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/screen.h"
+
+enum {
+    TASK_GROUPS = 16,
+    EXACT_ROWS = 4,    /* a task; each is a read of some KB */
+    EXTRA_FIRSTS = 8,  /* beyond what is asked for: values are off by a little */
+    LEFT_SHARE = 8,    /* more rows left than 1 in this: the whole head costs less than reading them one by one */
+    FIRSTS_SHARE = 16, /* more asked for than 1 in this: the same */
+    PREFETCH_GROUPS = 4,
+};
+
+/* A row to be computed for some of the tokens. */
+typedef struct entry {
+    uint32_t row, tokens;
+} entry;
+
+/* An exact row of one token. */
+typedef struct first {
+    uint32_t row;
+    bool forced;
+    float logit;
+} first;
+
+/* The same, on its way to the caller. */
+typedef struct found {
+    int32_t id;
+    float logit;
+} found;
+
+typedef struct search {
+    const float *x;
+    const tern_head_query *query;
+    tern_candidates *out;
+    tern_screen_state state;
+    float *values; /* [n_rows of whole groups] coarse, then fine, then exact */
+    float *bonus;  /* the same: temperature times noise; NULL: none */
+    float *peaks;  /* [n_groups] */
+    first *firsts;
+    size_t n_firsts, firsts_capacity;
+    float least;
+    atomic_uint n_coarse, n_fine;
+} search;
+
+struct tern_screen_scratch {
+    search searches[TERN_SCREEN_TOKENS];
+    entry *entries; /* [n_rows] */
+    found *found;   /* [n_rows] */
+    uint32_t *heap; /* [n_groups] */
+    double *scores; /* [n_groups] */
+    atomic_uint n_entries;
+    uint8_t *rows; /* [threads][row_stride] */
+    size_t row_stride;
+    atomic_bool read_failed;
+};
+
+typedef struct tern_screen_scratch scratch;
+
+/* One search's steps on the pool. */
+typedef struct job {
+    tern_cpu_screen *owner;
+    const tern_screen *screen;
+    scratch *scratch;
+    search *const *searches; /* [n] */
+    uint32_t n;
+    uint32_t active; /* exact: tokens that still want it */
+} job;
+
+/* ------------------------------------------------------------------- memory */
+
+void tern_cpu_screen_init(tern_cpu_screen *screen, const tern_weights *weights, const tern_kernels *kernels,
+                          tern_pool *pool) {
+    *screen = (tern_cpu_screen){.weights = weights, .kernels = kernels, .pool = pool};
+}
+
+static void free_search(search *s) {
+    tern_aligned_free(s->state.memory);
+    tern_aligned_free(s->values);
+    tern_aligned_free(s->bonus);
+    free(s->peaks);
+    free(s->firsts);
+}
+
+void tern_cpu_screen_free(tern_cpu_screen *screen) {
+    if (!screen->scratch)
+        return;
+    for (int i = 0; i < TERN_SCREEN_TOKENS; i++)
+        free_search(&screen->scratch->searches[i]);
+    free(screen->scratch->entries);
+    free(screen->scratch->found);
+    free(screen->scratch->heap);
+    free(screen->scratch->scores);
+    tern_aligned_free(screen->scratch->rows);
+    free(screen->scratch);
+    screen->scratch = NULL;
+}
+
+static size_t padded_rows(const tern_screen *screen) { return (size_t)screen->n_groups * TERN_SCREEN_ROWS; }
+
+static bool make(void **array, size_t n, size_t size) {
+    if (!*array)
+        *array = tern_alloc_array(n, size);
+    return *array != NULL;
+}
+
+/* Memory for n searches. What an earlier, failed call has made is used. */
+static bool reserve(tern_cpu_screen *owner, const tern_screen *screen, const tern_head_query *queries, uint32_t n) {
+    if (!owner->scratch)
+        owner->scratch = calloc(1, sizeof *owner->scratch);
+    scratch *s = owner->scratch;
+    if (!s)
+        return false;
+    s->row_stride = (screen->row_bytes + 63) / 64 * 64;
+    if (!s->rows)
+        s->rows = tern_aligned_alloc((size_t)tern_pool_threads(owner->pool) * s->row_stride);
+    bool ok = s->rows && make((void **)&s->entries, screen->n_rows, sizeof *s->entries) &&
+              make((void **)&s->found, screen->n_rows, sizeof *s->found) &&
+              make((void **)&s->heap, screen->n_groups, sizeof *s->heap) &&
+              make((void **)&s->scores, screen->n_groups, sizeof *s->scores);
+    for (uint32_t i = 0; ok && i < n; i++) {
+        search *token = &s->searches[i];
+        if (!token->state.memory)
+            token->state.memory = tern_aligned_alloc(tern_screen_state_bytes(screen));
+        if (!token->values)
+            token->values = tern_aligned_alloc(padded_rows(screen) * sizeof(float));
+        bool noise = queries[i].want == TERN_HEAD_GUMBEL;
+        if (noise && !token->bonus)
+            token->bonus = tern_aligned_alloc(padded_rows(screen) * sizeof(float));
+        ok = token->state.memory && token->values && (token->bonus || !noise) &&
+             make((void **)&token->peaks, screen->n_groups, sizeof(float));
+    }
+    return ok;
+}
+
+/* ------------------------------------------------------------------- survey */
+
+static void add_noise(const search *s, size_t row, size_t n) {
+    float *bonus = s->bonus + row, temperature = (float)s->query->temperature;
+    tern_gumbel_rows(s->query->seed, s->query->counter, (uint32_t)row, n, bonus);
+    for (size_t i = 0; i < n; i++)
+        bonus[i] *= temperature;
+}
+
+static void survey_task(void *context, size_t task, int worker) {
+    (void)worker;
+    const job *j = context;
+    const tern_screen *screen = j->screen;
+    const tern_screen_kernels *kernels = j->owner->kernels->screen;
+    size_t group = task * TASK_GROUPS, row = group * TERN_SCREEN_ROWS, k_pad = screen->k_pad;
+    size_t n = screen->n_groups - group < TASK_GROUPS ? screen->n_groups - group : TASK_GROUPS;
+    tern_screen_x x[TERN_SCREEN_TOKENS];
+    float values[TERN_SCREEN_TOKENS][TASK_GROUPS * TERN_SCREEN_ROWS];
+    for (uint32_t t = 0; t < j->n; t++)
+        x[t] = j->searches[t]->state.x;
+    kernels->coarse(screen->coarse + group * tern_screen_coarse_bytes(k_pad),
+                    screen->steps + group * tern_screen_step_bytes(k_pad), screen->row_steps + row, k_pad, n, x, j->n,
+                    values[0], TASK_GROUPS * TERN_SCREEN_ROWS);
+    for (uint32_t t = 0; t < j->n; t++) {
+        search *s = j->searches[t];
+        memcpy(s->values + row, values[t], n * TERN_SCREEN_ROWS * sizeof(float));
+        bool noise = s->query->want == TERN_HEAD_GUMBEL;
+        if (noise)
+            add_noise(s, row, n * TERN_SCREEN_ROWS);
+        kernels->peaks(s->values + row, noise ? s->bonus + row : NULL, n, s->peaks + group);
+    }
+}
+
+static const float *bonus_of(const search *s) { return s->query->want == TERN_HEAD_GUMBEL ? s->bonus : NULL; }
+
+/* ------------------------------------------------------------------- firsts */
+
+static bool add_first(search *s, uint32_t row, bool forced) {
+    if (!tern_grow_array((void **)&s->firsts, &s->firsts_capacity, s->n_firsts + 1, sizeof *s->firsts))
+        return false;
+    s->firsts[s->n_firsts++] = (first){row, forced, 0};
+    return true;
+}
+
+/* Row out of the ranking: nothing reaches it any more. */
+static void take_out(const job *j, search *s, size_t row) {
+    size_t group = row / TERN_SCREEN_ROWS, begin = group * TERN_SCREEN_ROWS;
+    const float *bonus = bonus_of(s);
+    s->values[row] = -INFINITY;
+    j->owner->kernels->screen->peaks(s->values + begin, bonus ? bonus + begin : NULL, 1, s->peaks + group);
+}
+
+static size_t best_row(const search *s, size_t group) {
+    const float *bonus = bonus_of(s);
+    size_t best = group * TERN_SCREEN_ROWS;
+    float most = -INFINITY;
+    for (size_t row = best, end = row + TERN_SCREEN_ROWS; row < end; row++) {
+        float value = bonus ? s->values[row] + bonus[row] : s->values[row];
+        if (value > most) {
+            most = value;
+            best = row;
+        }
+    }
+    return best;
+}
+
+static void sift_down(uint32_t *heap, size_t n, size_t at, const float *peaks) {
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && peaks[heap[child + 1]] < peaks[heap[child]])
+            child++;
+        if (peaks[heap[at]] <= peaks[heap[child]])
+            return;
+        uint32_t swap = heap[at];
+        heap[at] = heap[child];
+        heap[child] = swap;
+    }
+}
+
+/* The n groups with the highest peaks: a heap with the lowest of them on top, which few of many groups pass. */
+static void pick_groups(const float *peaks, size_t n_groups, uint32_t *heap, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        heap[i] = (uint32_t)i;
+    for (size_t i = n / 2; i-- > 0;)
+        sift_down(heap, n, i, peaks);
+    for (size_t g = n; g < n_groups; g++)
+        if (peaks[g] > peaks[heap[0]]) {
+            heap[0] = (uint32_t)g;
+            sift_down(heap, n, 0, peaks);
+        }
+}
+
+/* How many rows of the ranking must be known for the least value; 0: a query that no screen can answer. */
+static size_t wanted(const tern_head_query *query) {
+    switch (query->want) {
+    case TERN_HEAD_TOP:
+        return query->top_k;
+    case TERN_HEAD_NEAR:
+        return query->margin >= 0 ? 1 : 0;
+    case TERN_HEAD_GUMBEL:
+        return query->temperature > 1e-30 && query->temperature < 1e30;
+    default:
+        return 0;
+    }
+}
+
+/* The rows to begin with: forced ones, and the best of the best groups. False: out of memory. */
+static bool choose_firsts(const job *j, search *s) {
+    const tern_screen *screen = j->screen;
+    s->n_firsts = 0;
+    for (size_t row = screen->n_rows; row < padded_rows(screen); row++)
+        take_out(j, s, row);
+    bool ok = true;
+    for (size_t i = 0; ok && i < s->query->n_forced; i++) {
+        take_out(j, s, (size_t)s->query->forced[i]);
+        ok = add_first(s, (uint32_t)s->query->forced[i], true);
+    }
+    size_t n = wanted(s->query) + EXTRA_FIRSTS;
+    if (n > screen->n_groups)
+        n = screen->n_groups;
+    uint32_t *heap = j->scratch->heap;
+    pick_groups(s->peaks, screen->n_groups, heap, n);
+    for (size_t i = 0; ok && i < n; i++)
+        if (s->peaks[heap[i]] > -INFINITY) {
+            size_t row = best_row(s, heap[i]);
+            ok = add_first(s, (uint32_t)row, false);
+            s->values[row] = -INFINITY; /* it is no business of the sieve any more */
+        }
+    return ok;
+}
+
+/* The exact logit of a row for every token of the mask -> out[t * stride]. */
+static void compute_row(const job *j, uint32_t row, uint32_t tokens, int worker, float **out) {
+    const tern_screen *screen = j->screen;
+    uint8_t *buffer = j->scratch->rows + (size_t)worker * j->scratch->row_stride;
+    bool ok = tern_checkpoint_read(screen->checkpoint, screen->head, (uint64_t)row * screen->row_bytes,
+                                   screen->row_bytes, buffer);
+    if (!ok)
+        atomic_store(&j->scratch->read_failed, true);
+    for (uint32_t t = 0; ok && t < j->n; t++)
+        if (tokens >> t & 1)
+            j->owner->kernels->head[j->owner->weights->head_type](buffer, screen->row_bytes, 1, j->searches[t]->x,
+                                                                  screen->k, 1, out[t], 1);
+}
+
+/* Tasks are the firsts of all searches, one after the other. */
+static void firsts_task(void *context, size_t task, int worker) {
+    const job *j = context;
+    uint32_t t = 0;
+    for (; task >= j->searches[t]->n_firsts; t++)
+        task -= j->searches[t]->n_firsts;
+    first *f = &j->searches[t]->firsts[task];
+    float *out[TERN_SCREEN_TOKENS];
+    out[t] = &f->logit;
+    compute_row(j, f->row, 1u << t, worker, out);
+}
+
+static double score_of(const search *s, float logit, uint32_t row) {
+    const tern_head_query *query = s->query;
+    return query->want == TERN_HEAD_GUMBEL
+               ? (double)logit / query->temperature + (double)tern_gumbel(query->seed, query->counter, row)
+               : (double)logit;
+}
+
+static int by_value_down(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+static float round_down(double value) {
+    float rounded = (float)value;
+    return (double)rounded > value ? nextafterf(rounded, -INFINITY) : rounded;
+}
+
+/* s->least from the firsts: every row that is asked for reaches it. False: the whole head has to answer (a NaN, too few
+ * rows, numbers at the edge of floats). */
+static bool find_least(search *s, double *scores) {
+    size_t n = 0, want = wanted(s->query);
+    for (size_t i = 0; i < s->n_firsts; i++) {
+        const first *f = &s->firsts[i];
+        if (isnan(f->logit))
+            return false;
+        if (!f->forced)
+            scores[n++] = score_of(s, f->logit, f->row);
+    }
+    if (n < want)
+        return false;
+    qsort(scores, n, sizeof *scores, by_value_down);
+    double least = scores[want - 1];
+    if (s->query->want == TERN_HEAD_NEAR)
+        least -= (double)s->query->margin;
+    if (s->query->want == TERN_HEAD_GUMBEL) {
+        /* keep() adds temperature * noise, noise within 45, in floats: three roundings of terms that are below the
+         * sum of these magnitudes */
+        double t = s->query->temperature;
+        least = least * t - 1e-6 * (fabs(least * t) + 50 * t) - 1e-36;
+    }
+    if (!(fabs(least) < 1e30))
+        return false;
+    s->least = round_down(least);
+    return true;
+}
+
+/* --------------------------------------------------------------------- sift */
+
+static void prefetch_group(const tern_screen *screen, size_t group, uint32_t mask) {
+    size_t step_bytes = tern_screen_step_bytes(screen->k_pad), fine_bytes = tern_screen_fine_bytes(screen->k_pad);
+    for (size_t i = 0; i < step_bytes; i += 64)
+        __builtin_prefetch(screen->steps + group * step_bytes + i);
+    for (; mask; mask &= mask - 1) {
+        size_t row = group * TERN_SCREEN_ROWS + (size_t)__builtin_ctz(mask);
+        for (size_t i = 0; i < fine_bytes; i += 64)
+            __builtin_prefetch(screen->fine + row * fine_bytes + i);
+    }
+}
+
+/* The rows of `group` among `mask` that the fine plane leaves. */
+static uint32_t sift_group(const job *j, search *s, size_t group, uint32_t mask) {
+    const tern_screen *screen = j->screen;
+    const tern_screen_kernels *kernels = j->owner->kernels->screen;
+    size_t row = group * TERN_SCREEN_ROWS, k_pad = screen->k_pad;
+    const float *bonus = bonus_of(s);
+    uint16_t left;
+    kernels->fine(screen->fine + row * tern_screen_fine_bytes(k_pad),
+                  screen->steps + group * tern_screen_step_bytes(k_pad), screen->row_steps + row, k_pad, mask,
+                  &s->state.x, s->values + row, s->values + row);
+    kernels->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row, screen->fine_errors + row,
+                  screen->norms + row, s->state.fine, s->least, 1, &left);
+    return left & mask;
+}
+
+static void sift_task(void *context, size_t task, int worker) {
+    (void)worker;
+    const job *j = context;
+    const tern_screen *screen = j->screen;
+    size_t group = task * TASK_GROUPS, row = group * TERN_SCREEN_ROWS;
+    size_t n = screen->n_groups - group < TASK_GROUPS ? screen->n_groups - group : TASK_GROUPS;
+    uint16_t masks[TERN_SCREEN_TOKENS][TASK_GROUPS];
+    uint32_t tokens[TASK_GROUPS][TERN_SCREEN_ROWS] = {{0}}, n_coarse, n_fine;
+    for (uint32_t t = 0; t < j->n; t++) {
+        search *s = j->searches[t];
+        const float *bonus = bonus_of(s);
+        j->owner->kernels->screen->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row,
+                                        screen->fine_errors + row, screen->norms + row, s->state.coarse, s->least, n,
+                                        masks[t]);
+        n_coarse = n_fine = 0;
+        for (size_t g = 0; g < n; g++) {
+            if (t == 0 && g + PREFETCH_GROUPS < n)
+                prefetch_group(screen, group + g + PREFETCH_GROUPS, masks[t][g + PREFETCH_GROUPS]);
+            if (!masks[t][g])
+                continue;
+            n_coarse += (uint32_t)__builtin_popcount(masks[t][g]);
+            for (uint32_t left = sift_group(j, s, group + g, masks[t][g]); left; left &= left - 1, n_fine++)
+                tokens[g][__builtin_ctz(left)] |= 1u << t;
+        }
+        atomic_fetch_add_explicit(&s->n_coarse, n_coarse, memory_order_relaxed);
+        atomic_fetch_add_explicit(&s->n_fine, n_fine, memory_order_relaxed);
+    }
+    for (size_t g = 0; g < n; g++)
+        for (size_t r = 0; r < TERN_SCREEN_ROWS; r++)
+            if (tokens[g][r])
+                j->scratch->entries[atomic_fetch_add_explicit(&j->scratch->n_entries, 1, memory_order_relaxed)] =
+                    (entry){(uint32_t)(row + g * TERN_SCREEN_ROWS + r), tokens[g][r]};
+}
+
+/* -------------------------------------------------------------------- exact */
+
+static void exact_task(void *context, size_t task, int worker) {
+    const job *j = context;
+    size_t n_entries = atomic_load_explicit(&j->scratch->n_entries, memory_order_relaxed);
+    for (size_t i = task * EXACT_ROWS; i < n_entries && i < (task + 1) * EXACT_ROWS; i++) {
+        const entry *e = &j->scratch->entries[i];
+        float *out[TERN_SCREEN_TOKENS];
+        for (uint32_t t = 0; t < j->n; t++)
+            out[t] = &j->searches[t]->values[e->row];
+        if (e->tokens & j->active)
+            compute_row(j, e->row, e->tokens & j->active, worker, out);
+    }
+}
+
+static int by_id(const void *a, const void *b) {
+    int32_t x = ((const found *)a)->id, y = ((const found *)b)->id;
+    return (x > y) - (x < y);
+}
+
+/* What a row must reach by what is now known exactly: the firsts were a guess at the best. */
+static double final_least(const search *s, const found *rows, size_t n, double least) {
+    if (s->query->want == TERN_HEAD_TOP)
+        return (double)s->least;
+    for (size_t i = 0; i < n; i++) {
+        double score = score_of(s, rows[i].logit, (uint32_t)rows[i].id);
+        if (s->query->want == TERN_HEAD_NEAR)
+            score -= (double)s->query->margin;
+        least = score > least ? score : least;
+    }
+    return least;
+}
+
+/* Candidates of search `t` from the firsts and the entries. *nan: a logit is NaN, and the whole head has to answer. */
+static bool collect(const job *j, uint32_t t, bool *nan) {
+    search *s = j->searches[t];
+    found *rows = j->scratch->found;
+    size_t n = 0, n_entries = atomic_load(&j->scratch->n_entries), kept = 0;
+    *nan = false;
+    for (size_t i = 0; i < s->n_firsts; i++)
+        if (!s->firsts[i].forced)
+            rows[n++] = (found){(int32_t)s->firsts[i].row, s->firsts[i].logit};
+    for (size_t i = 0; i < n_entries; i++)
+        if (j->scratch->entries[i].tokens >> t & 1) {
+            uint32_t row = j->scratch->entries[i].row;
+            rows[n++] = (found){(int32_t)row, s->values[row]};
+            *nan |= isnan(s->values[row]) != 0;
+        }
+    if (*nan)
+        return true;
+    double least = final_least(s, rows, n, -INFINITY);
+    for (size_t i = 0; i < n; i++)
+        if (score_of(s, rows[i].logit, (uint32_t)rows[i].id) >= least)
+            rows[kept++] = rows[i];
+    for (size_t i = 0; i < s->n_firsts; i++)
+        if (s->firsts[i].forced)
+            rows[kept++] = (found){(int32_t)s->firsts[i].row, s->firsts[i].logit};
+    qsort(rows, kept, sizeof *rows, by_id);
+    if (!tern_candidates_reserve(s->out, kept))
+        return false;
+    for (size_t i = 0; i < kept; i++) {
+        s->out->ids[i] = rows[i].id;
+        s->out->logits[i] = rows[i].logit;
+    }
+    s->out->n = kept;
+    return true;
+}
+
+/* ------------------------------------------------------------------ a batch */
+
+/* Whether a screen can answer at all. */
+static bool answerable(const tern_screen *screen, const tern_head_query *query) {
+    size_t want = wanted(query);
+    return want > 0 && want <= screen->n_groups / FIRSTS_SHARE && query->n_forced <= screen->n_rows / LEFT_SHARE;
+}
+
+/* The least values of all searches. A search that cannot go on leaves j->active and lets no row pass. */
+static bool begin(job *j) {
+    size_t n_firsts = 0;
+    tern_pool_run(j->owner->pool, (j->screen->n_groups + TASK_GROUPS - 1) / TASK_GROUPS, survey_task, j);
+    for (uint32_t t = 0; t < j->n; t++) {
+        if (!choose_firsts(j, j->searches[t]))
+            return false;
+        n_firsts += j->searches[t]->n_firsts;
+    }
+    tern_pool_run(j->owner->pool, n_firsts, firsts_task, j);
+    for (uint32_t t = 0; t < j->n; t++)
+        if (!find_least(j->searches[t], j->scratch->scores)) {
+            j->searches[t]->least = INFINITY;
+            j->active &= ~(1u << t);
+        }
+    return true;
+}
+
+/* Rows that are left, and their logits for the tokens that have not too many of them. */
+static void finish(job *j) {
+    atomic_store(&j->scratch->n_entries, 0);
+    tern_pool_run(j->owner->pool, (j->screen->n_groups + TASK_GROUPS - 1) / TASK_GROUPS, sift_task, j);
+    for (uint32_t t = 0; t < j->n; t++) {
+        unsigned n_fine = atomic_load(&j->searches[t]->n_fine);
+        j->owner->counts.coarse += atomic_load(&j->searches[t]->n_coarse);
+        j->owner->counts.fine += n_fine;
+        if (n_fine > j->screen->n_rows / LEFT_SHARE)
+            j->active &= ~(1u << t);
+    }
+    size_t n_entries = atomic_load(&j->scratch->n_entries);
+    tern_pool_run(j->owner->pool, (n_entries + EXACT_ROWS - 1) / EXACT_ROWS, exact_task, j);
+}
+
+tern_status tern_cpu_screen_candidates(tern_cpu_screen *owner, const float *x, uint32_t n,
+                                       const tern_head_query *queries, tern_candidates *out, uint32_t *refused,
+                                       tern_error *err) {
+    const tern_screen *screen = &owner->weights->screen;
+    if (!reserve(owner, screen, queries, n))
+        return tern_fail_memory(err, "screening the LM head");
+    search *searches[TERN_SCREEN_TOKENS];
+    uint32_t tokens[TERN_SCREEN_TOKENS]; /* of the searches */
+    job j = {.owner = owner, .screen = screen, .scratch = owner->scratch, .searches = searches};
+    atomic_store(&j.scratch->read_failed, false);
+    *refused = 0;
+    owner->counts.tokens += n;
+    for (uint32_t i = 0; i < n; i++) {
+        search *s = &owner->scratch->searches[i];
+        s->x = x + (size_t)i * screen->k;
+        s->query = &queries[i];
+        s->out = &out[i];
+        atomic_store(&s->n_coarse, 0);
+        atomic_store(&s->n_fine, 0);
+        if (answerable(screen, s->query) && tern_screen_prepare(screen, s->x, &s->state)) {
+            tokens[j.n] = i;
+            searches[j.n++] = s;
+        } else
+            *refused |= 1u << i;
+    }
+    j.active = (1u << j.n) - 1;
+    if (j.n && !begin(&j))
+        return tern_fail_memory(err, "screening the LM head");
+    if (j.active)
+        finish(&j);
+    if (atomic_load(&j.scratch->read_failed))
+        return tern_fail(err, TERN_ERR_IO, "%s: cannot read rows of %s: the file has changed or its disk fails",
+                         screen->checkpoint->path, screen->head->name);
+    for (uint32_t t = 0; t < j.n; t++) {
+        bool nan = !(j.active >> t & 1);
+        if (!nan && !collect(&j, t, &nan))
+            return tern_fail_memory(err, "the candidates");
+        if (nan)
+            *refused |= 1u << tokens[t];
+    }
+    owner->counts.refused += (uint64_t)__builtin_popcount(*refused);
+    return TERN_OK;
+}
