@@ -301,6 +301,59 @@ static void test_workers_take_no_signals(void **state) {
     tern_pool_free(pool);
 }
 
+#ifdef __linux__
+enum { PINNED_THREADS = 3 };
+
+typedef struct pin_step {
+    atomic_int n_inside;
+    cpu_set_t cpus[PINNED_THREADS];
+} pin_step;
+
+static void look_at_cpus(void *context, size_t task, int worker) {
+    (void)task;
+    pin_step *s = context;
+    pthread_getaffinity_np(pthread_self(), sizeof s->cpus[worker], &s->cpus[worker]);
+    atomic_fetch_add(&s->n_inside, 1);
+    while (atomic_load(&s->n_inside) < PINNED_THREADS)
+        sched_yield();
+}
+
+/* Workers have a CPU each; the caller has its own only between enter and leave. */
+static void test_pinning(void **state) {
+    (void)state;
+    tern_error err;
+    cpu_set_t before, after;
+    assert_int_equal(pthread_getaffinity_np(pthread_self(), sizeof before, &before), 0);
+    tern_pool *pool = create(PINNED_THREADS);
+    tern_pool_enter(pool); /* not pinned: nothing happens */
+    assert_int_equal(pthread_getaffinity_np(pthread_self(), sizeof after, &after), 0);
+    assert_true(CPU_EQUAL(&before, &after));
+    tern_pool_leave(pool);
+    tern_pool_enter(NULL);
+    tern_pool_leave(NULL);
+    if (tern_pool_pin(pool, &err)) {
+        tern_pool_free(pool);
+        print_message("%s\n", err.message);
+        skip();
+    }
+    for (int round = 0; round < 2; round++) {
+        pin_step s = {0};
+        tern_pool_enter(pool);
+        tern_pool_run(pool, PINNED_THREADS, look_at_cpus, &s);
+        tern_pool_leave(pool);
+        for (int i = 0; i < PINNED_THREADS; i++) {
+            assert_int_equal(CPU_COUNT(&s.cpus[i]), 1);
+            for (int j = 0; j < i && i < CPU_COUNT(&before); j++)
+                assert_false(CPU_EQUAL(&s.cpus[i], &s.cpus[j]));
+            assert_true(tern_pool_node(pool, i) >= 0);
+        }
+        assert_int_equal(pthread_getaffinity_np(pthread_self(), sizeof after, &after), 0);
+        assert_true(CPU_EQUAL(&before, &after));
+    }
+    tern_pool_free(pool);
+}
+#endif
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_task_once),
@@ -312,6 +365,9 @@ int main(void) {
         cmocka_unit_test(test_late_workers),
         cmocka_unit_test(test_stalled_worker),
         cmocka_unit_test(test_workers_take_no_signals),
+#ifdef __linux__
+        cmocka_unit_test(test_pinning),
+#endif
     };
     return cmocka_run_group_tests_name("thread pool", tests, NULL, NULL);
 }
