@@ -108,8 +108,23 @@ static void test_policies(void **state) {
 #endif
 }
 
+/* The sanitizers replace mlock() by a function that does nothing. */
+#if defined(__has_feature)
+#define HAS_FEATURE(name) __has_feature(name)
+#else
+#define HAS_FEATURE(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS_FEATURE(address_sanitizer) ||                 \
+    HAS_FEATURE(thread_sanitizer) || HAS_FEATURE(memory_sanitizer)
+enum { LOCKS = 0 };
+#else
+enum { LOCKS = 1 };
+#endif
+
 static void test_lock(void **state) {
     (void)state;
+    if (!LOCKS)
+        skip();
     enum { BYTES = 32 << 10 };
     tern_pages pages = {0};
     tern_error err;
@@ -145,6 +160,8 @@ static int refused_lock(void *memory, size_t n_bytes) {
 
 static void test_lock_refused(void **state) {
     (void)state;
+    if (!LOCKS)
+        skip();
     tern_pages pages = {0};
     tern_error err;
     int status = 0;
