@@ -39,7 +39,7 @@ static void find_centre(const tern_screen *screen, const tern_codec *codec, floa
     }
 }
 
-static double norm_of(const float *x, size_t n) {
+double tern_screen_norm(const float *x, size_t n) {
     double lanes[8] = {0}, sum = 0;
     for (size_t i = 0; i < n; i++)
         lanes[i % 8] += (double)x[i] * (double)x[i];
@@ -109,16 +109,20 @@ static bool allocate(tern_screen *screen) {
     return true;
 }
 
+tern_screen tern_screen_of(const tern_checkpoint *checkpoint, const tern_tensor *head) {
+    return (tern_screen){.n_rows = (uint32_t)head->rows,
+                         .k = (uint32_t)head->cols,
+                         .k_pad = (uint32_t)tern_screen_k_pad(head->cols),
+                         .n_groups = (uint32_t)((head->rows + TERN_SCREEN_ROWS - 1) / TERN_SCREEN_ROWS),
+                         .checkpoint = checkpoint,
+                         .head = head,
+                         .row_bytes = head->bytes / head->rows};
+}
+
 tern_status tern_screen_build(const tern_checkpoint *checkpoint, const tern_tensor *head,
                               const tern_screen_kernels *kernels, tern_pool *pool, tern_screen *screen,
                               tern_error *err) {
-    tern_screen made = {.n_rows = (uint32_t)head->rows,
-                        .k = (uint32_t)head->cols,
-                        .k_pad = (uint32_t)tern_screen_k_pad(head->cols),
-                        .checkpoint = checkpoint,
-                        .head = head,
-                        .row_bytes = head->bytes / head->rows};
-    made.n_groups = (made.n_rows + TERN_SCREEN_ROWS - 1) / TERN_SCREEN_ROWS;
+    tern_screen made = tern_screen_of(checkpoint, head);
     build_job job = {&made, tern_codec_of(head->type), kernels, NULL, 0};
     job.scratch_bytes =
         (tern_screen_scratch_bytes(made.k_pad) + 63) / 64 * 64 + (size_t)TERN_SCREEN_ROWS * made.k_pad * sizeof(float);
@@ -135,7 +139,7 @@ tern_status tern_screen_build(const tern_checkpoint *checkpoint, const tern_tens
     memset(centre, 0, made.k_pad * sizeof *centre);
     find_centre(&made, job.codec, (float *)job.scratch, (double *)(job.scratch + (size_t)made.k_pad * 8), centre);
     tern_checkpoint_release(checkpoint, head);
-    made.centre_norm = norm_of(centre, made.k);
+    made.centre_norm = tern_screen_norm(centre, made.k);
     tern_pool_run(pool, (made.n_groups + TASK_GROUPS - 1) / TASK_GROUPS, build_task, &job);
     tern_checkpoint_release(checkpoint, head); /* pages that tasks shared */
     tern_aligned_free(job.scratch);
@@ -146,6 +150,12 @@ tern_status tern_screen_build(const tern_checkpoint *checkpoint, const tern_tens
 void tern_screen_free(tern_screen *screen) {
     tern_aligned_free(screen->memory);
     *screen = (tern_screen){0};
+}
+
+size_t tern_screen_read_bytes(const tern_screen *screen) {
+    size_t row_floats = 4; /* row_steps and three norms */
+    return screen->n_groups * (tern_screen_coarse_bytes(screen->k_pad) + tern_screen_step_bytes(screen->k_pad) +
+                               TERN_SCREEN_ROWS * row_floats * sizeof(float));
 }
 
 /* ------------------------------------------------------------- hidden states */

@@ -56,6 +56,33 @@ tern_status tern_screen_build(const tern_checkpoint *checkpoint, const tern_tens
                               tern_error *err);
 void tern_screen_free(tern_screen *screen);
 
+/* ---- in files of tern's own layout (screen_file.c) ---- */
+
+/* One of the arrays: its tensor's name and shape, and where the screen points to it. */
+typedef struct tern_screen_array {
+    const char *name;
+    uint64_t rows, cols; /* rows 1: a vector */
+    union {
+        const uint8_t **bytes;
+        const float **floats;
+    } at;
+    bool is_float; /* F32, else I8 */
+} tern_screen_array;
+
+enum { TERN_SCREEN_ARRAYS = 8 };
+void tern_screen_arrays(tern_screen *screen, tern_screen_array arrays[static TERN_SCREEN_ARRAYS]);
+
+/* The screen in the checkpoint, used where it is mapped; *found false: there is none. */
+tern_status tern_screen_from_file(const tern_checkpoint *checkpoint, const tern_tensor *head, tern_screen *screen,
+                                  bool *found, tern_error *err);
+
+/* A screen of that head with its sizes, but no arrays. */
+tern_screen tern_screen_of(const tern_checkpoint *checkpoint, const tern_tensor *head);
+/* The Euclidean norm of x [n], rounded up. */
+double tern_screen_norm(const float *x, size_t n);
+/* Bytes of it that every token reads: the coarse plane and its bounds. */
+size_t tern_screen_read_bytes(const tern_screen *screen);
+
 /* A hidden state made ready: what the kernels read, and the coefficients of keep() for the two planes' values. */
 typedef struct tern_screen_state {
     tern_screen_x x;
