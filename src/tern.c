@@ -66,6 +66,8 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
                                      expected_weights(&model->checkpoint->config), &ternary, err);
     if (!status)
         status = tern_weights_load(model->checkpoint, ternary, model->pool, &load_params, &model->weights, err);
+    if (!status && !params->exact_head)
+        status = tern_weights_screen(model->checkpoint, model->kernels->screen, model->pool, &model->weights, err);
     if (!status)
         status =
             tern_cpu_backend_create(&model->weights, model->kernels, model->pool, params->dense_ffn, &backend, err);
@@ -138,8 +140,10 @@ void tern_model_get_info(const tern_model *model, tern_model_info *info) {
         .n_params = weights->n_params,
         .n_ternary = weights->n_ternary,
         .weight_bytes = weights->packed_bytes,
-        .loaded_bytes = weights->packed_bytes + weights->norm_bytes + ends,
-        .bytes_per_token = weights->packed_bytes + weights->norm_bytes + weights->head->bytes,
+        .screen_bytes = weights->screen.bytes,
+        .loaded_bytes = weights->packed_bytes + weights->norm_bytes + ends + weights->screen.bytes,
+        .bytes_per_token = weights->packed_bytes + weights->norm_bytes +
+                           (weights->screen.n_rows ? tern_screen_read_bytes(&weights->screen) : weights->head->bytes),
     };
 }
 

@@ -91,6 +91,7 @@ typedef struct tern_model_params {
     const char *cpu; /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
     const char *packing; /* force a packing of the weights ("t5r16", "t2r16"); NULL: $TERN_PACKING, else measured */
     bool dense_ffn;      /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring */
+    bool exact_head;     /* no screen of the LM head: decode reads all of it; for measuring, or to save the memory */
     bool pin;            /* keep each thread on a CPU of its own, physical cores first. The thread that evaluates is one
                             of them, only while it does. TERN_ERR_UNSUPPORTED where the system cannot */
     tern_numa numa;      /* changes nothing on a machine with one memory node */
@@ -128,6 +129,7 @@ typedef struct tern_model_info {
     uint64_t n_params;        /* all parameters, the tied embedding once */
     uint64_t n_ternary;       /* of them ternary weights */
     uint64_t weight_bytes;    /* packed ternary weights in memory */
+    uint64_t screen_bytes;    /* of the LM head's screen in memory; 0: there is none */
     uint64_t loaded_bytes;    /* everything the loaded model keeps: packed weights, embedding, head, norms */
     uint64_t bytes_per_token; /* weight and head bytes that one decode step reads (without the KV cache) */
 } tern_model_info;
