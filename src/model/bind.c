@@ -182,15 +182,19 @@ tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *w
 
 tern_status tern_weights_screen(const tern_checkpoint *checkpoint, const tern_screen_kernels *kernels, tern_pool *pool,
                                 tern_weights *weights, tern_error *err) {
+    bool found = false;
     if (!kernels || !tern_screen_pays(weights->head))
         return TERN_OK;
+    tern_status status = tern_screen_from_file(checkpoint, weights->head, &weights->screen, &found, err);
+    if (status || found)
+        return status;
     return tern_screen_build(checkpoint, weights->head, kernels, pool, &weights->screen, err);
 }
 
 void tern_weights_free(tern_weights *weights) {
     tern_screen_free(&weights->screen);
     free(weights->layers);
-    tern_aligned_free(weights->memory);
+    tern_pages_free(&weights->pages);
     *weights = (tern_weights){0};
 }
 

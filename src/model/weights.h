@@ -5,6 +5,7 @@
 #ifndef TERN_MODEL_WEIGHTS_H
 #define TERN_MODEL_WEIGHTS_H
 
+#include "base/pages.h"
 #include "base/pool.h"
 #include "format/checkpoint.h"
 #include "format/codec.h"
@@ -67,6 +68,7 @@ typedef struct tern_weights {
     tern_screen screen; /* of the head; empty: none */
     const tern_ternary *ternary; /* the packing and its kernels */
     void *memory;                /* the one block for norms and for matrices that are not used where they are mapped */
+    tern_pages pages;            /* what `memory` was allocated as */
     uint64_t packed_bytes, memory_bytes; /* of all matrices; of `memory` */
     uint64_t norm_bytes;
     uint64_t n_ternary, n_params;
@@ -90,8 +92,9 @@ tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *w
 typedef struct tern_load_params {
     tern_progress_fn progress;
     void *progress_user;
-    bool
-        copy; /* to memory, also what could be used where it is mapped: for placement that a file mapping cannot have */
+    /* Where the weights lie; either one copies to memory what could be used where it is mapped, too. */
+    bool huge_pages; /* in reserved huge pages, or not at all */
+    tern_numa numa;  /* on which memory nodes; TERN_NUMA_LOCAL is of use only with a pinned pool */
 } tern_load_params;
 
 /* Bind, then pack all matrices for the kernels that will read them, on the pool's threads; `up` and `down` in lines
