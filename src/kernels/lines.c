@@ -3,10 +3,64 @@
 
 #include <string.h>
 
+enum { DIGITS = 3, CODE_BITS = 5 };
+
 size_t tern_line_bytes(size_t n) {
-    size_t rest = n % TERN_LINE_BLOCK, codes = (rest + 2) / 3;
-    return n / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES + (codes * 5 + 7) / 8;
+    size_t rest = n % TERN_LINE_BLOCK, codes = (rest + 2) / DIGITS;
+    return n / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES + (codes * CODE_BITS + 7) / 8;
 }
+
+/* The codes of up to TILE columns are made row by row, so that compilers vectorise over the columns; the rest of the
+ * columns is zeros, then ignored. Eight codes make five bytes, which then go to their columns. */
+enum { TILE = 64, CODES = 8, BYTES = 5 };
+
+/* codes [8][TILE]: code i + j (j < 8) of each column; codes that do not exist are 0. */
+static void make_codes(const int8_t *trits, size_t ld, size_t n, size_t n_cols, size_t i, uint8_t codes[CODES][TILE]) {
+    static const uint8_t weights[DIGITS] = {1, 3, 9};
+    size_t m = (n + 2) / DIGITS;
+    for (size_t j = 0; j < CODES; j++) {
+        memset(codes[j], i + j < m ? 1 + 3 + 9 : 0, TILE);
+        for (size_t f = 0; i + j < m && f < DIGITS; f++) {
+            size_t r = f * m + i + j;
+            uint8_t row[TILE] = {0}, weight = weights[f];
+            if (r >= n)
+                break;
+            memcpy(row, trits + r * ld, n_cols);
+            for (size_t c = 0; c < TILE; c++)
+                codes[j][c] = (uint8_t)(codes[j][c] + weight * row[c]);
+        }
+    }
+}
+
+/* Eight codes of 5 bits -> five bytes, for each column. */
+static void join_codes(uint8_t codes[CODES][TILE], uint8_t bytes[BYTES][TILE]) {
+    for (size_t c = 0; c < TILE; c++) {
+        bytes[0][c] = (uint8_t)(codes[0][c] | codes[1][c] << 5);
+        bytes[1][c] = (uint8_t)(codes[1][c] >> 3 | codes[2][c] << 2 | codes[3][c] << 7);
+        bytes[2][c] = (uint8_t)(codes[3][c] >> 1 | codes[4][c] << 4);
+        bytes[3][c] = (uint8_t)(codes[4][c] >> 4 | codes[5][c] << 1 | codes[6][c] << 6);
+        bytes[4][c] = (uint8_t)(codes[6][c] >> 2 | codes[7][c] << 3);
+    }
+}
+
+void tern_line_pack_columns(uint8_t *blocks, size_t line_bytes, const int8_t *trits, size_t ld, size_t n,
+                            size_t n_cols) {
+    uint8_t codes[CODES][TILE], bytes[BYTES][TILE];
+    size_t block_bytes = tern_line_bytes(n);
+    for (size_t col = 0; col < n_cols; col += TILE) {
+        size_t cols = n_cols - col < TILE ? n_cols - col : TILE;
+        for (size_t i = 0, at = 0; at < block_bytes; i += CODES, at += BYTES) {
+            size_t n_bytes = block_bytes - at < BYTES ? block_bytes - at : BYTES;
+            make_codes(trits + col, ld, n, cols, i, codes);
+            join_codes(codes, bytes);
+            for (size_t c = 0; c < cols; c++)
+                for (size_t b = 0; b < n_bytes; b++)
+                    blocks[(col + c) * line_bytes + at + b] = bytes[b][c];
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- one line */
 
 void tern_line_pack_block(uint8_t *block, const int8_t *trits, size_t stride, size_t n) {
     size_t m = (n + 2) / 3;

@@ -11,6 +11,7 @@
 #define TERN_KERNELS_RUNGS_H
 
 #include "kernels/kernels.h"
+#include "kernels/lines.h"
 
 #define TERN_DECLARE_HEAD(type, isa)                                                                                   \
     void tern_head_##type##_##isa(const uint8_t *rows, size_t row_bytes, size_t n_rows, const float *x, size_t k,      \
@@ -25,9 +26,10 @@
 /* The 2-bit packing with this rung's kernel. */
 #define TERN_TERNARY_T2(isa)                                                                                           \
     static const tern_ternary tern_t2_##isa = {.packing = &tern_packing_t2r16, .matmul = tern_matmul_i8_t2_##isa}
-/* The 5/3-bit packing with this rung's kernel. */
+/* The 5/3-bit packing with this rung's kernels. */
 #define TERN_TERNARY_T5(isa)                                                                                           \
-    static const tern_ternary tern_t5_##isa = {.packing = &tern_packing_t5r16, .matmul = tern_matmul_i8_t5_##isa}
+    static const tern_ternary tern_t5_##isa = {                                                                        \
+        .packing = &tern_packing_t5r16, .matmul = tern_matmul_i8_t5_##isa, .lines = &tern_lines_##isa}
 
 #define TERN_DECLARE_FLOAT_KERNELS(isa)                                                                                \
     void tern_quantize_i8_##isa(const float *x, size_t n, size_t n_pad, int8_t *q, float *scale, int32_t *sum);        \
