@@ -100,7 +100,7 @@ static void find_match(tern_lookup *lookup) {
 
 static void learn(tern_lookup *lookup, int32_t id) {
     double hit = lookup->tokens[lookup->match] == id;
-    lookup->rate[lookup->length] += (hit - lookup->rate[lookup->length]) / 8; /* the last dozen or so counts */
+    lookup->rate[lookup->length] += (hit - lookup->rate[lookup->length]) / 16; /* the last two dozen or so count */
 }
 
 void tern_lookup_append(tern_lookup *lookup, int32_t id, bool generated) {
@@ -119,9 +119,10 @@ void tern_lookup_append(tern_lookup *lookup, int32_t id, bool generated) {
 
 /* --------------------------------------------------------------- judgement */
 
-/* Tokens that a step brings, the one that it brings anyway included, over what it costs: largest for how many? */
+/* Tokens that a step brings, the one that it brings anyway included, over what it costs: largest for how many? What is
+ * known of rates and costs is not known exactly: a gain that is too small to be sure of is none. */
 static uint32_t best_length(const tern_lookup *lookup, uint32_t most) {
-    double all_right = 1, tokens = 1, best = 1;
+    double all_right = 1, tokens = 1, best = 1.03;
     uint32_t best_n = 0;
     for (uint32_t n = 1; n <= most; n++) {
         uint32_t length = lookup->length + n - 1; /* each right token makes the match longer */

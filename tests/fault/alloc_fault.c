@@ -59,6 +59,39 @@ static bool count_text(void *user, const char *text, size_t n_bytes, int32_t id)
     return true;
 }
 
+/* Two sessions in a batch: a prompt for one beside a token for the other, then a draw for both. */
+static tern_status batch(tern_model *model, const int32_t *prompt, size_t n_prompt, tern_error *err) {
+    tern_session *sessions[2] = {0};
+    tern_sampler *samplers[2] = {0};
+    const int32_t *const ids[] = {prompt, prompt};
+    const size_t n_ids[] = {n_prompt, 1};
+    const tern_logit_bias bias = {1, 2};
+    int32_t drawn[2];
+    tern_status status = TERN_OK;
+    tern_model_info info;
+    tern_model_get_info(model, &info);
+    for (size_t i = 0; !status && i < 2; i++) {
+        tern_sampler_params params = tern_sampler_defaults();
+        params.top_k = i == 0 ? 40 : 0; /* one draws from the largest, the other by noise */
+        params.top_p = 1, params.min_p = 0;
+        params.repeat_penalty = 1.2f;
+        params.logit_bias = &bias;
+        params.n_logit_bias = 1;
+        status = tern_session_create(model, &(tern_session_params){.chunk = 4}, &sessions[i], err);
+        if (!status)
+            status = tern_sampler_create(&params, info.vocab_size, &samplers[i], err);
+    }
+    if (!status)
+        status = tern_batch_eval(sessions, ids, n_ids, 2, err);
+    if (!status)
+        status = tern_batch_sample(sessions, samplers, 2, drawn, err);
+    for (size_t i = 0; i < 2; i++) {
+        tern_session_free(sessions[i]);
+        tern_sampler_free(samplers[i]);
+    }
+    return status;
+}
+
 /* Everything that a program does with a model, from `path`. */
 static tern_status scenario(const char *path, tern_error *err) {
     const tern_message messages[] = {{"system", "Be brief."}, {"user", "Tell me a story."}};
@@ -91,8 +124,11 @@ static tern_status scenario(const char *path, tern_error *err) {
         generate.ignore_end = true;
         generate.sampler.repeat_penalty = 1.1f;
         generate.sampler.penalty_window = -1;
+        generate.draft = 4;
         status = tern_generate_ids(session, ids, n_ids, &generate, count_text, &n_text, NULL, err);
     }
+    if (!status)
+        status = batch(model, ids, n_ids, err);
     tern_free(text);
     tern_free(ids);
     tern_session_free(session);
