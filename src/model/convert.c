@@ -17,8 +17,11 @@ enum { ALIGNMENT = 64, GGUF_F32 = 0, GGUF_I8 = 24 };
 
 typedef struct conversion {
     const tern_checkpoint *checkpoint;
+    const tern_convert_params *params;
+    const tern_kernels *kernels; /* the best here: they build the screen */
     const char *packing;
     tern_weights weights; /* bound, never loaded */
+    tern_screen screen;   /* n_rows 0: none */
     tern_pool *pool;
     tern_gguf_writer *writer;
     tern_progress_fn progress;
@@ -103,6 +106,19 @@ static tern_status put_layer(conversion *c, uint32_t layer, tern_error *err) {
     return TERN_OK;
 }
 
+static void put_screen(conversion *c) {
+    tern_screen_array arrays[TERN_SCREEN_ARRAYS];
+    if (c->params->no_screen || !c->kernels->screen || !tern_screen_pays(c->weights.head))
+        return;
+    c->screen = tern_screen_of(c->checkpoint, c->weights.head);
+    tern_screen_arrays(&c->screen, arrays);
+    for (size_t i = 0; i < TERN_SCREEN_ARRAYS; i++) {
+        uint64_t values = arrays[i].rows * arrays[i].cols;
+        put(c, arrays[i].name, arrays[i].is_float ? GGUF_F32 : GGUF_I8, arrays[i].rows, arrays[i].cols,
+            arrays[i].rows == 1, arrays[i].is_float ? values * sizeof(float) : values);
+    }
+}
+
 static tern_status put_tensors(conversion *c, tern_error *err) {
     const tern_weights *weights = &c->weights;
     char name[128];
@@ -119,6 +135,7 @@ static tern_status put_tensors(conversion *c, tern_error *err) {
     if (status)
         return status;
     put_same(c, norm_name(name, 0, TERN_NORM_OUTPUT), find_norm(c, 0, TERN_NORM_OUTPUT));
+    put_screen(c);
     put(c, TERN_SCALES_NAME, GGUF_F32, n_layers, TERN_LINEARS_PER_LAYER, false,
         (uint64_t)n_layers * TERN_LINEARS_PER_LAYER * sizeof(float));
     return TERN_OK;
@@ -191,6 +208,24 @@ static tern_status write_layer(conversion *c, uint32_t layer, uint8_t *memory, t
     return status;
 }
 
+/* The one thing that is made whole before it is written: a third of a 16-bit head. */
+static tern_status write_screen(conversion *c, tern_error *err) {
+    tern_screen_array arrays[TERN_SCREEN_ARRAYS];
+    tern_screen screen;
+    if (!c->screen.n_rows)
+        return TERN_OK;
+    tern_status status = tern_screen_build(c->checkpoint, c->weights.head, c->kernels->screen, c->pool, &screen, err);
+    if (status)
+        return status;
+    tern_screen_arrays(&screen, arrays);
+    for (size_t i = 0; !status && i < TERN_SCREEN_ARRAYS; i++) {
+        const void *bytes = arrays[i].is_float ? (const void *)*arrays[i].at.floats : *arrays[i].at.bytes;
+        status = write_bytes(c, bytes, arrays[i].rows * arrays[i].cols * (arrays[i].is_float ? sizeof(float) : 1), err);
+    }
+    tern_screen_free(&screen);
+    return status;
+}
+
 static tern_status write_tensors(conversion *c, tern_error *err) {
     const tern_weights *weights = &c->weights;
     size_t layer_bytes = 0, n_scales = (size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER;
@@ -207,6 +242,8 @@ static tern_status write_tensors(conversion *c, tern_error *err) {
         status = write_layer(c, i, memory, err);
     if (!status)
         status = write_same(c, find_norm(c, 0, TERN_NORM_OUTPUT), err);
+    if (!status)
+        status = write_screen(c, err);
     if (!status)
         status = write_bytes(c, c->scales, n_scales * sizeof *c->scales, err);
     tern_aligned_free(memory);
@@ -233,17 +270,13 @@ static tern_status open_input(const char *path, tern_checkpoint **checkpoint, te
 }
 
 /* The packing to write: the one asked for, or what the best kernels here read first. */
-static tern_status choose_packing(const tern_convert_params *params, const char **packing, tern_error *err) {
-    const tern_kernels *kernels;
-    *packing = params->packing;
-    if (!*packing) {
-        tern_status status = tern_kernels_choose(NULL, &kernels, err);
-        if (status)
-            return status;
-        *packing = kernels->ternary[0]->packing->name;
-    }
-    if (!tern_form_named(*packing, 0))
-        return tern_fail(err, TERN_ERR_ARGUMENT, "packing '%s' is not one of %s", *packing, tern_form_names);
+static tern_status choose_packing(conversion *c, tern_error *err) {
+    tern_status status = tern_kernels_choose(NULL, &c->kernels, err);
+    if (status)
+        return status;
+    c->packing = c->params->packing ? c->params->packing : c->kernels->ternary[0]->packing->name;
+    if (!tern_form_named(c->packing, 0))
+        return tern_fail(err, TERN_ERR_ARGUMENT, "packing '%s' is not one of %s", c->packing, tern_form_names);
     return TERN_OK;
 }
 
@@ -263,10 +296,10 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
     static const tern_convert_params defaults = {0};
     tern_checkpoint *checkpoint = NULL;
     params = params ? params : &defaults;
-    conversion c = {.progress = params->progress, .progress_user = params->progress_user};
+    conversion c = {.params = params, .progress = params->progress, .progress_user = params->progress_user};
     tern_status status = check_target(in, out, params, err);
     if (!status)
-        status = choose_packing(params, &c.packing, err);
+        status = choose_packing(&c, err);
     if (!status)
         status = tern_pool_create(params->n_threads > 0 ? params->n_threads : tern_cpu_count(), &c.pool, err);
     if (!status)
