@@ -60,22 +60,32 @@ void tern_line_pack_columns(uint8_t *blocks, size_t line_bytes, const int8_t *tr
     }
 }
 
-/* ---------------------------------------------------------------- one line */
+/* ---------------------------------------------------------------- one block */
+
+/* Eight codes, a byte each, -> 40 bits. */
+static uint64_t join_8(const uint8_t *codes) {
+    uint64_t x;
+    memcpy(&x, codes, sizeof x);
+    x = (x & 0x00ff00ff00ff00ffu) | (x & 0xff00ff00ff00ff00u) >> 3;
+    x = (x & 0x0000ffff0000ffffu) | (x & 0xffff0000ffff0000u) >> 6;
+    return (x & 0xffffffffu) | x >> 32 << 20;
+}
 
 void tern_line_pack_block(uint8_t *block, const int8_t *trits, size_t stride, size_t n) {
-    size_t m = (n + 2) / 3;
-    uint64_t bits = 0;
-    unsigned n_bits = 0;
-    for (size_t i = 0; i < m; i++) {
-        unsigned code = 0, weight = 1;
-        for (size_t f = 0; f < 3; f++, weight *= 3)
-            code += weight * (unsigned)(f * m + i < n ? trits[(f * m + i) * stride] + 1 : 1);
-        bits |= (uint64_t)code << n_bits;
-        for (n_bits += 5; n_bits >= 8; n_bits -= 8, bits >>= 8)
-            *block++ = (uint8_t)bits;
+    enum { MOST = TERN_LINE_BLOCK / DIGITS };
+    int8_t t[TERN_LINE_BLOCK + DIGITS] = {0};
+    uint8_t codes[MOST] = {0};
+    size_t m = (n + 2) / DIGITS, block_bytes = tern_line_bytes(n);
+    for (size_t i = 0; i < n; i++)
+        t[i] = trits[i * stride];
+    for (size_t i = 0; i < m; i++)
+        codes[i] = (uint8_t)(t[i] + 3 * t[m + i] + 9 * t[2 * m + i] + 1 + 3 + 9);
+    for (size_t i = 0, at = 0; at < block_bytes; i += CODES, at += BYTES) {
+        uint64_t bits = join_8(codes + i);
+        size_t n_bytes = block_bytes - at < BYTES ? block_bytes - at : BYTES;
+        for (size_t b = 0; b < n_bytes; b++)
+            block[at + b] = (uint8_t)(bits >> 8 * b);
     }
-    if (n_bits)
-        *block = (uint8_t)bits;
 }
 
 void tern_line_unpack(const uint8_t *line, size_t n, int8_t *trits) {

@@ -86,9 +86,8 @@ void tern_form_pack(const tern_form *form, const tern_linear *linear, uint32_t r
             pack_line(packed + (row + i) * linear->unit_bytes, trits + (size_t)i * cols, cols);
         break;
     case TERN_LAYOUT_COLUMNS:
-        for (uint32_t col = 0; col < cols; col++)
-            tern_line_pack_block(packed + col * linear->unit_bytes + row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES,
-                                 trits + col, cols, n_rows);
+        tern_line_pack_columns(packed + row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, linear->unit_bytes, trits, cols,
+                               n_rows, cols);
         break;
     }
 }
