@@ -22,7 +22,7 @@ struct tern_lookup {
     uint32_t max_draft;
     double rate[LONGEST + 1]; /* share of right guesses, by length of match */
     double step_seconds;      /* of a step of one token, 0: not known yet */
-    double extra_cost;        /* of each further token, as a share of that */
+    double jump, extra;       /* what a step costs more, as a share of that: for any guess at all, and for each token */
 };
 
 /* Until the text tells: from texts of a story model and their prompts, rounded. What follows a long match is mostly
@@ -38,7 +38,7 @@ tern_status tern_lookup_create(size_t max_tokens, uint32_t max_draft, tern_looku
         return tern_fail_memory(err, "speculation");
     lookup->max_tokens = max_tokens;
     lookup->max_draft = max_draft;
-    lookup->extra_cost = 0.1; /* reading the weights dominates; soon measured */
+    lookup->jump = 0.2, lookup->extra = 0.1; /* reading the weights dominates; soon measured */
     for (int i = 0; i <= LONGEST; i++)
         lookup->rate[i] = first_rate(i);
     lookup->table_bits = 8;
@@ -119,6 +119,9 @@ void tern_lookup_append(tern_lookup *lookup, int32_t id, bool generated) {
 
 /* --------------------------------------------------------------- judgement */
 
+/* Of a step with n guessed tokens, in steps without. */
+static double step_cost(const tern_lookup *lookup, uint32_t n) { return 1 + lookup->jump + lookup->extra * n; }
+
 /* Tokens that a step brings, the one that it brings anyway included, over what it costs: largest for how many? What is
  * known of rates and costs is not known exactly: a gain that is too small to be sure of is none. */
 static uint32_t best_length(const tern_lookup *lookup, uint32_t most) {
@@ -128,7 +131,7 @@ static uint32_t best_length(const tern_lookup *lookup, uint32_t most) {
         uint32_t length = lookup->length + n - 1; /* each right token makes the match longer */
         all_right *= lookup->rate[length < LONGEST ? length : LONGEST];
         tokens += all_right;
-        double value = tokens / (1 + lookup->extra_cost * n);
+        double value = tokens / step_cost(lookup, n);
         if (value > best) {
             best = value;
             best_n = n;
@@ -148,17 +151,23 @@ uint32_t tern_lookup_draft(const tern_lookup *lookup, uint32_t limit, int32_t *d
     return n;
 }
 
+/* So many tokens weigh as much in the fit as the jump. */
+#define UNIT 4.0
+
 static double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
 
-/* Slow averages of what is cut to the plausible: a step that was interrupted says nothing about the next. */
+/* Slow averages of what is cut to the plausible: a step that was interrupted says nothing about the next. Jump and
+ * extra are fitted by normalised least mean squares (Widrow and Hoff 1960). */
 void tern_lookup_timed(tern_lookup *lookup, uint32_t n, double seconds) {
-    if (seconds <= 0)
+    if (seconds <= 0 || n == 0)
         return;
     double known = lookup->step_seconds > 0 ? lookup->step_seconds : seconds;
-    if (n == 1)
+    if (n == 1) {
         lookup->step_seconds = known + (within(seconds, known / 2, known * 2) - known) / 8;
-    else if (lookup->step_seconds > 0) {
-        double extra = within((seconds / known - 1) / (n - 1), 0.01, 1);
-        lookup->extra_cost += (within(extra, lookup->extra_cost / 2, lookup->extra_cost * 2) - lookup->extra_cost) / 8;
+    } else if (lookup->step_seconds > 0) {
+        double error = within(seconds / known - step_cost(lookup, n - 1), -1, 1), tokens = (n - 1) / UNIT;
+        double part = error / 8 / (1 + tokens * tokens);
+        lookup->jump = within(lookup->jump + part, 0, 2);
+        lookup->extra = within(lookup->extra + part * tokens / UNIT, 0.01, 1);
     }
 }

@@ -269,14 +269,14 @@ static void test_end_tokens(void **state) {
         setting s = babble(50);
         tern_logit_bias likely[9];
         memcpy(likely, s.params.sampler.logit_bias, 8 * sizeof *likely);
-        likely[8] = (tern_logit_bias){eos, 10 + (float)(seed % 5)};
+        likely[8] = (tern_logit_bias){eos, 10 + (float)(seed % 3) * 2};
         s.params.ignore_end = false;
         s.params.sampler.seed = seed;
         s.params.sampler.logit_bias = likely;
         s.params.sampler.n_logit_bias = 9;
         n_ended += check(&s).reason == TERN_STOP_END;
     }
-    assert_true(n_ended > 5);
+    assert_true(n_ended >= 4);
     must_have_guessed();
 }
 
