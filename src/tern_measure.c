@@ -1,6 +1,7 @@
 /* The public meter: what memory and the dot-product units of this machine give, with threads like a model's. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"
@@ -9,21 +10,35 @@
 #include "kernels/limits.h"
 #include "tern/tern.h"
 
-/* 768 MB: the largest last-level caches of servers hold 256 to 512 MB. Pieces are small enough that threads of unequal
- * speed finish together, and large enough for the prefetcher. */
-#define BLOCK_BYTES ((size_t)768 << 20)
+/* The block is to miss every cache: 8 times the last level, where the system tells its size, within these bounds. The
+ * largest last levels of servers hold 256 to 512 MB. Pieces are small enough that threads of unequal speed finish
+ * together, and large enough for the prefetcher. */
+#define MIN_BLOCK_BYTES ((size_t)256 << 20)
+#define MAX_BLOCK_BYTES ((size_t)768 << 20)
 #define PIECE_BYTES ((size_t)1 << 20)
 #define MIN_PASS_SECONDS 5e-3
-enum { N_PIECES = BLOCK_BYTES / PIECE_BYTES, N_PASSES = 4, DOTS_PER_THREAD = 16 };
+enum { MAX_PIECES = MAX_BLOCK_BYTES / PIECE_BYTES, N_READS = 8, N_DOT_PASSES = 4, DOTS_PER_THREAD = 16 };
 
 struct tern_meter {
     tern_pool *pool;
     const tern_limits *limits;
-    char *block;             /* [BLOCK_BYTES] */
-    uint64_t sums[N_PIECES]; /* for nobody, but so that the reading is not left out */
-    uint64_t *dots;          /* [n_threads * DOTS_PER_THREAD] multiply-adds done in each task */
-    uint64_t macs;           /* wanted in each task */
+    char *block; /* [n_pieces * PIECE_BYTES] */
+    size_t n_pieces;
+    uint64_t sums[MAX_PIECES]; /* for nobody, but so that the reading is not left out */
+    uint64_t *dots;            /* [n_threads * DOTS_PER_THREAD] multiply-adds done in each task */
+    uint64_t macs;             /* wanted in each task */
 };
+
+static size_t block_bytes(void) {
+    long cache = 0;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+    if (cache <= 0 || (size_t)cache > MAX_BLOCK_BYTES / 8)
+        return MAX_BLOCK_BYTES;
+    size_t bytes = 8 * (size_t)cache / PIECE_BYTES * PIECE_BYTES;
+    return bytes < MIN_BLOCK_BYTES ? MIN_BLOCK_BYTES : bytes;
+}
 
 static void fill_piece(void *context, size_t task, int worker) {
     (void)worker;
@@ -56,17 +71,18 @@ tern_status tern_meter_create(int n_threads, const char *cpu, tern_meter **out, 
         return tern_fail_memory(err, "the meter");
     meter->limits = tern_limits_of(kernels);
     meter->macs = 1 << 20;
-    meter->block = tern_aligned_alloc(BLOCK_BYTES);
+    meter->n_pieces = block_bytes() / PIECE_BYTES;
+    meter->block = tern_aligned_alloc(meter->n_pieces * PIECE_BYTES);
     meter->dots = tern_calloc_array((size_t)n_threads, DOTS_PER_THREAD * sizeof *meter->dots);
     if (!meter->block || !meter->dots)
-        status = tern_fail_memory(err, "the block that memory is measured on (768 MB)");
+        status = tern_fail_memory(err, "the block that memory bandwidth is measured on");
     else
         status = tern_pool_create(n_threads, &meter->pool, err);
     if (status) {
         tern_meter_free(meter);
         return status;
     }
-    tern_pool_run(meter->pool, N_PIECES, fill_piece, meter);
+    tern_pool_run(meter->pool, meter->n_pieces, fill_piece, meter);
     *out = meter;
     return TERN_OK;
 }
@@ -80,19 +96,16 @@ void tern_meter_free(tern_meter *meter) {
     free(meter);
 }
 
-uint64_t tern_meter_bytes(const tern_meter *meter) {
-    (void)meter; /* they all have a block of that size */
-    return BLOCK_BYTES;
-}
+uint64_t tern_meter_bytes(const tern_meter *meter) { return (uint64_t)(meter->n_pieces * PIECE_BYTES); }
 
 const char *tern_meter_instruction(const tern_meter *meter) { return meter->limits->instruction; }
 
 double tern_meter_memory(tern_meter *meter) {
     double best = 0;
-    for (int pass = 0; pass < N_PASSES; pass++) {
+    for (int pass = 0; pass < N_READS; pass++) {
         double start = tern_seconds();
-        tern_pool_run(meter->pool, N_PIECES, read_piece, meter);
-        double rate = (double)BLOCK_BYTES / (tern_seconds() - start);
+        tern_pool_run(meter->pool, meter->n_pieces, read_piece, meter);
+        double rate = (double)tern_meter_bytes(meter) / (tern_seconds() - start);
         best = rate > best ? rate : best;
     }
     return best;
@@ -117,7 +130,7 @@ double tern_meter_macs(tern_meter *meter) {
         meter->macs *= 2;
         dot_rate(meter, &seconds);
     }
-    for (int pass = 0; pass < N_PASSES; pass++) {
+    for (int pass = 0; pass < N_DOT_PASSES; pass++) {
         double rate = dot_rate(meter, &seconds);
         best = rate > best ? rate : best;
     }

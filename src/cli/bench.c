@@ -1,22 +1,26 @@
-/* tern bench: how fast a model runs here, and how near the limit that is. */
+/* tern bench: how fast a model runs here, and how near the limits that is. */
 #include <stdlib.h>
+#include <string.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
-#include "base/rng.h"
-#include "cli/bandwidth.h"
 #include "cli/bench.h"
 #include "cli/measure.h"
-#include "cli/progress.h"
+#include "cli/sweep.h"
 
-enum { MAX_THREADS = 1024, MAX_RUNS = 1000, MAX_TOKENS = 1 << 20, WARM_UP_TOKENS = 8 };
+enum { MAX_THREADS = 1024, MAX_RUNS = 1000, MAX_TOKENS = 1 << 20, MAX_STREAMS = 256 };
 
 typedef struct settings {
-    const char *threads;
+    const char *threads, *temporary;
     tern_session_options session;
-    int64_t prompt, decode, depth, runs;
-    bool json;
+    tern_string_list sweeps, outputs;
+    int64_t prompt, decode, depth, runs, batch;
+    const char *packing;
+    int ffn;
+    bool json, all_logits, counters;
 } settings;
+
+enum { FFN_AUTO = 0, FFN_DENSE };
+static const tern_choice ffn_choices[] = {{"auto", FFN_AUTO, false}, {"dense", FFN_DENSE, false}, {NULL, 0, false}};
 
 static const tern_option options[] = {
     {"prompt", 'p', TERN_OPTION_INT, offsetof(settings, prompt), "N",
@@ -29,8 +33,33 @@ static const tern_option options[] = {
      "measured runs, after one that is not; median and spread", 1, MAX_RUNS, NULL, NULL},
     {"threads", 't', TERN_OPTION_STRING, offsetof(settings, threads), "LIST",
      "numbers of CPU threads to measure with: 1,2,4", 0, 0, NULL, "all CPUs"},
+    {"batch", 'b', TERN_OPTION_INT, offsetof(settings, batch), "N",
+     "decode N streams together, too, and compare with one", 1, MAX_STREAMS, NULL, NULL},
+    {"all-logits", 0, TERN_OPTION_FLAG, offsetof(settings, all_logits), NULL,
+     "compute all logits in each step, not only the likeliest\ntoken", 0, 0, NULL, NULL},
+    {"counters", 0, TERN_OPTION_FLAG, offsetof(settings, counters), NULL,
+     "cycles, instructions, cache and TLB misses, page faults and\ncontext switches per token", 0, 0, NULL, NULL},
     {"json", 0, TERN_OPTION_FLAG, offsetof(settings, json), NULL, "one JSON object; units stand in the names", 0, 0,
      NULL, NULL},
+    {0},
+};
+
+static const tern_option model_options[] = {
+    {"packing", 0, TERN_OPTION_STRING, offsetof(settings, packing), "NAME",
+     "layout of the ternary weights: t2r16, t5r16", 0, 0, NULL, "$TERN_PACKING or measured"},
+    {"ffn", 0, TERN_OPTION_ENUM, offsetof(settings, ffn), "KIND",
+     "auto: decode reads of the FFN what the token needs;\ndense: all of it", 0, 0, ffn_choices, NULL},
+    {0},
+};
+
+static const tern_option sweep_options[] = {
+    {"sweep", 0, TERN_OPTION_LIST, offsetof(settings, sweeps), "AXIS",
+     "measure a series: threads, context, batch or shape, with values\nof your own as AXIS=LIST; may be repeated", 0, 0,
+     NULL, NULL},
+    {"output", 'o', TERN_OPTION_LIST, offsetof(settings, outputs), "FILE",
+     "write the series to FILE.svg (a plot), FILE.csv or FILE.json;\nmay be repeated", 0, 0, NULL, NULL},
+    {"tmp", 0, TERN_OPTION_FILE, offsetof(settings, temporary), "DIR", "where --sweep shape keeps one model at a time",
+     0, 0, NULL, "$TMPDIR or /tmp"},
     {0},
 };
 
@@ -42,236 +71,101 @@ static const tern_option session_options[] = {
     {0},
 };
 
-/* One run's figures. */
-typedef struct timing {
-    double prefill, decode; /* seconds */
-} timing;
-
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Of values [n], which are sorted. */
-static tern_spread spread_of(double *values, size_t n) {
-    qsort(values, n, sizeof *values, compare_doubles);
-    double median = n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-    return (tern_spread){median, values[0], values[n - 1]};
-}
-
-/* ----------------------------------------------------------------- measuring */
-
-/* Bytes of keys and values that one decode step reads when `position` tokens are in the cache. */
-static double kv_bytes(const tern_model_info *info, tern_kv_type type, double position) {
-    double head = info->head_dim * (type == TERN_KV_F32 ? 4.0 : type == TERN_KV_F16 ? 2.0 : 1.0);
-    if (type == TERN_KV_Q8)
-        head += 4; /* the scale of each vector */
-    return 2.0 * info->n_layers * info->n_kv_heads * head * position;
-}
-
-static tern_status eval_to_logits(tern_session *session, const int32_t *ids, size_t n, tern_error *err) {
-    tern_status status = tern_session_eval(session, ids, n, err);
-    if (!status && !tern_session_logits(session)) /* a lazily computed head belongs into the time */
-        status = tern_fail(err, TERN_ERR_MEMORY, "no logits");
-    return status;
-}
-
-/* Prefill from an empty context, then decode behind `depth` tokens. */
-static tern_status run_once(tern_session *session, const int32_t *ids, size_t n_prompt, size_t depth, size_t n_decode,
-                            timing *time, tern_error *err) {
-    tern_status status = tern_session_truncate(session, 0, err);
-    double start = tern_seconds();
-    if (!status && n_prompt)
-        status = eval_to_logits(session, ids, n_prompt, err);
-    time->prefill = tern_seconds() - start;
-    if (!status && n_decode)
-        status = tern_session_truncate(session, 0, err);
-    if (!status && n_decode)
-        status = tern_session_eval(session, ids, depth, err);
-    start = tern_seconds();
-    for (size_t i = 0; !status && i < n_decode; i++)
-        status = eval_to_logits(session, ids + depth + i, 1, err);
-    time->decode = tern_seconds() - start;
-    return status;
-}
-
-static tern_status run_all(const settings *s, tern_session *session, const int32_t *ids, double *values,
-                           tern_progress *progress, int64_t *done, int64_t total, tern_bench_result *result,
-                           tern_error *err) {
-    size_t n = (size_t)s->runs, prompt = (size_t)s->prompt, decode = (size_t)s->decode, depth = (size_t)s->depth;
-    double *prefill_rates = values, *decode_rates = values + n, *first = values + 2 * n;
-    timing time;
-    tern_status status =
-        run_once(session, ids, prompt, depth, decode < WARM_UP_TOKENS ? decode : WARM_UP_TOKENS, &time, err);
-    for (size_t i = 0; !status && i < n; i++) {
-        status = run_once(session, ids, prompt, depth, decode, &time, err);
-        prefill_rates[i] = (double)prompt / time.prefill;
-        decode_rates[i] = (double)decode / time.decode;
-        first[i] = time.prefill;
-        tern_progress_update(progress, (uint64_t)++ * done, (uint64_t)total);
-    }
-    if (!status && prompt) {
-        result->prefill = spread_of(prefill_rates, n);
-        result->first_token = spread_of(first, n);
-    }
-    if (!status && decode)
-        result->decode = spread_of(decode_rates, n);
-    return status;
-}
-
-/* Random ordinary tokens, the same for everybody: BOS first. */
-static void fill_ids(const tern_model *model, int32_t *ids, size_t n) {
-    const tern_tokenizer *tokenizer = tern_model_tokenizer(model);
-    size_t vocab_size = tern_tokenizer_vocab_size(tokenizer);
-    tern_rng rng;
-    tern_rng_seed(&rng, 1);
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = 0;
-        for (int attempt = 0; attempt < 100; attempt++) { /* a vocabulary of special tokens only would go on for ever */
-            id = (int32_t)(tern_rng_u64(&rng) % vocab_size);
-            if (!tern_tokenizer_is_special(tokenizer, id))
-                break;
-        }
-        ids[i] = id;
-    }
-    if (n && tern_tokenizer_bos(tokenizer) >= 0)
-        ids[0] = tern_tokenizer_bos(tokenizer);
-}
-
-static int measure_model(const settings *s, tern_model *model, const tern_session_params *params,
-                         tern_progress *progress, int64_t *done, int64_t total, tern_bench_result *result) {
-    size_t n_ids = (size_t)(s->prompt > s->depth + s->decode ? s->prompt : s->depth + s->decode);
-    double *values = tern_alloc_array((size_t)s->runs, 3 * sizeof *values);
-    int32_t *ids = tern_alloc_array(n_ids, sizeof *ids);
-    tern_session *session = NULL;
-    tern_error err;
-    tern_status status;
-    if (!values || !ids) {
-        status = tern_fail_memory(&err, "the results");
-    } else if (!(status = tern_session_create(model, params, &session, &err))) {
-        fill_ids(model, ids, n_ids);
-        tern_interrupt_watch(session);
-        status = run_all(s, session, ids, values, progress, done, total, result, &err);
-        tern_interrupt_watch(NULL);
-    }
-    tern_session_free(session);
-    free(ids);
-    free(values);
-    return status ? tern_cli_error(&err) : 0;
-}
-
-static void describe(const settings *s, const tern_model_info *info, tern_bench_report *report) {
-    tern_session_params params;
-    tern_cli_session_params(&s->session, &params); /* has been checked */
-    snprintf(report->name, sizeof report->name, "%s", info->name);
-    snprintf(report->arch, sizeof report->arch, "%s", info->arch);
-    snprintf(report->weight_type, sizeof report->weight_type, "%s", info->weight_type);
-    snprintf(report->embedding_type, sizeof report->embedding_type, "%s", info->embedding_type);
-    snprintf(report->head_type, sizeof report->head_type, "%s", info->head_type);
-    report->n_params = info->n_params;
-    report->prompt = s->prompt;
-    report->decode = s->decode;
-    report->depth = s->depth;
-    report->runs = s->runs;
-    report->chunk = params.chunk;
-    report->kv_type = params.kv_type;
-}
-
-/* Load with this many threads (0: all) and measure. */
-static int measure(const settings *s, const char *path, int threads, tern_progress *progress, int64_t *done,
-                   int64_t total, tern_bench_report *report, tern_bench_result *result) {
-    tern_error err;
-    tern_model_info info;
-    tern_model *model;
-    tern_session_params params;
-    tern_model_params load = tern_model_defaults();
-    int status = tern_cli_session_params(&s->session, &params);
-    if (status)
-        return status;
-    load.n_threads = threads;
-    double start = tern_seconds();
-    if (tern_model_load(path, &load, &model, &err))
-        return tern_cli_error(&err);
-    result->load_seconds = tern_seconds() - start;
-    tern_model_get_info(model, &info);
-    describe(s, &info, report);
-    result->threads = info.n_threads;
-    snprintf(result->kernels, sizeof result->kernels, "%s", info.kernels);
-    snprintf(result->packing, sizeof result->packing, "%s", info.packing);
-    result->weight_bytes = (double)info.bytes_per_token;
-    /* step i reads the keys and values of depth + i + 1 tokens, its own included */
-    result->kv_bytes = kv_bytes(&info, params.kv_type, (double)s->depth + ((double)s->decode + 1) / 2);
-    result->loaded_bytes = (double)info.loaded_bytes;
-    if (s->prompt > info.n_ctx || (s->decode && s->depth + s->decode > info.n_ctx))
-        status = tern_cli_usage("bench",
-                                "the model's context is %u tokens: --prompt %lld and --depth %lld + --decode %lld "
-                                "must fit into it",
-                                info.n_ctx, (long long)s->prompt, (long long)s->depth, (long long)s->decode);
-    else
-        status = measure_model(s, model, &params, progress, done, total, result);
-    result->peak_rss = (double)tern_peak_rss();
-    tern_model_free(model);
-    return status;
-}
-
-/* The block of memory is allocated only now, so that it is not in the models' peak RSS. */
-static void measure_bandwidths(tern_bench_result *results, size_t n) {
-    tern_error err;
-    for (size_t i = 0; i < n; i++)
-        if (tern_measure_bandwidth(results[i].threads, &results[i].memory_read, &err))
-            tern_cli_warn("memory bandwidth not measured: %s", err.message);
-}
-
-static int bench(const settings *s, const char *path, const int32_t *threads, size_t n, tern_bench_result *results) {
-    tern_bench_report report = {.results = results, .n_results = n};
+static int bench(const tern_bench_plan *plan, const char *path, const int32_t *threads, size_t n, bool json,
+                 tern_bench_result *results) {
     tern_progress progress;
-    int64_t done = 0, total = (int64_t)n * s->runs;
+    tern_bench_model model;
+    int64_t done = 0, total = (int64_t)n * plan->runs;
     int status = 0;
     tern_progress_start(&progress, "bench", TERN_PROGRESS_RUNS);
-    for (size_t i = 0; i < n && !status; i++)
-        status = measure(s, path, threads[i], &progress, &done, total, &report, &results[i]);
+    for (size_t i = 0; i < n && !status; i++) {
+        status = tern_bench_open(path, threads[i], &plan->load, &model);
+        if (!status) {
+            status = tern_bench_measure(&model, plan, &progress, &done, total, &results[i]);
+            tern_bench_close(&model);
+        }
+    }
     tern_progress_end(&progress);
     if (status)
         return status;
-    measure_bandwidths(results, n);
-    return s->json ? tern_bench_print_json(&report) : tern_bench_print_table(&report);
+    return json ? tern_bench_print_json(results, n) : tern_bench_print_table(results, n);
+}
+
+static int get_plan(const settings *s, tern_bench_plan *plan) {
+    if (s->prompt == 0 && s->decode == 0)
+        return tern_cli_usage("bench", "nothing to measure: --prompt and --decode are both 0");
+    if (s->outputs.count && !s->sweeps.count)
+        return tern_cli_usage("bench", "--output is for --sweep; --json prints the figures of one measurement");
+    *plan = (tern_bench_plan){.prompt = s->prompt,
+                              .decode = s->decode,
+                              .depth = s->depth,
+                              .runs = s->runs,
+                              .batch = s->batch,
+                              .all_logits = s->all_logits,
+                              .counters = s->counters,
+                              .load = {s->packing, s->ffn == FFN_DENSE}};
+    return tern_cli_session_params(&s->session, &plan->session);
 }
 
 static int run(void *parsed, const char *const *operands, size_t n_operands) {
     const settings *s = parsed;
+    const char *path = n_operands ? operands[0] : NULL, *bad;
+    tern_bench_plan plan;
     int32_t *threads = NULL;
     size_t n = 0;
-    const char *bad;
-    if (s->prompt == 0 && s->decode == 0)
-        return tern_cli_usage("bench", "nothing to measure: --prompt and --decode are both 0");
+    int status = get_plan(s, &plan);
+    if (status)
+        return status;
     if (!tern_parse_int_list(s->threads, 0, MAX_THREADS, &threads, &n, &bad) || n == 0)
         return tern_cli_usage("bench", "--threads: '%s' is no list like 1,2,4 of numbers up to %d", s->threads,
                               MAX_THREADS);
-    tern_bench_result *results = tern_calloc_array(n, sizeof *results);
-    int status =
-        results ? bench(s, n_operands ? operands[0] : NULL, threads, n, results) : tern_cli_fail("out of memory");
-    free(results);
+    if (s->sweeps.count) {
+        const tern_sweep_request request = {&s->sweeps, &s->outputs, s->temporary, path, &plan, threads, n, s->json};
+        status = tern_sweep(&request);
+    } else {
+        tern_bench_result *results = tern_calloc_array(n, sizeof *results);
+        status = results ? bench(&plan, path, threads, n, s->json, results) : tern_cli_fail("out of memory");
+        free(results);
+    }
     free(threads);
     return status;
 }
 
-static const settings defaults = {
-    .threads = "0", .session = TERN_SESSION_OPTIONS_DEFAULT, .prompt = 512, .decode = 128, .depth = 16, .runs = 5};
+static const settings defaults = {.threads = "0",
+                                  .session = TERN_SESSION_OPTIONS_DEFAULT,
+                                  .prompt = 512,
+                                  .decode = 128,
+                                  .depth = 16,
+                                  .runs = 5,
+                                  .batch = 1};
 
 const tern_command tern_command_bench = {
     .name = "bench",
     .operands = "[MODEL]",
-    .summary = "measure the speed of prefill and decode, and how near the memory limit it is",
+    .summary = "measure the speed of prefill and decode, and how near the limits it is",
     .example = "tern bench model.gguf\n"
                "tern bench model.gguf -p 512 -n 128 -t 1,2 -r 5 --json\n"
-               "tern bench model.gguf -p 0 -d 2048                    # decode in a long context\n",
-    .notes = "Prefill evaluates random tokens (the same in every run) from an empty context; the time to the first\n"
-             "token is that of the whole prompt and the logits of its last token. Decode evaluates token by token,\n"
-             "logits each time. Bytes per token: packed weights and head, and the mean of what is read of\n"
-             "the KV cache. Memory read is measured by summing 768 MB with the same number of threads.\n",
+               "tern bench model.gguf -p 0 -d 2048                    # decode in a long context\n"
+               "tern bench model.gguf --sweep threads --sweep context=16,512,2048 -o speed.svg -o speed.csv\n"
+               "tern bench --sweep shape=0.7b,2b4t,3b -p 128 -n 32 --tmp /var/tmp\n",
+    .notes =
+        "Prefill evaluates random tokens (the same in every run) from an empty context; the time to the first\n"
+        "token is that of the whole prompt and of choosing the next token. Decode evaluates token by token and\n"
+        "chooses the likeliest next one each time. Bytes per token: packed weights and head, and the mean of\n"
+        "what is read of the KV cache. The limits are measured with the same threads around each run, since\n"
+        "they drift: memory by summing 256 MB or more, arithmetic by the kernels' int8 dot product on registers (a\n"
+        "prompt's token counts as one multiply-add for each ternary weight; attention and head are extra).\n"
+        "\n"
+        "Series: threads (1, 2, 4 up to all CPUs), context (tokens: a prompt of that length, then decode after\n"
+        "it), batch (streams), shape (models made by tern synth: 0.7b, 2b4t, 3b, 8b unless named; 13b and 70b\n"
+        "take 4 and 21 GB on the disk). What --threads lists is drawn as a line each. Counters are of all\n"
+        "threads in user space, waiting included.\n",
     .min_operands = 0,
     .max_operands = 1,
-    .groups = {{"Options", options, 0}, {"Evaluation", session_options, offsetof(settings, session)}},
+    .groups = {{"Options", options, 0},
+               {"Series", sweep_options, 0},
+               {"Model", model_options, 0},
+               {"Evaluation", session_options, offsetof(settings, session)}},
     .options_size = sizeof(settings),
     .defaults = &defaults,
     .run = run,

@@ -1,39 +1,90 @@
-/* What `tern bench` measures and how it is printed. */
+/* What `tern bench` measures and how it is printed. bench.c is the command, bench_run.c measures, bench_report.c
+ * prints, sweep.c measures a series and draws it. */
 #ifndef TERN_CLI_BENCH_H
 #define TERN_CLI_BENCH_H
 
-#include "cli/command.h"
+#include <jansson.h>
 
-/* Median and spread of some runs. */
+#include "cli/command.h"
+#include "cli/counters.h"
+#include "cli/progress.h"
+
+/* Median and spread of some runs. All zero: not measured. */
 typedef struct tern_spread {
     double median, min, max;
 } tern_spread;
 
-/* With one number of threads. */
+/* Sorts values [n > 0]. */
+tern_spread tern_spread_of(double *values, size_t n);
+
+/* How the model is loaded. */
+typedef struct tern_bench_load {
+    const char *packing; /* NULL: the library's choice */
+    bool dense_ffn;
+} tern_bench_load;
+
+/* What to measure, in tokens and runs. */
+typedef struct tern_bench_plan {
+    int64_t prompt, decode, depth, runs; /* prompt, decode 0: skip */
+    int64_t batch;                       /* streams that are decoded together; 0 or 1: only one stream */
+    bool all_logits;                     /* each step computes all logits, not only the likeliest token */
+    bool counters;
+    tern_bench_load load;
+    tern_session_params session;
+} tern_bench_plan;
+
 typedef struct tern_bench_result {
+    char name[96], arch[32], weight_type[16], embedding_type[16], head_type[16], kernels[32], packing[32];
+    char instruction[24]; /* whose peak prefill is held against */
+    tern_bench_plan plan;
     int threads;
-    char kernels[32], packing[32];
+    uint64_t n_params, n_ternary;
     double load_seconds;
-    tern_spread prefill, decode;   /* tokens per second; zero if skipped */
-    tern_spread first_token;       /* seconds from the prompt to the first token's logits */
-    double weight_bytes, kv_bytes; /* that one decode step reads; KV: mean over the steps */
-    double loaded_bytes, peak_rss; /* bytes */
-    double memory_read;            /* bytes per second; 0: could not be measured */
+
+    tern_spread prefill, decode;    /* tokens per second */
+    tern_spread first_token;        /* seconds from the prompt to the first token */
+    tern_spread memory_read, macs;  /* limits: bytes per second; int8 multiply-adds per second */
+    tern_spread decode_share;       /* of memory_read around each run */
+    tern_spread prefill_share;      /* of macs around each run */
+    tern_spread batch, batch_ratio; /* tokens per second of all streams; that against one stream's */
+
+    double weight_bytes, kv_bytes;                /* that one decode step reads; KV: mean over the steps */
+    double ffn_up_share, ffn_down_share;          /* of the FFN's rows and columns that decode really read, 0 to 1 */
+    double loaded_bytes, peak_rss, private_bytes; /* bytes */
+    tern_counts prefill_counts, decode_counts;    /* per token */
+    char no_counters[200];                        /* why some are missing */
 } tern_bench_result;
 
-/* Everything that is printed. */
-typedef struct tern_bench_report {
-    char name[96], arch[32], weight_type[16], embedding_type[16], head_type[16];
-    uint64_t n_params;
-    int64_t prompt, decode, depth, runs; /* tokens, tokens, tokens, runs */
-    uint32_t chunk;                      /* tokens; 0: automatic */
-    tern_kv_type kv_type;
-    const tern_bench_result *results; /* [n_results] one for each number of threads */
-    size_t n_results;
-} tern_bench_report;
+double tern_bench_bytes_per_token(const tern_bench_result *r);
+double tern_bench_bytes_per_second(const tern_bench_result *r); /* that decode reads; 0: not measured */
+double tern_bench_macs_per_second(const tern_bench_result *r);  /* of prefill, likewise */
 
-/* As a table or as one JSON object, on stdout; the exit status. */
-int tern_bench_print_table(const tern_bench_report *report);
-int tern_bench_print_json(const tern_bench_report *report);
+/* ---------------------------------------------------------------- measuring */
+
+/* A model that is loaded to be measured, with its yardsticks. */
+typedef struct tern_bench_model {
+    tern_model *model;
+    tern_meter *meter; /* NULL: there was no memory for it, as a warning said */
+    tern_counters counters;
+    tern_model_info info;
+    double load_seconds;
+} tern_bench_model;
+
+/* threads 0: all. 0, or the exit status after an error line; then there is nothing to close. */
+int tern_bench_open(const char *path, int threads, const tern_bench_load *load, tern_bench_model *bench);
+void tern_bench_close(tern_bench_model *bench);
+
+/* Fills *result; updates the progress by one for each run. 0, or the exit status after an error line. */
+int tern_bench_measure(const tern_bench_model *bench, const tern_bench_plan *plan, tern_progress *progress,
+                       int64_t *done, int64_t total, tern_bench_result *result);
+
+/* ----------------------------------------------------------------- printing */
+
+/* As a table or as one JSON object, on stdout; results [n] are of one model and plan. The exit status. */
+int tern_bench_print_table(const tern_bench_result *results, size_t n);
+int tern_bench_print_json(const tern_bench_result *results, size_t n);
+/* What is measured and what came out; NULL: no memory. */
+json_t *tern_bench_plan_json(const tern_bench_result *result);
+json_t *tern_bench_result_json(const tern_bench_result *result);
 
 #endif

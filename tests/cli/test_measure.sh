@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tern bench, perplexity, logits, inspect and synth.
+# tern perplexity, logits, inspect and synth.
 . "$(dirname "$0")/lib.sh"
 
 json() { # FILTER: of $out, with python (jq need not be there)
@@ -134,33 +134,6 @@ fails 1 "empty" "empty text" "$TERN" perplexity "$model" "$WORK/empty"
 fails 1 "none.txt" "no text" "$TERN" perplexity "$model" "$WORK/none.txt"
 fails 2 "context of 512" "window beyond the context" "$TERN" perplexity "$model" "$WORK/text" -c 513
 fails 2 "out of range" "window of one" "$TERN" perplexity "$model" "$WORK/text" -c 1
-
-# --- bench
-run "bench" "$TERN" bench "$model" -p 32 -n 8 -r 3 -t 1,2
-is "$status" 0
-for part in "prefill of 32 tok" "decode of 8 tok" "tok/s" "peak RSS" "load" "GB/s" "%" "read per token" "first token"; do
-    has "$out" "$part"
-done
-run "bench as JSON" "$TERN" bench "$model" -p 32 -n 8 -r 3 -t 1,2 --json
-is "$status" 0
-is "$(json 'len(d["results"]), [r["threads"] for r in d["results"]], d["runs"], d["prompt_tokens"]')" "(2, [1, 2], 3, 32)"
-is "$(json 'all(r[k]["min"] <= r[k]["median"] <= r[k]["max"] and r[k]["min"] > 0 for r in d["results"] for k in
-    ("prefill_tokens_per_second", "decode_tokens_per_second", "first_token_seconds"))')" True
-is "$(json 'abs(d["results"][0]["prefill_tokens_per_second"]["max"] * d["results"][0]["first_token_seconds"]["min"] - 32) < 0.01')" True
-# 4 layers, 2 KV heads of 64, f16, keys and values, 16 tokens before and 4.5 on average
-is "$(json 'd["results"][0]["kv_bytes_per_token"]')" $((4 * 2 * 64 * 2 * 2 * 41 / 2))
-is "$(json 'd["results"][0]["bytes_per_token"] - d["results"][0]["weight_bytes_per_token"]')" $((4 * 2 * 64 * 2 * 2 * 41 / 2))
-is "$(json 'd["results"][0]["memory_read_bytes_per_second"] > 1e8 and d["results"][0]["peak_rss_bytes"] > 1e6')" True
-run "bench without prefill" "$TERN" bench "$model" -p 0 -n 4 -d 100 -r 1 -t 1 --json --kv-type q8
-is "$(json 'd["results"][0]["prefill_tokens_per_second"], d["depth_tokens"], d["kv_type"]')" "(None, 100, 'q8')"
-run "bench without decode" "$TERN" bench "$model" -p 8 -n 0 -r 2 -t 1
-is "$status" 0
-fails 2 "nothing to measure" "bench of nothing" "$TERN" bench "$model" -p 0 -n 0
-fails 2 "512 tokens" "prompt beyond the context" "$TERN" bench "$model" -p 513 -t 1
-fails 2 "512 tokens" "decode beyond the context" "$TERN" bench "$model" -p 1 -n 510 -t 1
-fails 2 "no list" "bad thread list" "$TERN" bench "$model" -t 1,x
-fails 2 "no list" "empty thread list" "$TERN" bench "$model" -t ""
-fails 1 "none.gguf" "bench of no model" "$TERN" bench "$WORK/none.gguf"
 
 # --- inspect
 run "inspect" "$TERN" inspect "$model"
