@@ -17,16 +17,18 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/rng.h"
+#include "kernels/attention.h"
 #include "kernels/kernels.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-enum { HIDDEN = 2560, FFN = 6912, HEAD_DIM = 128, KV_HEADS = 5, QUERIES = 4, CONTEXT = 4096, MAX_RUNS = 99 };
+enum { HIDDEN = 2560, FFN = 6912, HEAD_DIM = 128, KV_HEADS = 5, QUERIES = 4, MAX_QUERIES = 32, MAX_RUNS = 99 };
 #define POOL_BYTES ((size_t)192 << 20) /* well past any last-level cache of a small machine */
 
 static tern_pool *pool;
 static int n_threads = 1, n_runs = 7;
 static uint8_t *memory; /* [POOL_BYTES]: weights, head rows, keys or values */
 static float *floats;   /* [1 << 20] */
+static float *weights;  /* [1 << 16], of a softmax */
 static int8_t *bytes;   /* [1 << 20] */
 static float *results;  /* [1 << 22] */
 
@@ -34,7 +36,8 @@ static float *results;  /* [1 << 22] */
 typedef struct job {
     const tern_kernels *rung;
     size_t rows, k, tokens, row_bytes;
-    int type; /* tern_head_type, or of attention: 0 f32, 1 f16, 2 q8 */
+    int type;    /* tern_head_type, or of attention: 0 f32, 1 f16, 2 q8 */
+    bool scores; /* of attention: or values */
     size_t n_tasks;
     double bytes, macs; /* of the whole step */
     tern_pool_fn run;
@@ -143,46 +146,54 @@ static void bench_head(const tern_kernels *rung, int type, size_t tokens) {
     measure(name, &j);
 }
 
-/* ---- attention: a full context, as many (layer, KV head) pairs as fit the memory ---- */
+/* ---- attention: blocks of keys and values ---- */
 
-enum { KEY_BLOCK = 128 };
 static const size_t element_bytes[] = {4, 2, 1};
 static const char *const element_names[] = {"f32", "f16", "q8"};
 
-static void run_scores(void *context, size_t task, int worker) {
-    (void)worker;
-    const job *j = context;
-    const void *keys = memory + task * j->row_bytes;
-    float *out = results + task % 64 * QUERIES * KEY_BLOCK;
-    if (j->type == 0)
-        j->rung->scores_f32(floats, QUERIES, keys, KEY_BLOCK, HEAD_DIM, 0.088f, out, KEY_BLOCK);
+enum { BLOCKS_A_TASK = 32 };
+
+/* One block; `ahead` is the next one, as the runtime has it. */
+static void attention_block(const job *j, const void *block, const void *ahead, float *out) {
+    const tern_attention_kernels *kernels = j->rung->attention;
+    static const int32_t q_sum[MAX_QUERIES];
+    if (j->scores && j->type == 0)
+        kernels->scores_f32(floats, j->tokens, block, TERN_KEY_BLOCK, HEAD_DIM, 0.088f, out, TERN_KEY_BLOCK, ahead);
+    else if (j->scores && j->type == 1)
+        kernels->scores_f16(floats, j->tokens, block, TERN_KEY_BLOCK, HEAD_DIM, 0.088f, out, TERN_KEY_BLOCK, ahead);
+    else if (j->scores)
+        kernels->scores_q8(bytes, floats, q_sum, j->tokens, block, floats, TERN_KEY_BLOCK, HEAD_DIM, out,
+                           TERN_KEY_BLOCK, ahead);
+    else if (j->type == 0)
+        kernels->values_f32(weights, TERN_KEY_BLOCK, j->tokens, block, TERN_KEY_BLOCK, HEAD_DIM, out, ahead);
     else if (j->type == 1)
-        j->rung->scores_f16(floats, QUERIES, keys, KEY_BLOCK, HEAD_DIM, 0.088f, out, KEY_BLOCK);
+        kernels->values_f16(weights, TERN_KEY_BLOCK, j->tokens, block, TERN_KEY_BLOCK, HEAD_DIM, out, ahead);
     else
-        j->rung->scores_q8(bytes, floats, QUERIES, keys, floats, KEY_BLOCK, HEAD_DIM, 0.088f, out, KEY_BLOCK);
+        kernels->values_q8(weights, TERN_KEY_BLOCK, j->tokens, block, weights, TERN_KEY_BLOCK, HEAD_DIM, out, ahead);
 }
 
-static void run_values(void *context, size_t task, int worker) {
-    (void)worker;
+static void run_attention(void *context, size_t task, int worker) {
     const job *j = context;
-    const void *values = memory + task * j->row_bytes;
-    float *out = results + task % 64 * QUERIES * KEY_BLOCK;
-    if (j->type == 0)
-        j->rung->values_f32(floats, KEY_BLOCK, QUERIES, values, KEY_BLOCK, HEAD_DIM, out);
-    else if (j->type == 1)
-        j->rung->values_f16(floats, KEY_BLOCK, QUERIES, values, KEY_BLOCK, HEAD_DIM, out);
-    else
-        j->rung->values_q8(floats, KEY_BLOCK, QUERIES, values, floats, KEY_BLOCK, HEAD_DIM, out);
+    const uint8_t *block = memory + (j->tokens == QUERIES ? task * BLOCKS_A_TASK * j->row_bytes : 0);
+    for (size_t i = 0; i < BLOCKS_A_TASK; i++, block += j->row_bytes)
+        attention_block(j, block, i + 1 < BLOCKS_A_TASK ? block + j->row_bytes : NULL,
+                        results + (size_t)worker * MAX_QUERIES * HEAD_DIM);
 }
 
-static void bench_attention(const tern_kernels *rung, int type, bool scores) {
-    job j = {.rung = rung, .type = type, .run = scores ? run_scores : run_values};
-    j.row_bytes = KEY_BLOCK * HEAD_DIM * element_bytes[type];
-    j.n_tasks = (strcmp(rung->name, "ref") == 0 ? POOL_BYTES / 32 : POOL_BYTES) / j.row_bytes;
-    j.bytes = (double)j.n_tasks * (double)j.row_bytes;
-    j.macs = (double)j.n_tasks * KEY_BLOCK * HEAD_DIM * QUERIES;
+/* The 4 heads of one token (a full context, as many layers as fit the memory), or a tile of prefill from cache. */
+static void bench_attention(const tern_kernels *rung, int type, bool scores, size_t queries) {
+    job j = {.rung = rung, .type = type, .scores = scores, .tokens = queries, .run = run_attention};
+    j.row_bytes = TERN_KEY_BLOCK * HEAD_DIM * element_bytes[type];
+    j.n_tasks = (strcmp(rung->name, "ref") == 0 ? POOL_BYTES / 32 : POOL_BYTES) / j.row_bytes / BLOCKS_A_TASK;
+    j.bytes = (double)j.n_tasks * BLOCKS_A_TASK * (double)j.row_bytes;
+    j.macs = (double)j.n_tasks * BLOCKS_A_TASK * TERN_KEY_BLOCK * HEAD_DIM * (double)queries;
+    if (queries != QUERIES) {
+        j.bytes = 0;
+        memset(results, 0, sizeof(float) << 22);
+    }
     char name[64];
-    snprintf(name, sizeof name, "%s %s 4 queries", scores ? "scores" : "values", element_names[type]);
+    snprintf(name, sizeof name, "%s %s %zu queries%s", scores ? "scores" : "values", element_names[type], queries,
+             queries == QUERIES ? " stream" : "");
     measure(name, &j);
 }
 
@@ -216,7 +227,8 @@ static void run_softmax(void *context, size_t task, int worker) {
     (void)worker, (void)task;
     const job *j = context;
     memcpy(results, floats, j->k * sizeof(float));
-    j->rung->softmax_exp(results, j->k);
+    float max;
+    j->rung->attention->softmax_exp(results, j->k, &max);
 }
 static void run_pack(void *context, size_t task, int worker) {
     (void)worker, (void)task;
@@ -234,7 +246,7 @@ static void bench_rows(const tern_kernels *rung) {
         {"rms_norm n=6912", run_rms_norm, FFN, FFN, FFN * 12},
         {"relu2_mul n=6912", run_relu2, FFN, FFN, FFN * 12},
         {"dequantize n=6912", run_dequantize, FFN, FFN, FFN * 8},
-        {"softmax_exp n=4096", run_softmax, CONTEXT, CONTEXT, CONTEXT * 8},
+        {"softmax_exp n=256", run_softmax, TERN_KEY_SPLIT, TERN_KEY_SPLIT, TERN_KEY_SPLIT * 8},
         {"pack_group k=6912", run_pack, FFN, FFN * TERN_GROUP_ROWS, FFN * TERN_GROUP_ROWS},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -261,8 +273,10 @@ static void bench_rung(const tern_kernels *rung) {
         bench_head(rung, type, 64);
     }
     for (int type = 0; type < 3; type++) {
-        bench_attention(rung, type, true);
-        bench_attention(rung, type, false);
+        bench_attention(rung, type, true, QUERIES);
+        bench_attention(rung, type, false, QUERIES);
+        bench_attention(rung, type, true, MAX_QUERIES);
+        bench_attention(rung, type, false, MAX_QUERIES);
     }
     bench_rows(rung);
 }
@@ -271,8 +285,9 @@ static bool prepare(void) {
     memory = tern_aligned_alloc(POOL_BYTES);
     floats = tern_aligned_alloc(sizeof(float) << 20);
     bytes = tern_aligned_alloc((size_t)1 << 20);
+    weights = tern_aligned_alloc(sizeof(float) << 16);
     results = tern_aligned_alloc(sizeof(float) << 22);
-    if (!memory || !floats || !bytes || !results)
+    if (!memory || !floats || !weights || !bytes || !results)
         return false;
     tern_rng rng;
     tern_rng_seed(&rng, 1);
@@ -284,6 +299,8 @@ static bool prepare(void) {
         floats[i] = (float)tern_rng_normal(&rng);
         bytes[i] = (int8_t)((int)(tern_rng_u64(&rng) % 255) - 127);
     }
+    for (size_t i = 0; i < (size_t)1 << 16; i++)
+        weights[i] = (float)tern_rng_uniform(&rng);
     memset(results, 0, sizeof(float) << 22);
     return true;
 }
@@ -320,6 +337,7 @@ int main(int argc, char **argv) {
     }
     tern_aligned_free(memory);
     tern_aligned_free(floats);
+    tern_aligned_free(weights);
     tern_aligned_free(bytes);
     tern_aligned_free(results);
     return 0;

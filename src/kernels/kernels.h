@@ -85,7 +85,8 @@ static inline size_t tern_group_bytes(const tern_packing *packing, size_t k) {
 
 extern const tern_packing tern_packing_t2r16, tern_packing_t5r16;
 
-struct tern_line_kernels; /* kernels/lines.h */
+struct tern_attention_kernels; /* kernels/attention.h */
+struct tern_line_kernels;      /* kernels/lines.h */
 
 /* A packing and the kernels that read it. */
 typedef struct tern_ternary {
@@ -145,30 +146,8 @@ typedef struct tern_kernels {
      * then the sum (no fma). */
     void (*rope)(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin);
 
-    /* ---- attention over one block of keys or values of one KV head ----
-     * n_q query heads share it. Keys and values are [n_keys][head_dim], key stride head_dim elements.
-     * scores[h * ld + j] = dot(q[h], k[j]) * scale        (dot in 16 lanes with fma)
-     * For Q8 the query is int8 too: scores = ((float)idot * (q_scale[h] * k_scale[j])) * scale, the integer dot exact.
-     */
-    void (*scores_f32)(const float *q, size_t n_q, const float *k, size_t n_keys, size_t head_dim, float scale,
-                       float *scores, size_t ld);
-    void (*scores_f16)(const float *q, size_t n_q, const uint16_t *k, size_t n_keys, size_t head_dim, float scale,
-                       float *scores, size_t ld);
-    void (*scores_q8)(const int8_t *q, const float *q_scale, size_t n_q, const int8_t *k, const float *k_scale,
-                      size_t n_keys, size_t head_dim, float scale, float *scores, size_t ld);
+    const struct tern_attention_kernels *attention; /* kernels/attention.h */
 
-    /* In place over scores [n]: e[j] = exp(scores[j] - max), returns the sum in 16 lanes (plain adds). exp is the
-     * library's own (ref/float.c says how), the same bits everywhere, within 1 ulp or so of the true value. */
-    float (*softmax_exp)(float *scores, size_t n);
-
-    /* out[h * head_dim + d] = fma(p[h * ld + j], v[j][d], out[..]) for j = 0, 1, ... in order. Adds to out.
-     * For Q8: the weight is p[h * ld + j] * v_scale[j] (rounded), v[j][d] the integer as a float. */
-    void (*values_f32)(const float *p, size_t ld, size_t n_q, const float *v, size_t n_keys, size_t head_dim,
-                       float *out);
-    void (*values_f16)(const float *p, size_t ld, size_t n_q, const uint16_t *v, size_t n_keys, size_t head_dim,
-                       float *out);
-    void (*values_q8)(const float *p, size_t ld, size_t n_q, const int8_t *v, const float *v_scale, size_t n_keys,
-                      size_t head_dim, float *out);
     /* x[i] /= d */
     void (*divide)(float *x, size_t n, float d);
 

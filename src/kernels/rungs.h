@@ -38,22 +38,9 @@
     void tern_add_##isa(float *x, const float *y, size_t n);                                                           \
     void tern_relu2_mul_##isa(const float *gate, const float *up, size_t n, float *out);                               \
     void tern_rope_##isa(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin);               \
-    void tern_scores_f32_##isa(const float *q, size_t n_q, const float *k, size_t n_keys, size_t head_dim,             \
-                               float scale, float *scores, size_t ld);                                                 \
-    void tern_scores_f16_##isa(const float *q, size_t n_q, const uint16_t *k, size_t n_keys, size_t head_dim,          \
-                               float scale, float *scores, size_t ld);                                                 \
-    void tern_scores_q8_##isa(const int8_t *q, const float *q_scale, size_t n_q, const int8_t *k,                      \
-                              const float *k_scale, size_t n_keys, size_t head_dim, float scale, float *scores,        \
-                              size_t ld);                                                                              \
-    float tern_softmax_exp_##isa(float *scores, size_t n);                                                             \
-    void tern_values_f32_##isa(const float *p, size_t ld, size_t n_q, const float *v, size_t n_keys, size_t head_dim,  \
-                               float *out);                                                                            \
-    void tern_values_f16_##isa(const float *p, size_t ld, size_t n_q, const uint16_t *v, size_t n_keys,                \
-                               size_t head_dim, float *out);                                                           \
-    void tern_values_q8_##isa(const float *p, size_t ld, size_t n_q, const int8_t *v, const float *v_scale,            \
-                              size_t n_keys, size_t head_dim, float *out);                                             \
     void tern_divide_##isa(float *x, size_t n, float d);                                                               \
     void tern_f32_to_f16_##isa(const float *x, size_t n, uint16_t *out);                                               \
+    extern const struct tern_attention_kernels tern_attention_##isa;                                                   \
     TERN_DECLARE_HEAD(f32, isa);                                                                                       \
     TERN_DECLARE_HEAD(f16, isa);                                                                                       \
     TERN_DECLARE_HEAD(bf16, isa);                                                                                      \
@@ -63,17 +50,15 @@
 
 #define TERN_FLOAT_KERNELS(isa)                                                                                        \
     .quantize_i8 = tern_quantize_i8_##isa, .dequantize = tern_dequantize_##isa, .rms_norm = tern_rms_norm_##isa,       \
-    .add = tern_add_##isa, .relu2_mul = tern_relu2_mul_##isa, .rope = tern_rope_##isa,                                 \
-    .scores_f32 = tern_scores_f32_##isa, .scores_f16 = tern_scores_f16_##isa, .scores_q8 = tern_scores_q8_##isa,       \
-    .softmax_exp = tern_softmax_exp_##isa, .values_f32 = tern_values_f32_##isa, .values_f16 = tern_values_f16_##isa,   \
-    .values_q8 = tern_values_q8_##isa, .divide = tern_divide_##isa, .f32_to_f16 = tern_f32_to_f16_##isa,               \
+    .add = tern_add_##isa, .relu2_mul = tern_relu2_mul_##isa, .rope = tern_rope_##isa, .divide = tern_divide_##isa,    \
+    .f32_to_f16 = tern_f32_to_f16_##isa, .attention = &tern_attention_##isa,                                           \
     .head = {                                                                                                          \
         [TERN_HEAD_F32] = tern_head_f32_##isa,   [TERN_HEAD_F16] = tern_head_f16_##isa,                                \
         [TERN_HEAD_BF16] = tern_head_bf16_##isa, [TERN_HEAD_Q8_0] = tern_head_q8_0_##isa,                              \
         [TERN_HEAD_Q4_0] = tern_head_q4_0_##isa, [TERN_HEAD_Q6_K] = tern_head_q6_k_##isa,                              \
     }
 
-/* Constants of the library's exp; ref/float.c explains them. */
+/* Constants of the library's exp; ref/attention.c explains them. */
 #define TERN_EXP_MIN (-87.0f)
 #define TERN_EXP_LOG2E 0x1.715476p+0f
 #define TERN_EXP_LN2_HI 0x1.62e400p-1f

@@ -2,21 +2,32 @@
 #ifndef TERN_RUNTIME_CPU_ATTENTION_H
 #define TERN_RUNTIME_CPU_ATTENTION_H
 
+#include <stdatomic.h>
+
 #include "runtime/backend.h"
 
-/* One worker's, for the g query heads that share a KV head. */
+/* The running softmax of some queries (kernels/attention.h). */
+typedef struct tern_attention_state {
+    float *max, *sum; /* [queries] */
+    float *out;       /* [queries][head_dim] */
+} tern_attention_state;
+
+/* One worker's, for a tile of `queries`: the heads of one KV head, of some tokens of one sequence. */
 typedef struct tern_attention_scratch {
-    float *scores;   /* [g][n_positions] */
-    float *sums;     /* [g] */
-    float *q8_scale; /* [g] */
-    int8_t *q8;      /* [g][head_dim] */
+    float *memory;
+    float *scores;                     /* [queries][TERN_KEY_SPLIT] */
+    tern_attention_state state, split; /* of all splits so far, and of the next one */
+    float *q;                          /* [queries][head_dim] */
+    float *q_scale;                    /* [queries], of q8 */
+    int32_t *q_sum;                    /* [queries] */
+    int8_t *q8;                        /* [queries][tern_kv_pad(head_dim)] */
 } tern_attention_scratch;
 
 /* What depends on the context length; grows, never shrinks. */
 typedef struct tern_attention_tables {
-    uint32_t n_positions;
-    float *cos, *sin;                /* [n_positions][head_dim / 2] */
-    tern_attention_scratch *scratch; /* [threads] */
+    uint32_t n_positions, n_rotations; /* the angles of n_rotations positions are there */
+    float *cos, *sin;                  /* [n_positions][head_dim / 2] */
+    float *splits;                     /* states of single splits, for batches of few tokens */
 } tern_attention_tables;
 
 typedef struct tern_cpu_attention {
@@ -24,6 +35,8 @@ typedef struct tern_cpu_attention {
     const tern_kernels *kernels;
     tern_pool *pool;
     tern_attention_tables tables;
+    tern_attention_scratch *scratch; /* [threads] */
+    atomic_uint *pending;            /* splits that are not done, of each token and KV head of a small batch */
 } tern_cpu_attention;
 
 void tern_cpu_attention_init(tern_cpu_attention *attention, const tern_dims *dims, const tern_kernels *kernels,

@@ -10,7 +10,8 @@ tern_kv_layout tern_kv_layout_of(const tern_dims *dims, tern_kv_type type) {
     static const size_t element_bytes[] = {[TERN_KV_F16] = 2, [TERN_KV_F32] = 4, [TERN_KV_Q8] = 1};
     tern_kv_layout layout = {
         .type = type, .n_kv_heads = dims->n_kv_heads, .head_dim = dims->head_dim, .element_bytes = element_bytes[type]};
-    size_t plane = align64(TERN_KV_BLOCK * dims->head_dim * layout.element_bytes);
+    size_t channels = type == TERN_KV_Q8 ? tern_kv_pad(dims->head_dim) : dims->head_dim;
+    size_t plane = align64(TERN_KV_BLOCK * channels * layout.element_bytes);
     size_t scales = type == TERN_KV_Q8 ? TERN_KV_BLOCK * sizeof(float) : 0;
     layout.values_at = plane;
     layout.key_scales_at = 2 * plane;

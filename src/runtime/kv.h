@@ -2,15 +2,17 @@
  * The KV cache of one sequence: a list of blocks of TERN_KV_BLOCK positions, so
  * that memory grows with use, and blocks can later be shared between sequences.
  *
- * A block holds, for each layer and KV head, the keys [TERN_KV_BLOCK][head_dim],
- * the values likewise and, for the int8 type, a float32 scale per key and per value.
+ * A block holds, for each layer and KV head, the keys and the values of that
+ * many positions in the layouts of kernels/attention.h and, for the int8 type,
+ * a float32 scale per key and per value.
  */
 #ifndef TERN_RUNTIME_KV_H
 #define TERN_RUNTIME_KV_H
 
+#include "kernels/attention.h"
 #include "model/weights.h"
 
-enum { TERN_KV_BLOCK = 64 };
+enum { TERN_KV_BLOCK = TERN_KEY_BLOCK };
 
 typedef struct tern_backend tern_backend; /* runtime/backend.h */
 
@@ -31,7 +33,7 @@ typedef struct tern_kv {
 
 /* One layer's and head's part of a block. Scales are NULL but for int8. */
 typedef struct tern_kv_part {
-    uint8_t *keys, *values;           /* [TERN_KV_BLOCK][head_dim] of the layout's element */
+    uint8_t *keys, *values;           /* in the layout's element */
     float *key_scales, *value_scales; /* [TERN_KV_BLOCK] */
 } tern_kv_part;
 

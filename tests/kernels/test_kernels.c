@@ -256,101 +256,6 @@ static void check_rope(const tern_kernels *rung) {
             }
 }
 
-/* ---- attention ---- */
-
-static void softmax_once(const tern_kernels *rung, const float *x, size_t n) {
-    output e = output_copy(x, n * sizeof(float));
-    float sum_ref = ref->softmax_exp(e.ref, n), sum = rung->softmax_exp(e.out, n);
-    assert_true(same_float(sum_ref, sum));
-    CHECK_FLOATS(e, "%s softmax_exp n=%zu", rung->name, n);
-}
-
-static void check_softmax(const tern_kernels *rung) {
-    FOR_LENGTHS(n, k) {
-        float *x = random_floats(0, n, (kind)k);
-        softmax_once(rung, x, n);
-        for (size_t i = 0; i < n; i++) /* the whole range of exp, its lower end included */
-            x[i] = (float)(tern_rng_uniform(&random_state) * -95.0);
-        softmax_once(rung, x, n);
-        for (size_t i = 0; i < n; i++)
-            x[i] = random_below(2) ? -INFINITY : (float)-(double)random_below(90);
-        softmax_once(rung, x, n);
-        for (size_t i = 0; i < n; i++)
-            x[i] = -INFINITY;
-        softmax_once(rung, x, n);
-    }
-}
-
-typedef struct attention_shape {
-    size_t head_dim, n_q, n_keys, ld;
-} attention_shape;
-
-typedef void attention_check(const tern_kernels *rung, attention_shape shape, kind k);
-
-static void for_attention_shapes(const tern_kernels *rung, attention_check *check) {
-    for (size_t i = 0; i < COUNT(head_dims); i++)
-        for (size_t n_q = 1; n_q <= 9; n_q++)
-            for (size_t n_keys = 1; n_keys <= 9; n_keys++)
-                check(rung, (attention_shape){head_dims[i] + n_q % 2, n_q, n_keys, n_keys + n_q % 3},
-                      (kind)((n_q + n_keys) % N_KINDS));
-    check(rung, (attention_shape){128, 4, 256, 300}, PLAIN);
-    check(rung, (attention_shape){80, 7, 67, 67}, PLAIN);
-    check(rung, (attention_shape){37, 5, 40, 41}, WILD);
-    check(rung, (attention_shape){65, 6, 33, 33}, TINY);
-}
-
-static void scores_float(const tern_kernels *rung, attention_shape s, kind k) {
-    float *q = random_floats(0, s.n_q * s.head_dim, k), *keys = random_floats(1, s.n_keys * s.head_dim, k);
-    uint16_t *halves = random_halves(2, s.n_keys * s.head_dim, k);
-    size_t bytes = s.n_q * s.ld * sizeof(float);
-    output out = output_new(bytes);
-    ref->scores_f32(q, s.n_q, keys, s.n_keys, s.head_dim, 0.0884f, out.ref, s.ld);
-    rung->scores_f32(q, s.n_q, keys, s.n_keys, s.head_dim, 0.0884f, out.out, s.ld);
-    CHECK_FLOATS(out, "%s scores_f32 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
-    out = output_new(bytes);
-    ref->scores_f16(q, s.n_q, halves, s.n_keys, s.head_dim, 0.0884f, out.ref, s.ld);
-    rung->scores_f16(q, s.n_q, halves, s.n_keys, s.head_dim, 0.0884f, out.out, s.ld);
-    CHECK_FLOATS(out, "%s scores_f16 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
-}
-
-static void scores_q8(const tern_kernels *rung, attention_shape s, kind k) {
-    int8_t *q = random_bytes(0, s.n_q * s.head_dim), *keys = random_bytes(1, s.n_keys * s.head_dim);
-    if (k == HUGE_) /* the extreme sums */
-        memset(q, -128, s.n_q * s.head_dim), memset(keys, -128, s.n_keys * s.head_dim);
-    float *q_scale = random_floats(2, s.n_q, k), *k_scale = random_floats(3, s.n_keys, k);
-    output out = output_new(s.n_q * s.ld * sizeof(float));
-    ref->scores_q8(q, q_scale, s.n_q, keys, k_scale, s.n_keys, s.head_dim, 0.0884f, out.ref, s.ld);
-    rung->scores_q8(q, q_scale, s.n_q, keys, k_scale, s.n_keys, s.head_dim, 0.0884f, out.out, s.ld);
-    CHECK_FLOATS(out, "%s scores_q8 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
-}
-
-static void values_all(const tern_kernels *rung, attention_shape s, kind k) {
-    float *p = random_floats(0, (s.n_q - 1) * s.ld + s.n_keys, k), *v = random_floats(1, s.n_keys * s.head_dim, k);
-    uint16_t *halves = random_halves(2, s.n_keys * s.head_dim, k);
-    int8_t *bytes = random_bytes(3, s.n_keys * s.head_dim);
-    float *v_scale = random_floats(4, s.n_keys, k), *start = random_floats(5, s.n_q * s.head_dim, k);
-    size_t size = s.n_q * s.head_dim * sizeof(float);
-    output out = output_copy(start, size);
-    ref->values_f32(p, s.ld, s.n_q, v, s.n_keys, s.head_dim, out.ref);
-    rung->values_f32(p, s.ld, s.n_q, v, s.n_keys, s.head_dim, out.out);
-    CHECK_FLOATS(out, "%s values_f32 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
-    out = output_copy(start, size);
-    ref->values_f16(p, s.ld, s.n_q, halves, s.n_keys, s.head_dim, out.ref);
-    rung->values_f16(p, s.ld, s.n_q, halves, s.n_keys, s.head_dim, out.out);
-    CHECK_FLOATS(out, "%s values_f16 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
-    out = output_copy(start, size);
-    ref->values_q8(p, s.ld, s.n_q, bytes, v_scale, s.n_keys, s.head_dim, out.ref);
-    rung->values_q8(p, s.ld, s.n_q, bytes, v_scale, s.n_keys, s.head_dim, out.out);
-    CHECK_FLOATS(out, "%s values_q8 dim=%zu n_q=%zu keys=%zu", rung->name, s.head_dim, s.n_q, s.n_keys);
-}
-
-static void check_scores(const tern_kernels *rung) {
-    for_attention_shapes(rung, scores_float);
-    for_attention_shapes(rung, scores_q8);
-}
-
-static void check_values(const tern_kernels *rung) { for_attention_shapes(rung, values_all); }
-
 /* ---- LM head ---- */
 
 static void head_once(const tern_kernels *rung, tern_head_type type, size_t k, size_t n_rows, size_t n_tokens,
@@ -401,9 +306,6 @@ TEST(rms_norm)
 TEST(elementwise)
 TEST(f32_to_f16)
 TEST(rope)
-TEST(softmax)
-TEST(scores)
-TEST(values)
 TEST(head)
 
 int main(void) {
@@ -417,8 +319,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quantize),   cmocka_unit_test(test_matmul),   cmocka_unit_test(test_matmul_extremes),
         cmocka_unit_test(test_dequantize), cmocka_unit_test(test_rms_norm), cmocka_unit_test(test_elementwise),
-        cmocka_unit_test(test_f32_to_f16), cmocka_unit_test(test_rope),     cmocka_unit_test(test_softmax),
-        cmocka_unit_test(test_scores),     cmocka_unit_test(test_values),   cmocka_unit_test(test_head),
+        cmocka_unit_test(test_f32_to_f16), cmocka_unit_test(test_rope),     cmocka_unit_test(test_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

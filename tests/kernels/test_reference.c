@@ -195,31 +195,6 @@ static void test_rms_norm(void **state) {
     }
 }
 
-/* Less than one unit in the last place over the whole range, and the ends of it. */
-static void test_exp(void **state) {
-    (void)state;
-    enum { N = 4096 };
-    double worst = 0;
-    for (int round = 0; round < 64; round++) {
-        float x[N], e[N];
-        x[0] = e[0] = 0;
-        for (size_t i = 1; i < N; i++)
-            x[i] = e[i] = (float)(-87.0 * tern_rng_uniform(&random_state) * (round % 2 ? 1.0 : 0.02));
-        ref->softmax_exp(e, N);
-        assert_true(e[0] == 1.0f);
-        for (size_t i = 1; i < N; i++) {
-            double exact = exp((double)x[i]), ulp = ldexp(1.0, ilogb(exact) - 23);
-            worst = fmax(worst, fabs(e[i] - exact) / ulp);
-        }
-    }
-    printf("exp: worst error %.3f ulp\n", worst);
-    assert_true(worst < 1.0);
-    float ends[] = {0.0f, -INFINITY, -87.01f, -1e30f, -86.99f, NAN};
-    ref->softmax_exp(ends, COUNT(ends));
-    assert_true(ends[0] == 1.0f && ends[1] == 0.0f && ends[2] == 0.0f && ends[3] == 0.0f);
-    assert_true(ends[4] > 0.0f && isnan(ends[5]));
-}
-
 static void test_small_operations(void **state) {
     (void)state;
     enum { N = 37 };
@@ -259,54 +234,7 @@ static void test_small_operations(void **state) {
     assert_memory_equal(halves, expected, sizeof expected);
 }
 
-/* ---- attention and head, in double ---- */
-
-static void test_attention(void **state) {
-    (void)state;
-    enum { HEADS = 3, KEYS = 11, DIM = 40, LD = 13 };
-    const float *q = random_floats(0, HEADS * DIM, PLAIN), *k = random_floats(1, KEYS * DIM, PLAIN);
-    const int8_t *q8 = random_bytes(2, HEADS * DIM), *k8 = random_bytes(3, KEYS * DIM);
-    const float *q_scale = random_floats(4, HEADS, PLAIN), *k_scale = random_floats(5, KEYS, PLAIN);
-    const float *p = random_floats(6, HEADS * LD, PLAIN);
-    uint16_t k16[KEYS * DIM];
-    float out[3][HEADS * LD], sums[3][HEADS * DIM] = {{0}};
-    ref->f32_to_f16(k, KEYS * DIM, k16);
-    ref->scores_f32(q, HEADS, k, KEYS, DIM, 0.5f, out[0], LD);
-    ref->scores_f16(q, HEADS, k16, KEYS, DIM, 0.5f, out[1], LD);
-    ref->scores_q8(q8, q_scale, HEADS, k8, k_scale, KEYS, DIM, 0.5f, out[2], LD);
-    ref->values_f32(p, LD, HEADS, k, KEYS, DIM, sums[0]);
-    ref->values_f16(p, LD, HEADS, k16, KEYS, DIM, sums[1]);
-    ref->values_q8(p, LD, HEADS, k8, k_scale, KEYS, DIM, sums[2]);
-    for (size_t h = 0; h < HEADS; h++) {
-        for (size_t j = 0; j < KEYS; j++) {
-            double exact[3] = {0}, bound = 0;
-            for (size_t d = 0; d < DIM; d++) {
-                double query = q[h * DIM + d];
-                exact[0] += query * k[j * DIM + d] * 0.5;
-                exact[1] += query * tern_f16_to_f32(k16[j * DIM + d]) * 0.5;
-                exact[2] += (double)q8[h * DIM + d] * k8[j * DIM + d] * q_scale[h] * k_scale[j] * 0.5;
-                bound += fabs(query * k[j * DIM + d]) * 8 * 0x1p-24; /* 3 fma, 4 folds, the scale */
-            }
-            assert_true(fabs(out[0][h * LD + j] - exact[0]) <= bound);
-            assert_true(fabs(out[1][h * LD + j] - exact[1]) <= bound);
-            assert_true(fabs(out[2][h * LD + j] - exact[2]) <= 4 * 0x1p-24 * fabs(exact[2]));
-        }
-        for (size_t d = 0; d < DIM; d++) {
-            double exact[3] = {0}, bound = 0, bound_q8 = 0;
-            for (size_t j = 0; j < KEYS; j++) {
-                double weight = p[h * LD + j];
-                exact[0] += weight * k[j * DIM + d];
-                exact[1] += weight * tern_f16_to_f32(k16[j * DIM + d]);
-                exact[2] += weight * k_scale[j] * k8[j * DIM + d];
-                bound += fabs(weight * k[j * DIM + d]) * (KEYS + 1) * 0x1p-24;
-                bound_q8 += fabs(weight * k_scale[j] * k8[j * DIM + d]) * (KEYS + 1) * 0x1p-24;
-            }
-            assert_true(fabs(sums[0][h * DIM + d] - exact[0]) <= bound);
-            assert_true(fabs(sums[1][h * DIM + d] - exact[1]) <= bound);
-            assert_true(fabs(sums[2][h * DIM + d] - exact[2]) <= bound_q8);
-        }
-    }
-}
+/* ---- the head, in double ---- */
 
 /* Value i of a row, decoded by its own lines: ggml's layouts as kernels.h has them. */
 static double head_value(tern_head_type type, const uint8_t *row, size_t i) {
@@ -382,7 +310,7 @@ static void test_order(void **state) {
     float *x = random_floats(0, N, PLAIN), *k = random_floats(1, N, PLAIN), score, r[16] = {0};
     for (size_t i = 0; i < N; i++)
         x[i] *= i % 3 ? 1.0f : 4096.0f;
-    ref->scores_f32(x, 1, k, 1, N, 1.0f, &score, 1);
+    ref->head[TERN_HEAD_F32]((const uint8_t *)k, N * sizeof *k, 1, x, N, 1, &score, 1);
     for (size_t i = 0; i < N; i++)
         r[i % 16] = fmaf(x[i], k[i], r[i % 16]);
     float r8[8], r4[4];
@@ -442,9 +370,7 @@ int main(void) {
         cmocka_unit_test(test_quantize),
         cmocka_unit_test(test_quantize_rules),
         cmocka_unit_test(test_rms_norm),
-        cmocka_unit_test(test_exp),
         cmocka_unit_test(test_small_operations),
-        cmocka_unit_test(test_attention),
         cmocka_unit_test(test_head),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_ladder),

@@ -184,40 +184,75 @@ static inline b16 b16_shl(b16 a, int n) { return vshlq_u8(a, vdupq_n_s8((int8_t)
 static inline b16 b16_shr(b16 a, int n) { return vshlq_u8(a, vdupq_n_s8((int8_t)-n)); }
 static inline b16 b16_sub(b16 a, uint8_t b) { return vsubq_u8(a, vdupq_n_u8(b)); }
 
-/* 4 int32 lanes + the products of 16 bytes. Without sdot each half is added on its own: two products of -128 * -128
- * do not fit in 16 bits. */
+static inline float v16_largest(v16 a) {
+    return vmaxvq_f32(vmaxq_f32(vmaxq_f32(a.part[0], a.part[1]), vmaxq_f32(a.part[2], a.part[3])));
+}
+
+/* ---- the integers of attention_tmpl.c ---- */
+
+typedef struct w16 {
+    int32x4_t part[4];
+} w16;
+typedef struct b64 {
+    int8x16_t part[4];
+} b64;
+typedef b64 k64;
+
+static inline w16 w16_zero(void) {
+    int32x4_t zero = vdupq_n_s32(0);
+    return (w16){{zero, zero, zero, zero}};
+}
+static inline v16 v16_from_w16(w16 a) { return V16_MAP1(vcvtq_f32_s32, a); }
+static inline w16 w16_join(w16 high, w16 low) {
+    return (w16){
+        {vaddq_s32(vshlq_n_s32(high.part[0], 7), low.part[0]), vaddq_s32(vshlq_n_s32(high.part[1], 7), low.part[1]),
+         vaddq_s32(vshlq_n_s32(high.part[2], 7), low.part[2]), vaddq_s32(vshlq_n_s32(high.part[3], 7), low.part[3])}};
+}
+static inline b64 b64_load(const void *p) {
+    const int8_t *bytes = p;
+    return (b64){{vld1q_s8(bytes), vld1q_s8(bytes + 16), vld1q_s8(bytes + 32), vld1q_s8(bytes + 48)}};
+}
+static inline b64 b64_load_n(const void *p, size_t n) {
+    int8_t buffer[64] = {0};
+    memcpy(buffer, p, 4 * n);
+    return b64_load(buffer);
+}
+/* 4 int32 lanes + the sums of 4 products each. */
 static inline int32x4_t dot_i8_step(int32x4_t sum, int8x16_t a, int8x16_t b) {
 #if defined(__ARM_FEATURE_DOTPROD)
     return vdotq_s32(sum, a, b);
 #else
-    return vpadalq_s16(vpadalq_s16(sum, vmull_s8(vget_low_s8(a), vget_low_s8(b))), vmull_high_s8(a, b));
+    int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b))), high = vpaddlq_s16(vmull_high_s8(a, b));
+    return vaddq_s32(sum, vpaddq_s32(low, high));
 #endif
 }
-static inline int32_t dot_i8(const int8_t *a, const int8_t *b, size_t n) {
-    int32x4_t sum = vdupq_n_s32(0);
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        sum = dot_i8_step(sum, vld1q_s8(a + i), vld1q_s8(b + i));
-    int32_t total = vaddvq_s32(sum);
-    for (; i < n; i++)
-        total += a[i] * b[i];
-    return total;
+static inline w16 w16_dot(w16 acc, b64 a, const void *b) {
+    int32_t four;
+    memcpy(&four, b, 4);
+    int8x16_t all = vreinterpretq_s8_s32(vdupq_n_s32(four));
+    return (w16){{dot_i8_step(acc.part[0], a.part[0], all), dot_i8_step(acc.part[1], a.part[1], all),
+                  dot_i8_step(acc.part[2], a.part[2], all), dot_i8_step(acc.part[3], a.part[3], all)}};
 }
-#define V16_HAS_DOT_I8_4
-static inline void dot_i8_4(const int8_t *a, size_t ld, const int8_t *b, size_t n, int32_t out[4]) {
-    int32x4_t sum0 = vdupq_n_s32(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        int8x16_t shared = vld1q_s8(b + i);
-        sum0 = dot_i8_step(sum0, vld1q_s8(a + i), shared);
-        sum1 = dot_i8_step(sum1, vld1q_s8(a + ld + i), shared);
-        sum2 = dot_i8_step(sum2, vld1q_s8(a + 2 * ld + i), shared);
-        sum3 = dot_i8_step(sum3, vld1q_s8(a + 3 * ld + i), shared);
+static inline w16 w16_dot_weights(w16 acc, b64 v, const uint8_t *p) { return w16_dot(acc, v, p); }
+static inline k64 k64_load(const void *p) { return b64_load(p); }
+static inline w16 w16_key_start(int32_t q_sum) {
+    (void)q_sum;
+    return w16_zero();
+}
+static inline w16 w16_dot_keys(w16 acc, k64 k, const int8_t *q) { return w16_dot(acc, k, q); }
+static inline uint8x16_t v16_narrow(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d) {
+    int16x8_t low = vmovn_high_s32(vmovn_s32(a), b), high = vmovn_high_s32(vmovn_s32(c), d);
+    return vreinterpretq_u8_s8(vmovn_high_s16(vmovn_s16(low), high));
+}
+static inline void v16_store_digits(uint8_t *high, uint8_t *low, v16 a) {
+    int32x4_t n[4], rest[4];
+    for (size_t i = 0; i < 4; i++) {
+        n[i] = vcvtq_s32_f32(a.part[i]);
+        rest[i] = vandq_s32(n[i], vdupq_n_s32(127));
+        n[i] = vshrq_n_s32(n[i], 7);
     }
-    vst1q_s32(out, vpaddq_s32(vpaddq_s32(sum0, sum1), vpaddq_s32(sum2, sum3)));
-    for (; i < n; i++)
-        for (size_t h = 0; h < 4; h++)
-            out[h] += a[h * ld + i] * b[i];
+    vst1q_u8(high, v16_narrow(n[0], n[1], n[2], n[3]));
+    vst1q_u8(low, v16_narrow(rest[0], rest[1], rest[2], rest[3]));
 }
 
 #endif

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define V16_ISA avx2
-#define V16_HAS_DOT_I8_4
 enum { V16_TILE = 4 };
 
 typedef struct v16 {
@@ -166,38 +165,68 @@ static inline b16 b16_shl(b16 a, int n) { return b16_and(_mm_slli_epi16(a, n), (
 static inline b16 b16_shr(b16 a, int n) { return b16_and(_mm_srli_epi16(a, n), (uint8_t)(0xff >> n)); }
 static inline b16 b16_sub(b16 a, uint8_t b) { return _mm_sub_epi8(a, _mm_set1_epi8((char)b)); }
 
-static inline __m256i widen_i8(const int8_t *p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p)); }
-static inline __m128i fold_i32_to_4(__m256i a) {
-    return _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+static inline float v16_largest(v16 a) {
+    __m256 r8 = _mm256_max_ps(a.lo, a.hi);
+    __m128 r4 = _mm_max_ps(_mm256_castps256_ps128(r8), _mm256_extractf128_ps(r8, 1));
+    __m128 r2 = _mm_max_ps(r4, _mm_movehl_ps(r4, r4));
+    return _mm_cvtss_f32(_mm_max_ss(r2, _mm_movehdup_ps(r2)));
 }
-static inline int32_t dot_i8(const int8_t *a, const int8_t *b, size_t n) {
-    __m256i sum = _mm256_setzero_si256();
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(widen_i8(a + i), widen_i8(b + i)));
-    __m128i r4 = fold_i32_to_4(sum);
-    r4 = _mm_add_epi32(r4, _mm_unpackhi_epi64(r4, r4));
-    int32_t total = _mm_cvtsi128_si32(r4) + _mm_extract_epi32(r4, 1);
-    for (; i < n; i++)
-        total += a[i] * b[i];
-    return total;
+
+/* ---- the integers of attention_tmpl.c ---- */
+
+typedef struct w16 {
+    __m256i lo, hi;
+} w16;
+typedef w16 b64;
+typedef w16 k64;
+
+static inline w16 w16_zero(void) { return (w16){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+static inline v16 v16_from_w16(w16 a) { return (v16){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+static inline w16 w16_join(w16 high, w16 low) {
+    return (w16){_mm256_add_epi32(_mm256_slli_epi32(high.lo, 7), low.lo),
+                 _mm256_add_epi32(_mm256_slli_epi32(high.hi, 7), low.hi)};
 }
-static inline void dot_i8_4(const int8_t *a, size_t ld, const int8_t *b, size_t n, int32_t out[4]) {
-    __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        __m256i wide = widen_i8(b + i);
-        s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(wide, widen_i8(a + i)));
-        s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(wide, widen_i8(a + ld + i)));
-        s2 = _mm256_add_epi32(s2, _mm256_madd_epi16(wide, widen_i8(a + 2 * ld + i)));
-        s3 = _mm256_add_epi32(s3, _mm256_madd_epi16(wide, widen_i8(a + 3 * ld + i)));
-    }
-    __m128i r01 = _mm_hadd_epi32(fold_i32_to_4(s0), fold_i32_to_4(s1));
-    __m128i r23 = _mm_hadd_epi32(fold_i32_to_4(s2), fold_i32_to_4(s3));
-    _mm_storeu_si128((__m128i *)out, _mm_hadd_epi32(r01, r23));
-    for (; i < n; i++)
-        for (size_t h = 0; h < 4; h++)
-            out[h] += a[h * ld + i] * b[i];
+static inline b64 b64_load(const void *p) {
+    const __m256i *bytes = p;
+    return (b64){_mm256_loadu_si256(bytes), _mm256_loadu_si256(bytes + 1)};
+}
+static inline b64 b64_load_n(const void *p, size_t n) {
+    uint8_t buffer[64] = {0};
+    memcpy(buffer, p, 4 * n);
+    return b64_load(buffer);
+}
+static inline __m256i b32_broadcast(const void *p) {
+    int32_t four;
+    memcpy(&four, p, 4);
+    return _mm256_set1_epi32(four);
+}
+/* acc + the sums of 4 products; a is unsigned, and no two products exceed 16 bits. */
+static inline __m256i dot_u8_i8(__m256i acc, __m256i a, __m256i b) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1)));
+}
+static inline w16 w16_dot_weights(w16 acc, b64 v, const uint8_t *p) {
+    __m256i four = b32_broadcast(p);
+    return (w16){dot_u8_i8(acc.lo, four, v.lo), dot_u8_i8(acc.hi, four, v.hi)};
+}
+/* q k = |q| (k with the sign of q): 2 * 127 * 127 fits. */
+static inline k64 k64_load(const void *p) { return b64_load(p); }
+static inline w16 w16_key_start(int32_t q_sum) {
+    (void)q_sum;
+    return w16_zero();
+}
+static inline w16 w16_dot_keys(w16 acc, k64 k, const int8_t *q) {
+    __m256i four = b32_broadcast(q), size = _mm256_abs_epi8(four);
+    return (w16){dot_u8_i8(acc.lo, size, _mm256_sign_epi8(k.lo, four)),
+                 dot_u8_i8(acc.hi, size, _mm256_sign_epi8(k.hi, four))};
+}
+static inline void v16_store_digits(uint8_t *high, uint8_t *low, v16 a) {
+    __m256i n_lo = _mm256_cvtps_epi32(a.lo), n_hi = _mm256_cvtps_epi32(a.hi);
+    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(n_lo, n_hi), _MM_SHUFFLE(3, 1, 2, 0));
+    __m256i tops = _mm256_srli_epi16(words, 7), rests = _mm256_and_si256(words, _mm256_set1_epi16(127));
+    _mm_storeu_si128((__m128i *)high,
+                     _mm_packus_epi16(_mm256_castsi256_si128(tops), _mm256_extracti128_si256(tops, 1)));
+    _mm_storeu_si128((__m128i *)low,
+                     _mm_packus_epi16(_mm256_castsi256_si128(rests), _mm256_extracti128_si256(rests, 1)));
 }
 
 #endif

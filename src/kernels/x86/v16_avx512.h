@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define V16_ISA avx512vnni
-#define V16_HAS_DOT_I8_4
 enum { V16_TILE = 16 };
 
 typedef __m512 v16;
@@ -97,42 +96,38 @@ static inline b16 b16_shl(b16 a, int n) { return b16_and(_mm_slli_epi16(a, n), (
 static inline b16 b16_shr(b16 a, int n) { return b16_and(_mm_srli_epi16(a, n), (uint8_t)(0xff >> n)); }
 static inline b16 b16_sub(b16 a, uint8_t b) { return _mm_sub_epi8(a, _mm_set1_epi8((char)b)); }
 
-static inline __m128i fold_i32_to_4(__m512i a) {
-    __m256i r8 = _mm256_add_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1));
-    return _mm_add_epi32(_mm256_castsi256_si128(r8), _mm256_extracti128_si256(r8, 1));
+static inline float v16_largest(v16 a) { return _mm512_reduce_max_ps(a); }
+
+/* ---- the integers of attention_tmpl.c ---- */
+
+typedef __m512i w16, b64, k64;
+
+static inline w16 w16_zero(void) { return _mm512_setzero_si512(); }
+static inline v16 v16_from_w16(w16 a) { return _mm512_cvtepi32_ps(a); }
+static inline w16 w16_join(w16 high, w16 low) { return _mm512_add_epi32(_mm512_slli_epi32(high, 7), low); }
+static inline b64 b64_load(const void *p) { return _mm512_loadu_si512(p); }
+static inline b64 b64_load_n(const void *p, size_t n) { return _mm512_maskz_loadu_epi32(v16_mask(n), p); }
+static inline __m512i b64_broadcast(const void *p) {
+    int32_t four;
+    memcpy(&four, p, 4);
+    return _mm512_set1_epi32(four);
 }
-/* sum + a . b of 64 bytes. vpdpbusd wants one unsigned operand: b + 128 (its top bit flipped), and 128 a is taken off
- * again in a second sum. */
-static inline void dot_i8_step(__m512i *sum, __m512i *excess, __m512i a, __m512i flipped_b) {
-    *sum = _mm512_dpbusd_epi32(*sum, flipped_b, a);
-    *excess = _mm512_dpbusd_epi32(*excess, _mm512_set1_epi8((char)0x80), a);
+/* vpdpbusd wants one unsigned operand. Weights are; a key becomes key + 128 (its top bit flipped), and 128 times the
+ * query's sum is taken off beforehand. */
+static inline w16 w16_dot_weights(w16 acc, b64 v, const uint8_t *p) {
+    return _mm512_dpbusd_epi32(acc, b64_broadcast(p), v);
 }
-static inline void dot_i8_4(const int8_t *a, size_t ld, const int8_t *b, size_t n, int32_t out[4]) {
-    const __m512i flip = _mm512_set1_epi8((char)0x80);
-    __m512i sum[4], excess[4];
-    for (size_t h = 0; h < 4; h++)
-        sum[h] = excess[h] = _mm512_setzero_si512();
-    size_t i = 0;
-    for (; i + 64 <= n; i += 64) {
-        __m512i flipped = _mm512_xor_si512(_mm512_loadu_si512(b + i), flip);
-        for (size_t h = 0; h < 4; h++)
-            dot_i8_step(&sum[h], &excess[h], _mm512_loadu_si512(a + h * ld + i), flipped);
-    }
-    if (i < n) { /* zeros of a behind n make b's there harmless */
-        __mmask64 mask = ((__mmask64)1 << (n - i)) - 1;
-        __m512i flipped = _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, b + i), flip);
-        for (size_t h = 0; h < 4; h++)
-            dot_i8_step(&sum[h], &excess[h], _mm512_maskz_loadu_epi8(mask, a + h * ld + i), flipped);
-    }
-    __m128i r[4];
-    for (size_t h = 0; h < 4; h++)
-        r[h] = fold_i32_to_4(_mm512_sub_epi32(sum[h], excess[h]));
-    _mm_storeu_si128((__m128i *)out, _mm_hadd_epi32(_mm_hadd_epi32(r[0], r[1]), _mm_hadd_epi32(r[2], r[3])));
+static inline k64 k64_load(const void *p) {
+    return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8((char)0x80));
 }
-static inline int32_t dot_i8(const int8_t *a, const int8_t *b, size_t n) {
-    int32_t out[4];
-    dot_i8_4(a, 0, b, n, out);
-    return out[0];
+static inline w16 w16_key_start(int32_t q_sum) { return _mm512_set1_epi32(-128 * q_sum); }
+static inline w16 w16_dot_keys(w16 acc, k64 k, const int8_t *q) {
+    return _mm512_dpbusd_epi32(acc, k, b64_broadcast(q));
+}
+static inline void v16_store_digits(uint8_t *high, uint8_t *low, v16 a) {
+    __m512i n = _mm512_cvtps_epi32(a);
+    _mm_storeu_si128((__m128i *)high, _mm512_cvtepi32_epi8(_mm512_srli_epi32(n, 7)));
+    _mm_storeu_si128((__m128i *)low, _mm512_cvtepi32_epi8(_mm512_and_si512(n, _mm512_set1_epi32(127))));
 }
 
 #endif
