@@ -11,6 +11,9 @@
  * in some ten milliseconds. The best of PASSES counts: what disturbs a pass only makes it slower. */
 enum { COLUMNS = 2560, GROUPS_PER_TASK = 8, PASSES = 5 };
 #define MAX_BYTES ((size_t)48 << 20)
+/* Rungs name first what is best when nothing disturbs, and its advantages are more than this product's speed (lines,
+ * less memory): a busy machine's measurement must be clear to overrule that. */
+#define MUCH_FASTER 0.8
 
 typedef struct trial {
     const tern_ternary *ternary;
@@ -65,7 +68,7 @@ static tern_status measure(const tern_kernels *kernels, tern_pool *pool, uint64_
         for (size_t g = 1; g < t.n_groups; g++)
             memcpy(t.memory + g * bytes, t.memory, bytes);
         double seconds = time_of(&t, pool);
-        if (i == 0 || seconds < best) {
+        if (i == 0 || seconds < best * MUCH_FASTER) {
             best = seconds;
             *fastest = t.ternary;
         }
