@@ -29,11 +29,19 @@ static const uint8_t t5_shift[64] __attribute__((aligned(64))) = {T5_EACH_64(T5_
 static const uint8_t t5_digits[3][64]
     __attribute__((aligned(64))) = {{T5_EACH_64(T5_DIGIT_0)}, {T5_EACH_64(T5_DIGIT_1)}, {T5_EACH_64(T5_DIGIT_2)}};
 
-/* The 64 codes of the 40 bytes at `block`, no byte behind them read; the upper three bits of each byte are junk. */
-static inline __attribute__((always_inline)) __m512i t5_codes(const uint8_t *block) {
-    __m512i bytes = _mm512_maskz_loadu_epi64(0x1f, block);
+static inline __attribute__((always_inline)) __m512i t5_spread_codes(__m512i bytes) {
     __m512i spread = _mm512_permutexvar_epi8(_mm512_load_si512(t5_spread), bytes);
     return _mm512_multishift_epi64_epi8(_mm512_load_si512(t5_shift), spread);
+}
+
+/* The 64 codes of the 40 bytes at `block`, no byte behind them read; the upper three bits of each byte are junk. */
+static inline __attribute__((always_inline)) __m512i t5_codes(const uint8_t *block) {
+    return t5_spread_codes(_mm512_maskz_loadu_epi64(0x1f, block));
+}
+
+/* The same where 64 bytes may be read, such as before another block: a tenth faster. */
+static inline __attribute__((always_inline)) __m512i t5_codes_inside(const uint8_t *block) {
+    return t5_spread_codes(_mm512_loadu_si512(block));
 }
 
 /* T + 1 (0, 1, 2) of trit f = 0..2 of each code. */
