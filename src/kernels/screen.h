@@ -14,7 +14,7 @@
  *   coarse  [n_groups][k_pad / 8][64]    byte 4 r + j of a chunk of 8 columns: row r's h of column j in the low nibble,
  *                                        of column 4 + j in the high one (16 rows x 4 columns a vector, as t2r16)
  *   steps   [n_groups][k_pad / 128][64]  byte 4 r + i: row r's u of block i of the four
- *   fine    [rows][k_pad / 8]            bit i of a byte: l of column i of the eight
+ *   fine    [n_groups][k_pad / 32][64]   bit i of byte 4 r + j of a block: row r's l of column 4 i + j
  *   row_steps, coarse_errors, fine_errors, norms  [n_groups][16] floats
  *
  * As in kernels.h, every rung gives the bits of ref/; only the three norms are defined as bounds (pack_group).
@@ -38,15 +38,16 @@ static inline size_t tern_screen_k_pad(size_t k) {
 }
 static inline size_t tern_screen_coarse_bytes(size_t k_pad) { return k_pad * 8; } /* of a group */
 static inline size_t tern_screen_step_bytes(size_t k_pad) { return k_pad / 2; }   /* of a group */
-static inline size_t tern_screen_fine_bytes(size_t k_pad) { return k_pad / 8; }   /* of a row */
+static inline size_t tern_screen_fine_bytes(size_t k_pad) { return k_pad * 2; }   /* of a group */
 static inline size_t tern_screen_scratch_bytes(size_t k_pad) { return k_pad * 5 + k_pad / TERN_SCREEN_BLOCK * 4; }
 
 /* A hidden state as the kernels read it. With Y = the nearest integers to x / step, |Y| <= TERN_SCREEN_X_MAX, and Z =
  * the nearest to x / fine_step, |Z| <= 127: */
 typedef struct tern_screen_x {
-    const int8_t *digits; /* [k_pad / 8][16]: 2 Y = 256 hi + lo, as hi[0..3], lo[0..3], hi[4..7], lo[4..7] */
-    const int32_t *sums;  /* [k_pad / 32]: -15 sum(Y) of a block */
-    const int8_t *fine;   /* [2][k_pad]: -Z, then Z */
+    const int8_t *digits;     /* [k_pad / 8][16]: 2 Y = 256 hi + lo, as hi[0..3], lo[0..3], hi[4..7], lo[4..7] */
+    const int32_t *sums;      /* [k_pad / 32]: -15 sum(Y) of a block */
+    const int8_t *fine;       /* [k_pad]: Z */
+    const int32_t *fine_sums; /* [k_pad / 32]: -sum(Z) of a block */
     float step, half_fine_step;
     float offset; /* centre . x */
 } tern_screen_x;
@@ -58,11 +59,11 @@ typedef struct tern_screen_group {
 } tern_screen_group;
 
 typedef struct tern_screen_kernels {
-    /* rows [n_rows <= 16][k_pad] and centre [k_pad], zeros behind k, -> one group. Missing rows become zeros, and their
-     * part of the fine plane is not written. The norms are not less than the Euclidean norms of (row - centre - what
-     * the coarse plane stands for), of the same with the fine plane, and of (row - centre), and at most a part in 10^5
-     * above them (or 1e-30). A row that holds anything not finite, or whose norm is above 1e15, gets infinite ones.
-     * scratch: tern_screen_scratch_bytes(k_pad), aligned to 64. */
+    /* rows [n_rows <= 16][k_pad] and centre [k_pad], zeros behind k, -> one group. Missing rows become zeros. The norms
+     * are not less than the Euclidean norms of (row - centre - what the coarse plane stands for), of the same with the
+     * fine plane, and of (row - centre), and at most a part in 10^5 above them (or 1e-30). A row that holds anything
+     * not finite, or whose norm is above 1e15, gets infinite ones. scratch: tern_screen_scratch_bytes(k_pad), aligned
+     * to 64. */
     void (*pack_group)(const float *rows, size_t n_rows, size_t k_pad, const float *centre, tern_screen_group group,
                        void *scratch);
 
@@ -71,10 +72,9 @@ typedef struct tern_screen_kernels {
     void (*coarse)(const uint8_t *coarse, const uint8_t *steps, const float *row_steps, size_t k_pad, size_t n_groups,
                    const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y);
 
-    /* y[r] of the rows r of one group that `mask` names; others keep what they hold. With G = the sum over all columns
-     * of u (2 l - 1) Z, an exact integer while 127 * 127 * k_pad < 2^31: y = fma((float)G * row_step, half_fine_step,
-     * coarse[r]). */
-    void (*fine)(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad, uint32_t mask,
+    /* One group: y[r] = fma((float)G * row_step, half_fine_step, coarse[r]), with G the sum over all columns of
+     * u (2 l - 1) Z, an exact integer while 127 * 127 * k_pad < 2^31. y may be `coarse`. */
+    void (*fine)(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
                  const tern_screen_x *x, const float *coarse, float *y);
 
     /* peaks[g] = the largest of y[r] + bonus[r] of group g's 16 rows (bonus NULL: of y[r]); no NaN. */

@@ -53,7 +53,7 @@ static tern_screen_group group_of(const tern_screen *screen, size_t g) {
     return (tern_screen_group){
         .coarse = (uint8_t *)screen->coarse + g * tern_screen_coarse_bytes(k_pad),
         .steps = (uint8_t *)screen->steps + g * tern_screen_step_bytes(k_pad),
-        .fine = (uint8_t *)screen->fine + row * tern_screen_fine_bytes(k_pad),
+        .fine = (uint8_t *)screen->fine + g * tern_screen_fine_bytes(k_pad),
         .row_steps = (float *)screen->row_steps + row,
         .coarse_errors = (float *)screen->coarse_errors + row,
         .fine_errors = (float *)screen->fine_errors + row,
@@ -90,7 +90,7 @@ static void build_task(void *context, size_t task, int worker) {
 static bool allocate(tern_screen *screen) {
     size_t groups = screen->n_groups, k_pad = screen->k_pad, bytes;
     size_t group_bytes = tern_screen_coarse_bytes(k_pad) + tern_screen_step_bytes(k_pad) +
-                         TERN_SCREEN_ROWS * (tern_screen_fine_bytes(k_pad) + 4 * sizeof(float));
+                         tern_screen_fine_bytes(k_pad) + TERN_SCREEN_ROWS * 4 * sizeof(float);
     if (!tern_mul_size(groups, group_bytes, &bytes))
         return false;
     screen->bytes = bytes + k_pad * sizeof(float);
@@ -101,7 +101,7 @@ static bool allocate(tern_screen *screen) {
     screen->coarse = at;
     screen->steps = at += groups * tern_screen_coarse_bytes(k_pad);
     screen->fine = at += groups * tern_screen_step_bytes(k_pad);
-    at += groups * TERN_SCREEN_ROWS * tern_screen_fine_bytes(k_pad);
+    at += groups * tern_screen_fine_bytes(k_pad);
     const float **floats[] = {&screen->row_steps, &screen->coarse_errors, &screen->fine_errors, &screen->norms};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++, at += groups * TERN_SCREEN_ROWS * sizeof(float))
         *floats[i] = (const float *)at;
@@ -161,7 +161,7 @@ size_t tern_screen_read_bytes(const tern_screen *screen) {
 /* ------------------------------------------------------------- hidden states */
 
 size_t tern_screen_state_bytes(const tern_screen *screen) {
-    return (size_t)screen->k_pad * 4 + screen->k_pad / TERN_SCREEN_BLOCK * sizeof(int32_t);
+    return (size_t)screen->k_pad * 3 + screen->k_pad / TERN_SCREEN_BLOCK * 2 * sizeof(int32_t);
 }
 
 /* The largest magnitude; infinity if any is not finite. */
@@ -181,13 +181,13 @@ static float largest_of(const float *x, size_t n) {
 /* To the nearest integer: the sum with 1.5 * 2^52 has no fraction bits. |value| < 2^31. */
 static inline double nearest(double value) { return value + 0x1.8p52 - 0x1.8p52; }
 
-/* Digits, block sums and fine values of x; squares [4]: |x|^2, |x - x^|^2, |x^|^2, |x^ - z^|^2. */
+/* Digits, block sums (of both) and fine values of x; squares [4]: |x|^2, |x - x^|^2, |x^|^2, |x^ - z^|^2. */
 static void quantise(const tern_screen *screen, const float *x, double step, double fine_step, int8_t *digits,
                      int32_t *sums, int8_t *fine, double *squares) {
     const size_t k_pad = screen->k_pad;
     double inverse = 1 / step, fine_inverse = 1 / fine_step;
     for (size_t b = 0; b < k_pad / TERN_SCREEN_BLOCK; b++) {
-        int32_t sum = 0;
+        int32_t sum = 0, fine_sum = 0;
         for (size_t i = b * TERN_SCREEN_BLOCK; i < (b + 1) * TERN_SCREEN_BLOCK; i++) {
             double value = i < screen->k ? (double)x[i] : 0;
             double y = nearest(value * inverse), read = y * step;
@@ -201,10 +201,11 @@ static void quantise(const tern_screen *screen, const float *x, double step, dou
             at[0] = (int8_t)((twice - low) / 256);
             at[4] = (int8_t)low;
             sum += (int32_t)y;
-            fine[i] = (int8_t)-z;
-            fine[k_pad + i] = (int8_t)z;
+            fine[i] = (int8_t)z;
+            fine_sum += (int32_t)z;
         }
         sums[b] = -15 * sum;
+        sums[k_pad / TERN_SCREEN_BLOCK + b] = -fine_sum;
     }
 }
 
@@ -231,7 +232,7 @@ bool tern_screen_prepare(const tern_screen *screen, const float *x, tern_screen_
         return false;
     const size_t k_pad = screen->k_pad;
     int8_t *digits = state->memory, *fine = digits + 2 * k_pad;
-    int32_t *sums = (int32_t *)(void *)(fine + 2 * k_pad);
+    int32_t *sums = (int32_t *)(void *)(fine + k_pad);
     float step = largest / TERN_SCREEN_X_MAX * (1 + 0x1p-20f), half_fine_step = largest / 254 * (1 + 0x1p-16f);
     double squares[4] = {0}, offset = 0;
     quantise(screen, x, (double)step, 2 * (double)half_fine_step, digits, sums, fine, squares);
@@ -239,7 +240,13 @@ bool tern_screen_prepare(const tern_screen *screen, const float *x, tern_screen_
         return false;
     for (size_t i = 0; i < screen->k; i++)
         offset += (double)screen->centre[i] * (double)x[i];
-    state->x = (tern_screen_x){digits, sums, fine, step, half_fine_step, (float)offset};
+    state->x = (tern_screen_x){.digits = digits,
+                               .sums = sums,
+                               .fine = fine,
+                               .fine_sums = sums + k_pad / TERN_SCREEN_BLOCK,
+                               .step = step,
+                               .half_fine_step = half_fine_step,
+                               .offset = (float)offset};
     set_coefficients(screen, squares, offset, state);
     return true;
 }

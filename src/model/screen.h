@@ -35,7 +35,7 @@
 typedef struct tern_screen {
     uint32_t n_rows, k; /* of the head; n_rows 0: there is no screen */
     uint32_t k_pad, n_groups;
-    const uint8_t *coarse, *steps, *fine;                         /* fine has n_groups * 16 rows */
+    const uint8_t *coarse, *steps, *fine;
     const float *row_steps, *coarse_errors, *fine_errors, *norms; /* [n_groups * 16] */
     const float *centre;                                          /* [k_pad] */
     double centre_norm;                                           /* an upper bound */

@@ -22,11 +22,10 @@
 
 enum {
     TASK_GROUPS = 16,
-    EXACT_ROWS = 4,    /* a task; each is a read of some KB */
+    EXACT_ROWS = 4,    /* a task; the head kernel takes four at a time */
     EXTRA_FIRSTS = 8,  /* beyond what is asked for: values are off by a little */
     LEFT_SHARE = 8,    /* more rows left than 1 in this: the whole head costs less than reading them one by one */
     FIRSTS_SHARE = 16, /* more asked for than 1 in this: the same */
-    PREFETCH_GROUPS = 4,
 };
 
 /* A row to be computed for some of the tokens. */
@@ -129,7 +128,7 @@ static bool reserve(tern_cpu_screen *owner, const tern_screen *screen, const ter
     scratch *s = owner->scratch;
     if (!s)
         return false;
-    s->row_stride = (screen->row_bytes + 63) / 64 * 64;
+    s->row_stride = (screen->row_bytes * EXACT_ROWS + 63) / 64 * 64;
     if (!s->rows)
         s->rows = tern_aligned_alloc((size_t)tern_pool_threads(owner->pool) * s->row_stride);
     bool ok = s->rows && make((void **)&s->entries, screen->n_rows, sizeof *s->entries) &&
@@ -281,30 +280,44 @@ static bool choose_firsts(const job *j, search *s) {
     return ok;
 }
 
-/* The exact logit of a row for every token of the mask -> out[t * stride]. */
-static void compute_row(const job *j, uint32_t row, uint32_t tokens, int worker, float **out) {
+/* Rows [n <= EXACT_ROWS] of the stored head, one after the other, in the worker's buffer; NULL: they cannot be read. */
+static const uint8_t *read_rows(const job *j, const uint32_t *rows, size_t n, int worker) {
     const tern_screen *screen = j->screen;
     uint8_t *buffer = j->scratch->rows + (size_t)worker * j->scratch->row_stride;
-    bool ok = tern_checkpoint_read(screen->checkpoint, screen->head, (uint64_t)row * screen->row_bytes,
-                                   screen->row_bytes, buffer);
-    if (!ok)
-        atomic_store(&j->scratch->read_failed, true);
-    for (uint32_t t = 0; ok && t < j->n; t++)
-        if (tokens >> t & 1)
-            j->owner->kernels->head[j->owner->weights->head_type](buffer, screen->row_bytes, 1, j->searches[t]->x,
-                                                                  screen->k, 1, out[t], 1);
+    for (size_t i = 0; i < n; i++)
+        if (!tern_checkpoint_read(screen->checkpoint, screen->head, (uint64_t)rows[i] * screen->row_bytes,
+                                  screen->row_bytes, buffer + i * screen->row_bytes)) {
+            atomic_store(&j->scratch->read_failed, true);
+            return NULL;
+        }
+    return buffer;
 }
 
-/* Tasks are the firsts of all searches, one after the other. */
+/* logits [n] of the rows in a buffer. */
+static void compute_rows(const job *j, const search *s, const uint8_t *rows, size_t n, float *logits) {
+    j->owner->kernels->head[j->owner->weights->head_type](rows, j->screen->row_bytes, n, s->x, j->screen->k, 1, logits,
+                                                          n);
+}
+
+/* Tasks are EXACT_ROWS firsts of one search each, searches one after the other. */
+static size_t first_tasks(const search *s) { return (s->n_firsts + EXACT_ROWS - 1) / EXACT_ROWS; }
+
 static void firsts_task(void *context, size_t task, int worker) {
     const job *j = context;
-    uint32_t t = 0;
-    for (; task >= j->searches[t]->n_firsts; t++)
-        task -= j->searches[t]->n_firsts;
-    first *f = &j->searches[t]->firsts[task];
-    float *out[TERN_SCREEN_TOKENS];
-    out[t] = &f->logit;
-    compute_row(j, f->row, 1u << t, worker, out);
+    uint32_t t = 0, rows[EXACT_ROWS];
+    float logits[EXACT_ROWS];
+    for (; task >= first_tasks(j->searches[t]); t++)
+        task -= first_tasks(j->searches[t]);
+    search *s = j->searches[t];
+    size_t begin = task * EXACT_ROWS, n = s->n_firsts - begin < EXACT_ROWS ? s->n_firsts - begin : EXACT_ROWS;
+    for (size_t i = 0; i < n; i++)
+        rows[i] = s->firsts[begin + i].row;
+    const uint8_t *stored = read_rows(j, rows, n, worker);
+    if (!stored)
+        return;
+    compute_rows(j, s, stored, n, logits);
+    for (size_t i = 0; i < n; i++)
+        s->firsts[begin + i].logit = logits[i];
 }
 
 static double score_of(const search *s, float logit, uint32_t row) {
@@ -355,17 +368,6 @@ static bool find_least(search *s, double *scores) {
 
 /* --------------------------------------------------------------------- sift */
 
-static void prefetch_group(const tern_screen *screen, size_t group, uint32_t mask) {
-    size_t step_bytes = tern_screen_step_bytes(screen->k_pad), fine_bytes = tern_screen_fine_bytes(screen->k_pad);
-    for (size_t i = 0; i < step_bytes; i += 64)
-        __builtin_prefetch(screen->steps + group * step_bytes + i);
-    for (; mask; mask &= mask - 1) {
-        size_t row = group * TERN_SCREEN_ROWS + (size_t)__builtin_ctz(mask);
-        for (size_t i = 0; i < fine_bytes; i += 64)
-            __builtin_prefetch(screen->fine + row * fine_bytes + i);
-    }
-}
-
 /* The rows of `group` among `mask` that the fine plane leaves. */
 static uint32_t sift_group(const job *j, search *s, size_t group, uint32_t mask) {
     const tern_screen *screen = j->screen;
@@ -373,9 +375,9 @@ static uint32_t sift_group(const job *j, search *s, size_t group, uint32_t mask)
     size_t row = group * TERN_SCREEN_ROWS, k_pad = screen->k_pad;
     const float *bonus = bonus_of(s);
     uint16_t left;
-    kernels->fine(screen->fine + row * tern_screen_fine_bytes(k_pad),
-                  screen->steps + group * tern_screen_step_bytes(k_pad), screen->row_steps + row, k_pad, mask,
-                  &s->state.x, s->values + row, s->values + row);
+    kernels->fine(screen->fine + group * tern_screen_fine_bytes(k_pad),
+                  screen->steps + group * tern_screen_step_bytes(k_pad), screen->row_steps + row, k_pad, &s->state.x,
+                  s->values + row, s->values + row);
     kernels->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row, screen->fine_errors + row,
                   screen->norms + row, s->state.fine, s->least, 1, &left);
     return left & mask;
@@ -397,8 +399,6 @@ static void sift_task(void *context, size_t task, int worker) {
                                         masks[t]);
         n_coarse = n_fine = 0;
         for (size_t g = 0; g < n; g++) {
-            if (t == 0 && g + PREFETCH_GROUPS < n)
-                prefetch_group(screen, group + g + PREFETCH_GROUPS, masks[t][g + PREFETCH_GROUPS]);
             if (!masks[t][g])
                 continue;
             n_coarse += (uint32_t)__builtin_popcount(masks[t][g]);
@@ -419,14 +419,23 @@ static void sift_task(void *context, size_t task, int worker) {
 
 static void exact_task(void *context, size_t task, int worker) {
     const job *j = context;
-    size_t n_entries = atomic_load_explicit(&j->scratch->n_entries, memory_order_relaxed);
-    for (size_t i = task * EXACT_ROWS; i < n_entries && i < (task + 1) * EXACT_ROWS; i++) {
-        const entry *e = &j->scratch->entries[i];
-        float *out[TERN_SCREEN_TOKENS];
-        for (uint32_t t = 0; t < j->n; t++)
-            out[t] = &j->searches[t]->values[e->row];
-        if (e->tokens & j->active)
-            compute_row(j, e->row, e->tokens & j->active, worker, out);
+    const entry *entries = j->scratch->entries + task * EXACT_ROWS;
+    size_t n_entries = atomic_load_explicit(&j->scratch->n_entries, memory_order_relaxed) - task * EXACT_ROWS, n = 0;
+    uint32_t rows[EXACT_ROWS], tokens[EXACT_ROWS], all = 0;
+    float logits[EXACT_ROWS];
+    for (size_t i = 0; i < n_entries && i < EXACT_ROWS; i++)
+        if (entries[i].tokens & j->active) {
+            rows[n] = entries[i].row;
+            all |= tokens[n++] = entries[i].tokens & j->active;
+        }
+    const uint8_t *stored = n ? read_rows(j, rows, n, worker) : NULL;
+    for (uint32_t t = 0; stored && t < j->n; t++) {
+        if (!(all >> t & 1))
+            continue;
+        compute_rows(j, j->searches[t], stored, n, logits);
+        for (size_t i = 0; i < n; i++)
+            if (tokens[i] >> t & 1)
+                j->searches[t]->values[rows[i]] = logits[i];
     }
 }
 
@@ -493,14 +502,14 @@ static bool answerable(const tern_screen *screen, const tern_head_query *query) 
 
 /* The least values of all searches. A search that cannot go on leaves j->active and lets no row pass. */
 static bool begin(job *j) {
-    size_t n_firsts = 0;
+    size_t n_tasks = 0;
     tern_pool_run(j->owner->pool, (j->screen->n_groups + TASK_GROUPS - 1) / TASK_GROUPS, survey_task, j);
     for (uint32_t t = 0; t < j->n; t++) {
         if (!choose_firsts(j, j->searches[t]))
             return false;
-        n_firsts += j->searches[t]->n_firsts;
+        n_tasks += first_tasks(j->searches[t]);
     }
-    tern_pool_run(j->owner->pool, n_firsts, firsts_task, j);
+    tern_pool_run(j->owner->pool, n_tasks, firsts_task, j);
     for (uint32_t t = 0; t < j->n; t++)
         if (!find_least(j->searches[t], j->scratch->scores)) {
             j->searches[t]->least = INFINITY;

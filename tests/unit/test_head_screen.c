@@ -130,7 +130,8 @@ static double value_of(const tern_screen *screen, size_t row, size_t column, boo
     const uint8_t *coarse = screen->coarse + row / 16 * tern_screen_coarse_bytes(k_pad);
     const uint8_t *steps = screen->steps + row / 16 * tern_screen_step_bytes(k_pad);
     int h = coarse[column / 8 * 64 + 4 * r + column % 4] >> (column % 8 < 4 ? 0 : 4) & 15;
-    int l = screen->fine[row * k_pad / 8 + column / 8] >> column % 8 & 1;
+    int l =
+        screen->fine[row / 16 * tern_screen_fine_bytes(k_pad) + block * 64 + 4 * r + column % 4] >> column % 32 / 4 & 1;
     double step = (double)screen->row_steps[row] * steps[block / 4 * 64 + 4 * r + block % 4];
     return (double)screen->centre[column] + step * (2 * h - 15 + (with_fine ? l - 0.5 : 0));
 }
@@ -229,9 +230,9 @@ static void bounds_of(tern_head_type type, size_t n_rows, size_t k, size_t state
                                   1, values, padded);
         check_bounds(screen, values, exact, state.coarse, n, &closest[0]);
         for (size_t g = 0; g < screen->n_groups; g++)
-            f.kernels->screen->fine(screen->fine + g * 16 * tern_screen_fine_bytes(k_pad),
+            f.kernels->screen->fine(screen->fine + g * tern_screen_fine_bytes(k_pad),
                                     screen->steps + g * tern_screen_step_bytes(k_pad), screen->row_steps + g * 16,
-                                    k_pad, 0xffff, &state.x, values + g * 16, values + g * 16);
+                                    k_pad, &state.x, values + g * 16, values + g * 16);
         check_bounds(screen, values, exact, state.fine, n, &closest[1]);
     }
     printf("%s %zu x %zu: %zu states, nearest to the bound %.4f (coarse), %.4f (fine)\n", head_names[type], n_rows, k,

@@ -44,15 +44,14 @@ static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const flo
                                row_steps[g * TERN_SCREEN_ROWS + r], k_pad, r, &x[t]);
 }
 
-static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad, uint32_t mask,
+static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
                         const tern_screen_x *x, const float *coarse, float *y) {
-    for (size_t r = 0; r < TERN_SCREEN_ROWS; r++, fine += tern_screen_fine_bytes(k_pad)) {
-        if (!(mask >> r & 1))
-            continue;
+    for (size_t r = 0; r < TERN_SCREEN_ROWS; r++) {
         int32_t sum = 0;
         for (size_t i = 0; i < k_pad; i++) {
-            bool bit = fine[i / 8] >> i % 8 & 1;
-            sum += step_of(steps, r, i / TERN_SCREEN_BLOCK) * x->fine[(bit ? k_pad : 0) + i];
+            size_t block = i / TERN_SCREEN_BLOCK;
+            int bit = fine[block * 64 + 4 * r + i % 4] >> i % TERN_SCREEN_BLOCK / 4 & 1;
+            sum += step_of(steps, r, block) * (bit ? x->fine[i] : -x->fine[i]);
         }
         y[r] = fmaf((float)sum * row_steps[r], x->half_fine_step, coarse[r]);
     }

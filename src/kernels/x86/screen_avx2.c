@@ -58,32 +58,35 @@ static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const flo
     }
 }
 
-/* sum over a row of u (2 l - 1) Z; 127 * 127 * 2 fits 16 bits. */
-INLINE int32_t fine_row(const uint8_t *fine, const uint8_t *steps, size_t k_pad, const int8_t *z) {
-    const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
-    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201), ones = _mm256_set1_epi16(1);
-    __m256i sum = _mm256_setzero_si256();
+/* The sum of u (2 l - 1) Z for 8 rows. A bit is 0 or 2, so that a block's sum from -sum(Z) on is that of (2 l - 1) Z;
+ * it fits 16 bits, as do its two halves in a row's lane. */
+INLINE __m256i fine_half(const uint8_t *fine, const uint8_t *steps, size_t k_pad, const tern_screen_x *x) {
+    const __m256i two = _mm256_set1_epi8(2);
+    __m256i total = _mm256_setzero_si256();
     for (size_t block = 0; block < k_pad / TERN_SCREEN_BLOCK; block++) {
-        int32_t word;
-        memcpy(&word, fine + block * 4, 4);
-        __m256i bits = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(word), spread), bit);
-        __m256i minus = _mm256_loadu_si256((const __m256i *)(z + block * TERN_SCREEN_BLOCK));
-        __m256i plus = _mm256_loadu_si256((const __m256i *)(z + k_pad + block * TERN_SCREEN_BLOCK));
-        __m256i value = _mm256_blendv_epi8(minus, plus, _mm256_cmpeq_epi8(bits, bit));
-        __m256i u = _mm256_set1_epi8((char)steps[block / 4 * 64 + block % 4]);
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(u, value), ones));
+        const int8_t *z = x->fine + block * TERN_SCREEN_BLOCK;
+        __m256i bits = _mm256_loadu_si256((const __m256i *)(fine + block * 64));
+        __m256i sum = _mm256_set1_epi32(x->fine_sums[block] & 0xffff);
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(_mm256_and_si256(_mm256_add_epi8(bits, bits), two), four(z)));
+        for (int i = 1; i < 8; i++) {
+            __m256i bit = _mm256_and_si256(_mm256_srl_epi16(bits, _mm_cvtsi32_si128(i - 1)), two);
+            sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(bit, four(z + 4 * i)));
+        }
+        __m256i u = _mm256_loadu_si256((const __m256i *)(steps + block / 4 * 64));
+        u = _mm256_and_si256(_mm256_srl_epi32(u, _mm_cvtsi32_si128((int)(block % 4 * 8))), _mm256_set1_epi32(255));
+        u = _mm256_or_si256(u, _mm256_slli_epi32(u, 16));
+        total = _mm256_add_epi32(total, _mm256_madd_epi16(sum, u));
     }
-    __m128i r4 = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-    __m128i r2 = _mm_add_epi32(r4, _mm_unpackhi_epi64(r4, r4));
-    return _mm_cvtsi128_si32(_mm_add_epi32(r2, _mm_shuffle_epi32(r2, 1)));
+    return total;
 }
 
-static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad, uint32_t mask,
+static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
                         const tern_screen_x *x, const float *coarse, float *y) {
-    for (uint32_t left = mask; left; left &= left - 1) {
-        unsigned r = (unsigned)__builtin_ctz(left);
-        int32_t sum = fine_row(fine + r * tern_screen_fine_bytes(k_pad), steps + 4 * r, k_pad, x->fine);
-        y[r] = fmaf((float)sum * row_steps[r], x->half_fine_step, coarse[r]);
+    for (size_t row = 0; row < TERN_SCREEN_ROWS; row += 8) {
+        __m256 sum = _mm256_cvtepi32_ps(fine_half(fine + 4 * row, steps + 4 * row, k_pad, x));
+        __m256 scaled = _mm256_mul_ps(sum, _mm256_loadu_ps(row_steps + row));
+        _mm256_storeu_ps(y + row,
+                         _mm256_fmadd_ps(scaled, _mm256_set1_ps(x->half_fine_step), _mm256_loadu_ps(coarse + row)));
     }
 }
 

@@ -92,36 +92,32 @@ static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const flo
     }
 }
 
-/* sum over a row of u (2 l - 1) Z: u is vpdpbusd's unsigned operand, Z with the sign of its bit the signed one. */
-INLINE int32_t fine_row(const uint8_t *fine, const uint8_t *steps, size_t k_pad, const int8_t *z) {
-    /* from a word of four u's: the first two (the last two) over 32 columns each */
-    const __m512i zero_one = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(1), 1);
-    const __m512i two_three = _mm512_or_si512(zero_one, _mm512_set1_epi8(2));
-    __m512i even = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
-    for (size_t i = 0; i < k_pad; i += TERN_SCREEN_COLS, steps += 64) {
-        int32_t word;
-        uint64_t bits[2];
-        memcpy(&word, steps, 4);
-        memcpy(bits, fine + i / 8, 16);
-        __m512i u = _mm512_set1_epi32(word);
-        __m512i a = _mm512_mask_loadu_epi8(_mm512_loadu_si512(z + i), bits[0], z + k_pad + i);
-        __m512i b = _mm512_mask_loadu_epi8(_mm512_loadu_si512(z + i + 64), bits[1], z + k_pad + i + 64);
-        even = _mm512_dpbusd_epi32(even, _mm512_shuffle_epi8(u, zero_one), a);
-        odd = _mm512_dpbusd_epi32(odd, _mm512_shuffle_epi8(u, two_three), b);
-    }
-    return _mm512_reduce_add_epi32(_mm512_add_epi32(even, odd));
-}
-
-static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad, uint32_t mask,
+/* A bit is 0 or 2 as vpdpbusd's unsigned operand, so that a block's sum from -sum(Z) on is that of (2 l - 1) Z. It is
+ * at most 32 * 127 and its product with u a pair of 16-bit factors of which the second is 0. */
+static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
                         const tern_screen_x *x, const float *coarse, float *y) {
-    _Alignas(64) int32_t sums[TERN_SCREEN_ROWS] = {0};
-    for (uint32_t left = mask; left; left &= left - 1) {
-        unsigned r = (unsigned)__builtin_ctz(left);
-        sums[r] = fine_row(fine + r * tern_screen_fine_bytes(k_pad), steps + 4 * r, k_pad, x->fine);
+    const __m512i two = _mm512_set1_epi8(2), byte = _mm512_set1_epi32(255);
+    __m512i total = _mm512_setzero_si512();
+    const int8_t *z = x->fine;
+    for (size_t quad = 0; quad < k_pad / TERN_SCREEN_COLS; quad++, steps += 64) {
+        __m512i u = _mm512_loadu_si512(steps);
+        for (size_t b = 0; b < 4; b++, fine += 64, z += TERN_SCREEN_BLOCK) {
+            __m512i bits = _mm512_loadu_si512(fine), even = _mm512_set1_epi32(x->fine_sums[4 * quad + b]);
+            __m512i odd = _mm512_setzero_si512();
+            even = _mm512_dpbusd_epi32(even, _mm512_and_si512(_mm512_add_epi8(bits, bits), two), four(z));
+            odd = _mm512_dpbusd_epi32(odd, _mm512_and_si512(bits, two), four(z + 4));
+            UNROLL for (int i = 2; i < 8; i += 2) {
+                __m512i first = _mm512_and_si512(_mm512_srli_epi16(bits, (unsigned)i - 1), two);
+                __m512i second = _mm512_and_si512(_mm512_srli_epi16(bits, (unsigned)i), two);
+                even = _mm512_dpbusd_epi32(even, first, four(z + 4 * i));
+                odd = _mm512_dpbusd_epi32(odd, second, four(z + 4 * i + 4));
+            }
+            total = _mm512_dpwssd_epi32(total, _mm512_add_epi32(even, odd), _mm512_and_si512(u, byte));
+            u = _mm512_srli_epi32(u, 8);
+        }
     }
-    __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums)), _mm512_loadu_ps(row_steps));
-    __m512 value = _mm512_fmadd_ps(scaled, _mm512_set1_ps(x->half_fine_step), _mm512_loadu_ps(coarse));
-    _mm512_mask_storeu_ps(y, (__mmask16)mask, value);
+    __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(total), _mm512_loadu_ps(row_steps));
+    _mm512_storeu_ps(y, _mm512_fmadd_ps(scaled, _mm512_set1_ps(x->half_fine_step), _mm512_loadu_ps(coarse)));
 }
 
 static void screen_peaks(const float *y, const float *bonus, size_t n_groups, float *peaks) {
