@@ -23,10 +23,13 @@
  *
  * HOT covers the gaps inside a token (a norm, a quantisation: some microseconds). From then on the CPU is offered to
  * others before each round of looks: when there are more threads than free CPUs, the one that is waited for is among
- * them. SLEEP covers the gap between two tokens (sampling, detokenising, the application's callback), which waking a
- * sleeper would add 5 to 50 us to; an idle session burns no more than this once. */
+ * them. STEP covers the gap between two tokens (sampling, detokenising, the application's callback), which waking a
+ * sleeper would add 25 to 50 us to; an idle session burns no more than this once. DONE is for the caller that waits for
+ * the others' last tasks: longer than a decode step's tasks take, for if it lasts longer, another one has probably been
+ * put aside by the scheduler, which can move it to a CPU that falls idle. */
 #define HOT_SECONDS 20e-6
-#define SLEEP_SECONDS 1e-3
+#define STEP_SECONDS 1e-3
+#define DONE_SECONDS 50e-6
 enum { LOOKS = 32, APART = 128 }; /* APART: two cache lines, because x86 fetches them in pairs */
 
 /* A worker's share of the step under way: tasks [end - left, end), claimed by lowering `left`, first by the worker
@@ -68,8 +71,8 @@ typedef struct worker_start {
 } worker_start;
 
 /* Look at *word until it is positive (or, !positive, until it is not), or *quit is set; false: neither has come about
- * in time. */
-static bool look(atomic_llong *word, bool positive, atomic_bool *quit) {
+ * in `limit` seconds. */
+static bool look(atomic_llong *word, bool positive, atomic_bool *quit, double limit) {
     for (double start = 0;;) {
         for (int i = 0; i < LOOKS; i++) {
             if ((atomic_load_explicit(word, memory_order_acquire) > 0) == positive)
@@ -81,7 +84,7 @@ static bool look(atomic_llong *word, bool positive, atomic_bool *quit) {
         double now = tern_seconds();
         if (start == 0)
             start = now;
-        else if (now - start >= SLEEP_SECONDS)
+        else if (now - start >= limit)
             return false;
         else if (now - start >= HOT_SECONDS)
             sched_yield();
@@ -93,7 +96,7 @@ static bool look(atomic_llong *word, bool positive, atomic_bool *quit) {
 
 /* Until there are tasks in the lane; false: the pool is to be freed. */
 static bool wait_for_tasks(tern_pool *pool, lane *own) {
-    if (!look(&own->left, true, &pool->quit)) {
+    if (!look(&own->left, true, &pool->quit, STEP_SECONDS)) {
         pthread_mutex_lock(&pool->sleep_lock);
         atomic_store(&own->asleep, true);
         while (atomic_load(&own->left) <= 0 && !atomic_load(&pool->quit))
@@ -113,7 +116,7 @@ static void wake_worker(tern_pool *pool, lane *worker) {
 }
 
 static void wait_until_done(tern_pool *pool) {
-    if (look(&pool->pending, false, &pool->quit))
+    if (look(&pool->pending, false, &pool->quit, DONE_SECONDS))
         return;
     pthread_mutex_lock(&pool->sleep_lock);
     atomic_store(&pool->caller_asleep, true);
