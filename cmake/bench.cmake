@@ -7,3 +7,8 @@ target_link_libraries(bench_kernels PRIVATE tern_kernels)
 add_executable(bench_pool EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_pool.c)
 target_include_directories(bench_pool PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
 target_link_libraries(bench_pool PRIVATE tern_base)
+
+# What guessing from repetitions brings (bench/speculation.sh); sees the insides of generation.
+add_executable(bench_speculation EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_speculation.c)
+target_include_directories(bench_speculation PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+target_link_libraries(bench_speculation PRIVATE tern_static)
