@@ -1,13 +1,19 @@
 #include "runtime/lookup.h"
 
+#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
 
 /* A match has at least GRAM tokens, which are what is hashed; further ones are compared. Matches of more than LONGEST
  * are all alike. Of equal grams the TRIES latest are looked at. */
 enum { GRAM = 3, LONGEST = 16, TRIES = 16, NONE = 0 };
+
+/* What a guess must promise; the loss, in steps, that each token allows for trying; the most steps to lose again. */
+#define LEAST_GAIN 1.03
+#define SURE_GAIN 1.5
+#define ALLOWANCE 0.01
+#define BALANCE_BOUND 2.0
 
 struct tern_lookup {
     size_t n, max_tokens;
@@ -23,6 +29,7 @@ struct tern_lookup {
     double rate[LONGEST + 1]; /* share of right guesses, by length of match */
     double step_seconds;      /* of a step of one token, 0: not known yet */
     double jump, extra;       /* what a step costs more, as a share of that: for any guess at all, and for each token */
+    double balance;           /* plain steps that guesses have saved of late, and the allowance */
 };
 
 /* Until the text tells: from texts of a story model and their prompts, rounded. What follows a long match is mostly
@@ -98,6 +105,8 @@ static void find_match(tern_lookup *lookup) {
     }
 }
 
+static double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+
 static void learn(tern_lookup *lookup, int32_t id) {
     double hit = lookup->tokens[lookup->match] == id;
     lookup->rate[lookup->length] += (hit - lookup->rate[lookup->length]) / 16; /* the last two dozen or so count */
@@ -108,6 +117,8 @@ void tern_lookup_append(tern_lookup *lookup, int32_t id, bool generated) {
         return;
     if (generated && lookup->match != NONE)
         learn(lookup, id);
+    if (generated) /* with ALLOWANCE, each token is worth a step; what steps cost is taken off in tern_lookup_timed() */
+        lookup->balance = fmin(lookup->balance + 1 + ALLOWANCE, BALANCE_BOUND);
     lookup->tokens[lookup->n++] = id;
     if (lookup->n < GRAM)
         return;
@@ -122,10 +133,11 @@ void tern_lookup_append(tern_lookup *lookup, int32_t id, bool generated) {
 /* Of a step with n guessed tokens, in steps without. */
 static double step_cost(const tern_lookup *lookup, uint32_t n) { return 1 + lookup->jump + lookup->extra * n; }
 
-/* Tokens that a step brings, the one that it brings anyway included, over what it costs: largest for how many? What is
- * known of rates and costs is not known exactly: a gain that is too small to be sure of is none. */
+/* Tokens that a step brings, the one that it brings anyway included, over what it costs: largest for how many? Rates
+ * and costs are only estimates, so a small gain is none; and while guesses have lost time, it must be a large one: text
+ * that does not repeat itself shall not pay for trying. */
 static uint32_t best_length(const tern_lookup *lookup, uint32_t most) {
-    double all_right = 1, tokens = 1, best = 1.03;
+    double all_right = 1, tokens = 1, best = lookup->balance < 0 ? SURE_GAIN : LEAST_GAIN;
     uint32_t best_n = 0;
     for (uint32_t n = 1; n <= most; n++) {
         uint32_t length = lookup->length + n - 1; /* each right token makes the match longer */
@@ -154,20 +166,21 @@ uint32_t tern_lookup_draft(const tern_lookup *lookup, uint32_t limit, int32_t *d
 /* So many tokens weigh as much in the fit as the jump. */
 #define UNIT 4.0
 
-static double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
-
 /* Slow averages of what is cut to the plausible: a step that was interrupted says nothing about the next. Jump and
  * extra are fitted by normalised least mean squares (Widrow and Hoff 1960). */
 void tern_lookup_timed(tern_lookup *lookup, uint32_t n, double seconds) {
     if (seconds <= 0 || n == 0)
         return;
-    double known = lookup->step_seconds > 0 ? lookup->step_seconds : seconds;
+    double known = lookup->step_seconds > 0 ? lookup->step_seconds : seconds, cost = 1;
     if (n == 1) {
         lookup->step_seconds = known + (within(seconds, known / 2, known * 2) - known) / 8;
-    } else if (lookup->step_seconds > 0) {
-        double error = within(seconds / known - step_cost(lookup, n - 1), -1, 1), tokens = (n - 1) / UNIT;
+    } else {
+        double expected = step_cost(lookup, n - 1), tokens = (n - 1) / UNIT;
+        double error = lookup->step_seconds > 0 ? within(seconds / known - expected, -1, 1) : 0;
         double part = error / 8 / (1 + tokens * tokens);
         lookup->jump = within(lookup->jump + part, 0, 2);
         lookup->extra = within(lookup->extra + part * tokens / UNIT, 0.01, 1);
+        cost = expected + error;
     }
+    lookup->balance -= cost; /* and each token that the step brings adds one */
 }
