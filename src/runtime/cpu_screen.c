@@ -19,12 +19,15 @@
 
 #include "base/mem.h"
 #include "model/screen.h"
+#include "runtime/row_cache.h"
 
 enum {
     TASK_GROUPS = 16,
-    EXACT_ROWS = 4,    /* a task; the head kernel takes four at a time */
+    EXACT_ROWS = 4, /* a task; the head kernel takes four at a time */
+    CACHE_BYTES = 12 << 20,
     EXTRA_FIRSTS = 8,  /* beyond what is asked for: values are off by a little */
-    LEFT_SHARE = 8,    /* more rows left than 1 in this: the whole head costs less than reading them one by one */
+    LEFT_SHARE = 12,   /* more rows left than 1 in this: the whole head costs less than reading them one by one */
+    MAX_PAUSE = 6,     /* after so many refusals in a row, 2^6 tokens do without the screen before it is tried again */
     FIRSTS_SHARE = 16, /* more asked for than 1 in this: the same */
 };
 
@@ -69,6 +72,7 @@ struct tern_screen_scratch {
     atomic_uint n_entries;
     uint8_t *rows; /* [threads][row_stride] */
     size_t row_stride;
+    tern_row_cache *cache; /* of exact rows */
     atomic_bool read_failed;
 };
 
@@ -109,6 +113,7 @@ void tern_cpu_screen_free(tern_cpu_screen *screen) {
     free(screen->scratch->heap);
     free(screen->scratch->scores);
     tern_aligned_free(screen->scratch->rows);
+    tern_row_cache_free(screen->scratch->cache);
     free(screen->scratch);
     screen->scratch = NULL;
 }
@@ -128,10 +133,13 @@ static bool reserve(tern_cpu_screen *owner, const tern_screen *screen, const ter
     scratch *s = owner->scratch;
     if (!s)
         return false;
-    s->row_stride = (screen->row_bytes * EXACT_ROWS + 63) / 64 * 64;
+    /* twice, because the head kernel prefetches what lies behind its rows: here, the same few lines each time */
+    s->row_stride = (screen->row_bytes * EXACT_ROWS * 2 + 63) / 64 * 64;
     if (!s->rows)
         s->rows = tern_aligned_alloc((size_t)tern_pool_threads(owner->pool) * s->row_stride);
-    bool ok = s->rows && make((void **)&s->entries, screen->n_rows, sizeof *s->entries) &&
+    if (!s->cache)
+        s->cache = tern_row_cache_create(screen->checkpoint, screen->head, CACHE_BYTES);
+    bool ok = s->rows && s->cache && make((void **)&s->entries, screen->n_rows, sizeof *s->entries) &&
               make((void **)&s->found, screen->n_rows, sizeof *s->found) &&
               make((void **)&s->heap, screen->n_groups, sizeof *s->heap) &&
               make((void **)&s->scores, screen->n_groups, sizeof *s->scores);
@@ -285,8 +293,7 @@ static const uint8_t *read_rows(const job *j, const uint32_t *rows, size_t n, in
     const tern_screen *screen = j->screen;
     uint8_t *buffer = j->scratch->rows + (size_t)worker * j->scratch->row_stride;
     for (size_t i = 0; i < n; i++)
-        if (!tern_checkpoint_read(screen->checkpoint, screen->head, (uint64_t)rows[i] * screen->row_bytes,
-                                  screen->row_bytes, buffer + i * screen->row_bytes)) {
+        if (!tern_row_cache_read(j->scratch->cache, rows[i], buffer + i * screen->row_bytes)) {
             atomic_store(&j->scratch->read_failed, true);
             return NULL;
         }
@@ -494,6 +501,22 @@ static bool collect(const job *j, uint32_t t, bool *nan) {
 
 /* ------------------------------------------------------------------ a batch */
 
+/* Screening in vain costs a third of the whole head. Where the last tokens of this kind had too many rows left, the
+ * next ones most likely have, too. */
+static void learn(tern_cpu_screen *owner, const search *s, bool too_many) {
+    tern_screen_pause *pause = &owner->pauses[s->query->want];
+    if (!too_many)
+        pause->refusals = 0;
+    else if (pause->refusals < MAX_PAUSE)
+        pause->refusals++;
+    pause->tokens = too_many ? 1u << pause->refusals : 0;
+}
+
+static bool pausing(tern_cpu_screen *owner, const tern_head_query *query) {
+    tern_screen_pause *pause = &owner->pauses[query->want];
+    return pause->tokens && pause->tokens--;
+}
+
 /* Whether a screen can answer at all. */
 static bool answerable(const tern_screen *screen, const tern_head_query *query) {
     size_t want = wanted(query);
@@ -526,8 +549,10 @@ static void finish(job *j) {
         unsigned n_fine = atomic_load(&j->searches[t]->n_fine);
         j->owner->counts.coarse += atomic_load(&j->searches[t]->n_coarse);
         j->owner->counts.fine += n_fine;
-        if (n_fine > j->screen->n_rows / LEFT_SHARE)
+        bool too_many = n_fine > j->screen->n_rows / LEFT_SHARE;
+        if (too_many)
             j->active &= ~(1u << t);
+        learn(j->owner, j->searches[t], too_many);
     }
     size_t n_entries = atomic_load(&j->scratch->n_entries);
     tern_pool_run(j->owner->pool, (n_entries + EXACT_ROWS - 1) / EXACT_ROWS, exact_task, j);
@@ -552,7 +577,7 @@ tern_status tern_cpu_screen_candidates(tern_cpu_screen *owner, const float *x, u
         s->out = &out[i];
         atomic_store(&s->n_coarse, 0);
         atomic_store(&s->n_fine, 0);
-        if (answerable(screen, s->query) && tern_screen_prepare(screen, s->x, &s->state)) {
+        if (answerable(screen, s->query) && !pausing(owner, s->query) && tern_screen_prepare(screen, s->x, &s->state)) {
             tokens[j.n] = i;
             searches[j.n++] = s;
         } else

@@ -13,12 +13,18 @@ typedef struct tern_screen_counts {
     uint64_t coarse, fine;    /* rows that the coarse plane left, and the fine one of these */
 } tern_screen_counts;
 
+/* Tokens to come that do without the screen, and how many in a row had too many rows left. */
+typedef struct tern_screen_pause {
+    uint32_t tokens, refusals;
+} tern_screen_pause;
+
 typedef struct tern_cpu_screen {
     const tern_weights *weights;
     const tern_kernels *kernels;
     tern_pool *pool;
     struct tern_screen_scratch *scratch; /* made on first use */
     tern_screen_counts counts;
+    tern_screen_pause pauses[TERN_HEAD_GUMBEL + 1]; /* by want */
 } tern_cpu_screen;
 
 void tern_cpu_screen_init(tern_cpu_screen *screen, const tern_weights *weights, const tern_kernels *kernels,
