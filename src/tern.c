@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "base/topology.h"
 #include "model/demo.h"
+#include "model/layout.h"
 #include "model_handle.h"
 #include "runtime/choose.h"
 
@@ -62,12 +63,15 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
     if (!status)
         status = tern_vocab_from_checkpoint(model->checkpoint, &model->tokenizer, err);
     if (!status)
+        tern_checkpoint_drop_vocab(model->checkpoint);
+    if (!status)
         status = tern_choose_packing(model->kernels, wanted_packing(model, params), model->pool,
                                      expected_weights(&model->checkpoint->config), &ternary, err);
     if (!status)
         status = tern_weights_load(model->checkpoint, ternary, model->pool, &load_params, &model->weights, err);
     if (!status && !params->exact_head)
-        status = tern_weights_screen(model->checkpoint, model->kernels->screen, model->pool, &model->weights, err);
+        status = tern_weights_screen(model->checkpoint, model->kernels->screen, model->pool, !params->low_memory,
+                                     &model->weights, err);
     if (!status)
         status =
             tern_cpu_backend_create(&model->weights, model->kernels, model->pool, params->dense_ffn, &backend, err);
@@ -119,7 +123,8 @@ void tern_model_get_info(const tern_model *model, tern_model_info *info) {
     *info = (tern_model_info){
         .name = name ? name : model->checkpoint->path,
         .arch = model->checkpoint->config.arch,
-        .weight_type = weights->layers[0].q.source->type_name,
+        .weight_type =
+            weights->layers[0].q.stored ? weights->layers[0].q.stored->name : weights->layers[0].q.source->type_name,
         .embedding_type = weights->embedding->type_name,
         .head_type = weights->head->type_name,
         .kernels = model->kernels->name,

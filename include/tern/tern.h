@@ -91,6 +91,8 @@ typedef struct tern_model_params {
     const char *cpu; /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
     const char *packing; /* force a packing of the weights ("t5r16", "t2r16"); NULL: $TERN_PACKING, else measured */
     bool dense_ffn;      /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring */
+    bool low_memory;     /* as little memory of the process's own as possible: no screen of the LM head is made (one that
+                            lies in the file, in tern's own layout, is used), and sessions take small prefill steps */
     bool exact_head;     /* no screen of the LM head: decode reads all of it; for measuring, or to save the memory */
     bool pin;            /* keep each thread on a CPU of its own, physical cores first. The thread that evaluates is one
                             of them, only while it does. TERN_ERR_UNSUPPORTED where the system cannot */

@@ -1,5 +1,7 @@
 #include "format/checkpoint.h"
 
+#include <stdlib.h>
+
 #include "format/store.h"
 
 static bool ends_with(const char *text, const char *end) {
@@ -62,6 +64,21 @@ void tern_checkpoint_release(const tern_checkpoint *checkpoint, const tern_tenso
     const tern_store *store = (const tern_store *)checkpoint;
     if (store->n_maps) /* somebody else's memory would not come back: dropped anonymous pages read as zeros */
         tern_map_release(tensor->data, tensor->bytes);
+}
+
+void tern_checkpoint_drop_vocab(tern_checkpoint *checkpoint) {
+    tern_store *store = (tern_store *)checkpoint;
+    tern_gguf_vocab *vocab = &checkpoint->vocab;
+    for (size_t i = 0; store->n_maps && i < checkpoint->n_raw_keys; i++)
+        tern_map_release(checkpoint->raw_keys[i].bytes.bytes, checkpoint->raw_keys[i].bytes.size);
+    free(store->tokens);
+    free(store->merges);
+    free(store->token_types);
+    store->tokens = store->merges = NULL;
+    store->token_types = NULL;
+    vocab->tokens = vocab->merges = NULL;
+    vocab->types = NULL;
+    vocab->n_tokens = vocab->n_merges = 0;
 }
 
 bool tern_checkpoint_read(const tern_checkpoint *checkpoint, const tern_tensor *tensor, uint64_t offset, size_t n_bytes,

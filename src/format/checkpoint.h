@@ -83,6 +83,9 @@ const tern_tensor *tern_checkpoint_find(const tern_checkpoint *checkpoint, const
  * nothing to a checkpoint that was opened from memory. */
 void tern_checkpoint_release(const tern_checkpoint *checkpoint, const tern_tensor *tensor);
 
+/* The vocabulary has served: frees checkpoint->vocab's arrays (and drops their file pages), which are then empty. */
+void tern_checkpoint_drop_vocab(tern_checkpoint *checkpoint);
+
 /* Copy n_bytes from `offset` of the tensor, inside of it, without making file pages resident (tern_map_read). False:
  * the file could not be read. */
 bool tern_checkpoint_read(const tern_checkpoint *checkpoint, const tern_tensor *tensor, uint64_t offset, size_t n_bytes,

@@ -152,7 +152,7 @@ static tern_status bind_ends(const tern_checkpoint *checkpoint, tern_weights *we
 }
 
 tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err) {
-    *weights = (tern_weights){0};
+    *weights = (tern_weights){.checkpoint = checkpoint};
     tern_status status = check_dims(checkpoint, &weights->dims, err);
     if (!status)
         status = bind_ends(checkpoint, weights, err);
@@ -181,12 +181,12 @@ tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *w
 }
 
 tern_status tern_weights_screen(const tern_checkpoint *checkpoint, const tern_screen_kernels *kernels, tern_pool *pool,
-                                tern_weights *weights, tern_error *err) {
+                                bool make, tern_weights *weights, tern_error *err) {
     bool found = false;
     if (!kernels || !tern_screen_pays(weights->head))
         return TERN_OK;
     tern_status status = tern_screen_from_file(checkpoint, weights->head, &weights->screen, &found, err);
-    if (status || found)
+    if (status || found || !make)
         return status;
     return tern_screen_build(checkpoint, weights->head, kernels, pool, &weights->screen, err);
 }

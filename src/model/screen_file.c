@@ -5,11 +5,11 @@
 #include "model/screen.h"
 
 void tern_screen_arrays(tern_screen *screen, tern_screen_array arrays[static TERN_SCREEN_ARRAYS]) {
-    uint64_t groups = screen->n_groups, k_pad = screen->k_pad, rows = groups * TERN_SCREEN_ROWS;
+    uint64_t groups = screen->n_groups, k_pad = screen->k_pad;
     const tern_screen_array all[TERN_SCREEN_ARRAYS] = {
         {"screen.coarse", groups, tern_screen_coarse_bytes(k_pad), {.bytes = &screen->coarse}, false},
         {"screen.steps", groups, tern_screen_step_bytes(k_pad), {.bytes = &screen->steps}, false},
-        {"screen.fine", rows, tern_screen_fine_bytes(k_pad), {.bytes = &screen->fine}, false},
+        {"screen.fine", groups, TERN_SCREEN_ROWS * k_pad / 8, {.bytes = &screen->fine}, false},
         {"screen.row_steps", groups, TERN_SCREEN_ROWS, {.floats = &screen->row_steps}, true},
         {"screen.coarse_errors", groups, TERN_SCREEN_ROWS, {.floats = &screen->coarse_errors}, true},
         {"screen.fine_errors", groups, TERN_SCREEN_ROWS, {.floats = &screen->fine_errors}, true},

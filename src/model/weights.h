@@ -59,13 +59,14 @@ typedef struct tern_layer {
 } tern_layer;
 
 typedef struct tern_weights {
+    const tern_checkpoint *checkpoint;
     tern_dims dims;
     tern_layer *layers;                  /* [n_layers] */
     const float *output_norm;            /* [hidden] */
     const tern_tensor *embedding, *head; /* [vocab, hidden], as stored; the same tensor if tied */
     bool tied;
     tern_head_type head_type;
-    tern_screen screen; /* of the head; empty: none */
+    tern_screen screen;          /* of the head; empty: none */
     const tern_ternary *ternary; /* the packing and its kernels */
     void *memory;                /* the one block for norms and for matrices that are not used where they are mapped */
     tern_pages pages;            /* what `memory` was allocated as */
@@ -108,9 +109,10 @@ tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_tern
 /* One matrix of the checkpoint (bound, and laid out by tern_form_lay_out) -> linear->packed and ->scale, in `form`. */
 tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form *form, tern_linear *linear,
                              tern_error *err);
-/* Add the head's screen, if it is large enough for one to pay. `kernels` NULL: this rung has none, nothing happens. */
+/* Add the head's screen, if it is large enough for one to pay: the file's, or else one that is made, if `make` allows.
+ * `kernels` NULL: this rung has none, nothing happens. */
 tern_status tern_weights_screen(const tern_checkpoint *checkpoint, const tern_screen_kernels *kernels, tern_pool *pool,
-                                tern_weights *weights, tern_error *err);
+                                bool make, tern_weights *weights, tern_error *err);
 void tern_weights_free(tern_weights *weights);
 
 #endif

@@ -20,6 +20,7 @@ typedef struct cpu_backend {
     tern_cpu_linear linear;
     tern_cpu_attention attention;
     tern_cpu_head head;
+    uint8_t *row; /* of the embedding, as stored */
 } cpu_backend;
 
 static cpu_backend *of(tern_backend *backend) { return (cpu_backend *)backend; }
@@ -41,6 +42,7 @@ static void cpu_free(tern_backend *backend) {
     tern_cpu_linear_free(&be->linear);
     tern_cpu_attention_free(&be->attention);
     tern_cpu_head_free(&be->head);
+    free(be->row);
     free(be);
 }
 
@@ -73,10 +75,21 @@ static void cpu_norm(tern_backend *backend, const float *x, const float *gain, u
 }
 
 static void cpu_embed(tern_backend *backend, const tern_slot *slots, uint32_t n, float *x) {
-    const tern_weights *weights = of(backend)->weights;
-    const tern_codec *codec = tern_codec_of(weights->embedding->type);
-    for (uint32_t i = 0; i < n; i++)
-        codec->decode_row(weights->embedding, (uint64_t)slots[i].id, x + (size_t)i * weights->dims.hidden_size);
+    const cpu_backend *be = of(backend);
+    const tern_tensor *embedding = be->weights->embedding;
+    const tern_codec *codec = tern_codec_of(embedding->type);
+    size_t row_bytes = (size_t)(embedding->bytes / embedding->rows);
+    /* read, not touched where they are mapped: each touch would make 64 KB or more around the row resident */
+    tern_tensor row = {
+        .type = embedding->type, .rows = 1, .cols = embedding->cols, .data = be->row, .bytes = row_bytes};
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t id = (uint64_t)slots[i].id;
+        float *out = x + (size_t)i * be->weights->dims.hidden_size;
+        if (tern_checkpoint_read(be->weights->checkpoint, embedding, id * row_bytes, row_bytes, be->row))
+            codec->decode_row(&row, 0, out);
+        else
+            codec->decode_row(embedding, id, out);
+    }
 }
 
 /* -------------------------------------------------------------- BitLinear */
@@ -161,9 +174,13 @@ static const tern_backend_ops cpu_ops = {
 tern_status tern_cpu_backend_create(const tern_weights *weights, const tern_kernels *kernels, tern_pool *pool,
                                     bool dense_ffn, tern_backend **backend, tern_error *err) {
     cpu_backend *be = calloc(1, sizeof *be);
-    if (!be)
+    uint8_t *row = malloc((size_t)(weights->embedding->bytes / weights->embedding->rows));
+    if (!be || !row) {
+        free(be);
+        free(row);
         return tern_fail_memory(err, "the CPU backend");
-    *be = (cpu_backend){.base = {&cpu_ops}, .weights = weights, .kernels = kernels, .pool = pool};
+    }
+    *be = (cpu_backend){.base = {&cpu_ops}, .weights = weights, .kernels = kernels, .pool = pool, .row = row};
     tern_cpu_linear_init(&be->linear, weights, kernels, pool);
     be->linear.dense = dense_ffn;
     tern_cpu_attention_init(&be->attention, &weights->dims, kernels, pool);
