@@ -15,12 +15,10 @@ typedef struct settings {
     tern_string_list sweeps, outputs;
     int64_t prompt, decode, depth, runs, batch;
     const char *packing;
-    int ffn;
+    tern_placement_options placement;
+    bool dense_ffn, exact_head, low_memory;
     bool json, all_logits, counters;
 } settings;
-
-enum { FFN_AUTO = 0, FFN_DENSE };
-static const tern_choice ffn_choices[] = {{"auto", FFN_AUTO, false}, {"dense", FFN_DENSE, false}, {NULL, 0, false}};
 
 static const tern_option options[] = {
     {"prompt", 'p', TERN_OPTION_INT, offsetof(settings, prompt), "N",
@@ -46,9 +44,13 @@ static const tern_option options[] = {
 
 static const tern_option model_options[] = {
     {"packing", 0, TERN_OPTION_STRING, offsetof(settings, packing), "NAME",
-     "layout of the ternary weights: t2r16, t5r16", 0, 0, NULL, "$TERN_PACKING or measured"},
-    {"ffn", 0, TERN_OPTION_ENUM, offsetof(settings, ffn), "KIND",
-     "auto: decode reads of the FFN what the token needs;\ndense: all of it", 0, 0, ffn_choices, NULL},
+     "layout of the ternary weights in memory: t5r16 or t2r16", 0, 0, NULL, "$TERN_PACKING or the fastest measured"},
+    {"dense-ffn", 0, TERN_OPTION_FLAG, offsetof(settings, dense_ffn), NULL,
+     "read the whole FFN for every token, to measure what\nskipping what does not matter is worth", 0, 0, NULL, NULL},
+    {"exact-head", 0, TERN_OPTION_FLAG, offsetof(settings, exact_head), NULL,
+     "read the whole LM head for every token, to measure what\nscreening is worth", 0, 0, NULL, NULL},
+    {"low-memory", 0, TERN_OPTION_FLAG, offsetof(settings, low_memory), NULL,
+     "as little memory of the process's own as possible", 0, 0, NULL, NULL},
     {0},
 };
 
@@ -103,7 +105,7 @@ static int get_plan(const settings *s, tern_bench_plan *plan) {
                               .batch = s->batch,
                               .all_logits = s->all_logits,
                               .counters = s->counters,
-                              .load = {s->packing, s->ffn == FFN_DENSE}};
+                              .load = {s->packing, s->dense_ffn, s->exact_head, s->low_memory, s->placement}};
     return tern_cli_session_params(&s->session, &plan->session);
 }
 
@@ -165,6 +167,7 @@ const tern_command tern_command_bench = {
     .groups = {{"Options", options, 0},
                {"Series", sweep_options, 0},
                {"Model", model_options, 0},
+               {"Threads and memory", tern_placement_option_table, offsetof(settings, placement)},
                {"Evaluation", session_options, offsetof(settings, session)}},
     .options_size = sizeof(settings),
     .defaults = &defaults,

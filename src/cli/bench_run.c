@@ -52,6 +52,9 @@ int tern_bench_open(const char *path, int threads, const tern_bench_load *load, 
     params.n_threads = threads;
     params.packing = load->packing;
     params.dense_ffn = load->dense_ffn;
+    params.exact_head = load->exact_head;
+    params.low_memory = load->low_memory;
+    tern_cli_place(&load->placement, &params);
     double start = tern_seconds();
     if (tern_model_load(path, &params, &bench->model, &err)) {
         tern_bench_close(bench);
@@ -59,6 +62,7 @@ int tern_bench_open(const char *path, int threads, const tern_bench_load *load, 
     }
     bench->load_seconds = tern_seconds() - start;
     tern_model_get_info(bench->model, &bench->info);
+    tern_cli_warn_placement(&load->placement, bench->model);
     return 0;
 }
 
