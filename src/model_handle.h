@@ -13,6 +13,7 @@ struct tern_model {
     tern_weights weights;
     tern_engine *engine;
     bool locked;
+    bool low_memory;
 };
 
 /* src/tern_memory.c: what tern_model_params.mlock and .warm_up ask for, once all else is in place. */

@@ -53,6 +53,7 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
                                           .huge_pages = params->huge_pages,
                                           .numa = params->numa};
     int n_threads = params->n_threads ? params->n_threads : tern_cpu_count();
+    model->low_memory = params->low_memory;
     tern_status status = tern_kernels_choose(params->cpu, &model->kernels, err);
     if (!status)
         status = tern_pool_create(n_threads, &model->pool, err);
@@ -166,5 +167,9 @@ tern_status tern_tokenizer_load(const char *path, tern_tokenizer **tokenizer, te
 
 tern_status tern_session_create(tern_model *model, const tern_session_params *params, tern_session **session,
                                 tern_error *err) {
-    return tern_session_open(model->engine, model->tokenizer, params, session, err);
+    enum { LOW_MEMORY_CHUNK = 32 }; /* activations of 2 MB for the 2B4T shape instead of 9; prefill is slower */
+    tern_session_params small = params ? *params : tern_session_defaults();
+    if (model->low_memory && small.chunk == 0)
+        small.chunk = LOW_MEMORY_CHUNK;
+    return tern_session_open(model->engine, model->tokenizer, &small, session, err);
 }

@@ -44,7 +44,7 @@ void tern_cli_warn(const char *format, ...) TERN_PRINTF(1, 2);
 
 /* Where threads and weights are (tern_model_params says what each one does). */
 typedef struct tern_placement_options {
-    bool pin, huge_pages, mlock, warm_up;
+    bool pin, huge_pages, mlock, warm_up, low_memory;
     int numa; /* tern_numa */
 } tern_placement_options;
 extern const tern_option tern_placement_option_table[];

@@ -38,6 +38,10 @@ const tern_option tern_placement_option_table[] = {
      0, NULL, NULL},
     {"mlock", 0, TERN_OPTION_FLAG, offsetof(tern_placement_options, mlock), NULL,
      "keep the model in memory, never swapped out or dropped", 0, 0, NULL, NULL},
+    {"low-memory", 0, TERN_OPTION_FLAG, offsetof(tern_placement_options, low_memory), NULL,
+     "as little memory of its own as possible: no screen of the LM\nhead is made, prefill takes small steps (--chunk "
+     "32)",
+     0, 0, NULL, NULL},
     {"warm-up", 0, TERN_OPTION_FLAG, offsetof(tern_placement_options, warm_up), NULL,
      "touch the whole model and run a throw-away pass before the\nfirst prompt", 0, 0, NULL, NULL},
     {0},
@@ -49,6 +53,7 @@ void tern_cli_place(const tern_placement_options *options, tern_model_params *pa
     params->huge_pages = options->huge_pages;
     params->mlock = options->mlock;
     params->warm_up = options->warm_up;
+    params->low_memory = options->low_memory;
 }
 
 void tern_cli_warn_placement(const tern_placement_options *options, const tern_model *model) {
