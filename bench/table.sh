@@ -94,7 +94,7 @@ if [ -z "$own" ]; then
     fi
 fi
 dense=() low_memory=()
-if has_option bench --ffn; then dense=(--ffn dense); fi
+if has_option bench --dense-ffn; then dense=(--dense-ffn); fi
 if has_option bench --low-memory; then low_memory=(--low-memory); else skip low_memory "this tern bench has no --low-memory"; fi
 has_option bench --batch || skip batch "this tern bench has no --batch"
 has_option bench --sweep || skip context "this tern bench has no --sweep"

@@ -16,7 +16,7 @@ typedef struct settings {
     int64_t prompt, decode, depth, runs, batch;
     const char *packing;
     tern_placement_options placement;
-    bool dense_ffn, exact_head, low_memory;
+    bool dense_ffn, exact_head;
     bool json, all_logits, counters;
 } settings;
 
@@ -49,8 +49,6 @@ static const tern_option model_options[] = {
      "read the whole FFN for every token, to measure what\nskipping what does not matter is worth", 0, 0, NULL, NULL},
     {"exact-head", 0, TERN_OPTION_FLAG, offsetof(settings, exact_head), NULL,
      "read the whole LM head for every token, to measure what\nscreening is worth", 0, 0, NULL, NULL},
-    {"low-memory", 0, TERN_OPTION_FLAG, offsetof(settings, low_memory), NULL,
-     "as little memory of the process's own as possible", 0, 0, NULL, NULL},
     {0},
 };
 
@@ -105,7 +103,7 @@ static int get_plan(const settings *s, tern_bench_plan *plan) {
                               .batch = s->batch,
                               .all_logits = s->all_logits,
                               .counters = s->counters,
-                              .load = {s->packing, s->dense_ffn, s->exact_head, s->low_memory, s->placement}};
+                              .load = {s->packing, s->dense_ffn, s->exact_head, s->placement}};
     return tern_cli_session_params(&s->session, &plan->session);
 }
 

@@ -19,8 +19,8 @@ tern_spread tern_spread_of(double *values, size_t n);
 
 /* How the model is loaded. */
 typedef struct tern_bench_load {
-    const char *packing;                    /* NULL: the library's choice */
-    bool dense_ffn, exact_head, low_memory; /* as in tern_model_params */
+    const char *packing;        /* NULL: the library's choice */
+    bool dense_ffn, exact_head; /* as in tern_model_params */
     tern_placement_options placement;
 } tern_bench_load;
 

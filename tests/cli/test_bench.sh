@@ -51,12 +51,14 @@ fails 1 "none.gguf" "bench of no model" "$TERN" bench "$WORK/none.gguf"
 
 
 # --- the model's options
-run "bench, dense FFN, one packing" "$TERN" bench "$model" -p 0 -n 4 -r 1 -t 1 --ffn dense --packing t2r16 --json
+run "bench, dense FFN, one packing" "$TERN" bench "$model" -p 0 -n 4 -r 1 -t 1 --dense-ffn --exact-head --packing t2r16 --json
 is "$status" 0
 is "$(json 'd["results"][0]["packing"], d["results"][0]["ffn_up_share_read"], d["results"][0]["ffn_down_share_read"]')" \
     "('t2r16', 1.0, 1.0)"
 # 2 bits a weight and the F16 head, and the norms
 is "$(json '0 < d["results"][0]["weight_bytes_per_token"] - d["ternary_weights"] // 4 - 1024 * 256 * 2 < 50000')" True
+run "bench, low memory" "$TERN" bench "$model" -p 4 -n 4 -r 1 -t 1 --low-memory --json
+is "$status" 0
 fails 1 "t9" "unknown packing" "$TERN" bench "$model" -t 1 --packing t9
 run "bench, all logits" "$TERN" bench "$model" -p 4 -n 4 -r 1 -t 1 --all-logits --json
 is "$(json 'd["all_logits"]')" True
