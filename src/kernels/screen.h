@@ -72,10 +72,10 @@ typedef struct tern_screen_kernels {
     void (*coarse)(const uint8_t *coarse, const uint8_t *steps, const float *row_steps, size_t k_pad, size_t n_groups,
                    const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y);
 
-    /* One group: y[r] = fma((float)G * row_step, half_fine_step, coarse[r]), with G the sum over all columns of
-     * u (2 l - 1) Z, an exact integer while 127 * 127 * k_pad < 2^31. y may be `coarse`. */
+    /* One group, values [n_tokens][16] in place: y[t][r] = fma((float)G * row_step, half_fine_step, y[t][r]), with G
+     * the sum over all columns of u (2 l - 1) Z, an exact integer while 127 * 127 * k_pad < 2^31. */
     void (*fine)(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
-                 const tern_screen_x *x, const float *coarse, float *y);
+                 const tern_screen_x *x, size_t n_tokens, float *const *y);
 
     /* peaks[g] = the largest of y[r] + bonus[r] of group g's 16 rows (bonus NULL: of y[r]); no NaN. */
     void (*peaks)(const float *y, const float *bonus, size_t n_groups, float *peaks);

@@ -375,19 +375,46 @@ static bool find_least(search *s, double *scores) {
 
 /* --------------------------------------------------------------------- sift */
 
-/* The rows of `group` among `mask` that the fine plane leaves. */
-static uint32_t sift_group(const job *j, search *s, size_t group, uint32_t mask) {
+/* The rows of a group that the coarse plane leaves for each token, masks[t], through the fine plane. What it leaves
+ * goes to the entries. */
+static void sift_group(const job *j, size_t group, const uint16_t *masks) {
     const tern_screen *screen = j->screen;
     const tern_screen_kernels *kernels = j->owner->kernels->screen;
     size_t row = group * TERN_SCREEN_ROWS, k_pad = screen->k_pad;
-    const float *bonus = bonus_of(s);
-    uint16_t left;
+    tern_screen_x x[TERN_SCREEN_TOKENS];
+    float *values[TERN_SCREEN_TOKENS];
+    uint32_t tokens[TERN_SCREEN_ROWS] = {0}, n = 0;
+    for (uint32_t t = 0; t < j->n; t++)
+        if (masks[t]) {
+            x[n] = j->searches[t]->state.x;
+            values[n++] = j->searches[t]->values + row;
+        }
+    if (!n)
+        return;
     kernels->fine(screen->fine + group * tern_screen_fine_bytes(k_pad),
-                  screen->steps + group * tern_screen_step_bytes(k_pad), screen->row_steps + row, k_pad, &s->state.x,
-                  s->values + row, s->values + row);
-    kernels->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row, screen->fine_errors + row,
-                  screen->norms + row, s->state.fine, s->least, 1, &left);
-    return left & mask;
+                  screen->steps + group * tern_screen_step_bytes(k_pad), screen->row_steps + row, k_pad, x, n, values);
+    for (uint32_t t = 0; t < j->n; t++) {
+        search *s = j->searches[t];
+        const float *bonus = bonus_of(s);
+        uint16_t left = 0;
+        if (masks[t])
+            kernels->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row,
+                          screen->fine_errors + row, screen->norms + row, s->state.fine, s->least, 1, &left);
+        unsigned n_fine = 0;
+        for (left &= masks[t]; left; left &= (uint16_t)(left - 1)) {
+            size_t r = (size_t)__builtin_ctz(left);
+            if (s->values[row + r] != -INFINITY) { /* of rows taken out, those with infinite bounds come through */
+                tokens[r] |= 1u << t;
+                n_fine++;
+            }
+        }
+        if (n_fine)
+            atomic_fetch_add_explicit(&s->n_fine, n_fine, memory_order_relaxed);
+    }
+    for (size_t r = 0; r < TERN_SCREEN_ROWS; r++)
+        if (tokens[r])
+            j->scratch->entries[atomic_fetch_add_explicit(&j->scratch->n_entries, 1, memory_order_relaxed)] =
+                (entry){(uint32_t)(row + r), tokens[r]};
 }
 
 static void sift_task(void *context, size_t task, int worker) {
@@ -396,30 +423,23 @@ static void sift_task(void *context, size_t task, int worker) {
     const tern_screen *screen = j->screen;
     size_t group = task * TASK_GROUPS, row = group * TERN_SCREEN_ROWS;
     size_t n = screen->n_groups - group < TASK_GROUPS ? screen->n_groups - group : TASK_GROUPS;
-    uint16_t masks[TERN_SCREEN_TOKENS][TASK_GROUPS];
-    uint32_t tokens[TASK_GROUPS][TERN_SCREEN_ROWS] = {{0}}, n_coarse, n_fine;
+    uint16_t masks[TERN_SCREEN_TOKENS][TASK_GROUPS], of_group[TERN_SCREEN_TOKENS];
     for (uint32_t t = 0; t < j->n; t++) {
         search *s = j->searches[t];
         const float *bonus = bonus_of(s);
+        unsigned n_coarse = 0;
         j->owner->kernels->screen->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row,
                                         screen->fine_errors + row, screen->norms + row, s->state.coarse, s->least, n,
                                         masks[t]);
-        n_coarse = n_fine = 0;
-        for (size_t g = 0; g < n; g++) {
-            if (!masks[t][g])
-                continue;
-            n_coarse += (uint32_t)__builtin_popcount(masks[t][g]);
-            for (uint32_t left = sift_group(j, s, group + g, masks[t][g]); left; left &= left - 1, n_fine++)
-                tokens[g][__builtin_ctz(left)] |= 1u << t;
-        }
+        for (size_t g = 0; g < n; g++)
+            n_coarse += (unsigned)__builtin_popcount(masks[t][g]);
         atomic_fetch_add_explicit(&s->n_coarse, n_coarse, memory_order_relaxed);
-        atomic_fetch_add_explicit(&s->n_fine, n_fine, memory_order_relaxed);
     }
-    for (size_t g = 0; g < n; g++)
-        for (size_t r = 0; r < TERN_SCREEN_ROWS; r++)
-            if (tokens[g][r])
-                j->scratch->entries[atomic_fetch_add_explicit(&j->scratch->n_entries, 1, memory_order_relaxed)] =
-                    (entry){(uint32_t)(row + g * TERN_SCREEN_ROWS + r), tokens[g][r]};
+    for (size_t g = 0; g < n; g++) {
+        for (uint32_t t = 0; t < j->n; t++)
+            of_group[t] = masks[t][g];
+        sift_group(j, group + g, of_group);
+    }
 }
 
 /* -------------------------------------------------------------------- exact */

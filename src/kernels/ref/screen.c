@@ -44,17 +44,23 @@ static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const flo
                                row_steps[g * TERN_SCREEN_ROWS + r], k_pad, r, &x[t]);
 }
 
-static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
-                        const tern_screen_x *x, const float *coarse, float *y) {
-    for (size_t r = 0; r < TERN_SCREEN_ROWS; r++) {
-        int32_t sum = 0;
-        for (size_t i = 0; i < k_pad; i++) {
-            size_t block = i / TERN_SCREEN_BLOCK;
-            int bit = fine[block * 64 + 4 * r + i % 4] >> i % TERN_SCREEN_BLOCK / 4 & 1;
-            sum += step_of(steps, r, block) * (bit ? x->fine[i] : -x->fine[i]);
-        }
-        y[r] = fmaf((float)sum * row_steps[r], x->half_fine_step, coarse[r]);
+static int32_t fine_sum(const uint8_t *fine, const uint8_t *steps, size_t k_pad, size_t row, const tern_screen_x *x) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < k_pad; i++) {
+        size_t block = i / TERN_SCREEN_BLOCK;
+        int bit = fine[block * 64 + 4 * row + i % 4] >> i % TERN_SCREEN_BLOCK / 4 & 1;
+        sum += step_of(steps, row, block) * (bit ? x->fine[i] : -x->fine[i]);
     }
+    return sum;
+}
+
+static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
+                        const tern_screen_x *x, size_t n_tokens, float *const *y) {
+    for (size_t t = 0; t < n_tokens; t++)
+        for (size_t r = 0; r < TERN_SCREEN_ROWS; r++) {
+            float scaled = (float)fine_sum(fine, steps, k_pad, r, &x[t]) * row_steps[r];
+            y[t][r] = fmaf(scaled, x[t].half_fine_step, y[t][r]);
+        }
 }
 
 static void screen_peaks(const float *y, const float *bonus, size_t n_groups, float *peaks) {

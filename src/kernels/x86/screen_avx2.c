@@ -81,13 +81,14 @@ INLINE __m256i fine_half(const uint8_t *fine, const uint8_t *steps, size_t k_pad
 }
 
 static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
-                        const tern_screen_x *x, const float *coarse, float *y) {
-    for (size_t row = 0; row < TERN_SCREEN_ROWS; row += 8) {
-        __m256 sum = _mm256_cvtepi32_ps(fine_half(fine + 4 * row, steps + 4 * row, k_pad, x));
-        __m256 scaled = _mm256_mul_ps(sum, _mm256_loadu_ps(row_steps + row));
-        _mm256_storeu_ps(y + row,
-                         _mm256_fmadd_ps(scaled, _mm256_set1_ps(x->half_fine_step), _mm256_loadu_ps(coarse + row)));
-    }
+                        const tern_screen_x *x, size_t n_tokens, float *const *y) {
+    for (size_t t = 0; t < n_tokens; t++)
+        for (size_t row = 0; row < TERN_SCREEN_ROWS; row += 8) {
+            __m256 sum = _mm256_cvtepi32_ps(fine_half(fine + 4 * row, steps + 4 * row, k_pad, &x[t]));
+            __m256 scaled = _mm256_mul_ps(sum, _mm256_loadu_ps(row_steps + row));
+            __m256 step = _mm256_set1_ps(x[t].half_fine_step);
+            _mm256_storeu_ps(y[t] + row, _mm256_fmadd_ps(scaled, step, _mm256_loadu_ps(y[t] + row)));
+        }
 }
 
 static void screen_peaks(const float *y, const float *bonus, size_t n_groups, float *peaks) {

@@ -93,31 +93,61 @@ static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const flo
 }
 
 /* A bit is 0 or 2 as vpdpbusd's unsigned operand, so that a block's sum from -sum(Z) on is that of (2 l - 1) Z. It is
- * at most 32 * 127 and its product with u a pair of 16-bit factors of which the second is 0. */
-static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
-                        const tern_screen_x *x, const float *coarse, float *y) {
+ * at most 32 * 127 and its product with u a pair of 16-bit factors of which the second is 0. n_tokens is constant. */
+INLINE void fine_tile(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
+                      const tern_screen_x *x, size_t n_tokens, float *const *y) {
     const __m512i two = _mm512_set1_epi8(2), byte = _mm512_set1_epi32(255);
-    __m512i total = _mm512_setzero_si512();
-    const int8_t *z = x->fine;
+    __m512i total[TILE];
+    UNROLL for (size_t t = 0; t < n_tokens; t++) total[t] = _mm512_setzero_si512();
     for (size_t quad = 0; quad < k_pad / TERN_SCREEN_COLS; quad++, steps += 64) {
         __m512i u = _mm512_loadu_si512(steps);
-        for (size_t b = 0; b < 4; b++, fine += 64, z += TERN_SCREEN_BLOCK) {
-            __m512i bits = _mm512_loadu_si512(fine), even = _mm512_set1_epi32(x->fine_sums[4 * quad + b]);
-            __m512i odd = _mm512_setzero_si512();
-            even = _mm512_dpbusd_epi32(even, _mm512_and_si512(_mm512_add_epi8(bits, bits), two), four(z));
-            odd = _mm512_dpbusd_epi32(odd, _mm512_and_si512(bits, two), four(z + 4));
-            UNROLL for (int i = 2; i < 8; i += 2) {
-                __m512i first = _mm512_and_si512(_mm512_srli_epi16(bits, (unsigned)i - 1), two);
-                __m512i second = _mm512_and_si512(_mm512_srli_epi16(bits, (unsigned)i), two);
-                even = _mm512_dpbusd_epi32(even, first, four(z + 4 * i));
-                odd = _mm512_dpbusd_epi32(odd, second, four(z + 4 * i + 4));
+        for (size_t b = 0; b < 4; b++, fine += 64) {
+            size_t block = 4 * quad + b;
+            __m512i bits = _mm512_loadu_si512(fine), even[TILE], odd[TILE];
+            UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                even[t] = _mm512_set1_epi32(x[t].fine_sums[block]);
+                odd[t] = _mm512_setzero_si512();
             }
-            total = _mm512_dpwssd_epi32(total, _mm512_add_epi32(even, odd), _mm512_and_si512(u, byte));
+            UNROLL for (size_t i = 0; i < 8; i += 2) {
+                __m512i moved = i ? _mm512_srli_epi16(bits, (unsigned)i - 1) : _mm512_add_epi8(bits, bits);
+                __m512i first = _mm512_and_si512(moved, two);
+                __m512i second = _mm512_and_si512(_mm512_srli_epi16(bits, (unsigned)i), two);
+                UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                    const int8_t *z = x[t].fine + block * TERN_SCREEN_BLOCK + 4 * i;
+                    even[t] = _mm512_dpbusd_epi32(even[t], first, four(z));
+                    odd[t] = _mm512_dpbusd_epi32(odd[t], second, four(z + 4));
+                }
+            }
+            __m512i step = _mm512_and_si512(u, byte);
+            UNROLL for (size_t t = 0; t < n_tokens; t++) total[t] =
+                _mm512_dpwssd_epi32(total[t], _mm512_add_epi32(even[t], odd[t]), step);
             u = _mm512_srli_epi32(u, 8);
         }
     }
-    __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(total), _mm512_loadu_ps(row_steps));
-    _mm512_storeu_ps(y, _mm512_fmadd_ps(scaled, _mm512_set1_ps(x->half_fine_step), _mm512_loadu_ps(coarse)));
+    __m512 scale = _mm512_loadu_ps(row_steps);
+    UNROLL for (size_t t = 0; t < n_tokens; t++) {
+        __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(total[t]), scale);
+        _mm512_storeu_ps(y[t], _mm512_fmadd_ps(scaled, _mm512_set1_ps(x[t].half_fine_step), _mm512_loadu_ps(y[t])));
+    }
+}
+
+static void screen_fine(const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
+                        const tern_screen_x *x, size_t n_tokens, float *const *y) {
+    for (; n_tokens >= TILE; n_tokens -= TILE, x += TILE, y += TILE)
+        fine_tile(fine, steps, row_steps, k_pad, x, TILE, y);
+    switch (n_tokens) {
+    case 1:
+        fine_tile(fine, steps, row_steps, k_pad, x, 1, y);
+        break;
+    case 2:
+        fine_tile(fine, steps, row_steps, k_pad, x, 2, y);
+        break;
+    case 3:
+        fine_tile(fine, steps, row_steps, k_pad, x, 3, y);
+        break;
+    default:
+        break;
+    }
 }
 
 static void screen_peaks(const float *y, const float *bonus, size_t n_groups, float *peaks) {
