@@ -75,7 +75,9 @@ static double read_event(int fd) {
     } data;
     if (fd < 0 || read(fd, &data, sizeof data) != sizeof data)
         return -1;
-    return data.running ? (double)data.value * ((double)data.enabled / (double)data.running) : 0;
+    if (!data.running) /* no thread has run yet, or the event never got a counter of the hardware */
+        return data.enabled ? -1 : 0;
+    return (double)data.value * ((double)data.enabled / (double)data.running);
 }
 
 #else
