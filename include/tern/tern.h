@@ -238,6 +238,8 @@ TERN_API tern_status tern_chat_tokenize(const tern_tokenizer *tokenizer, const t
 
 /* ----------------------------------------------------------------- session */
 
+/* Numbers in the KV cache. Q8 (8 bits, one scale a key and a value; the default of tern_session_defaults()) is the
+ * fastest in long contexts and costs no measurable perplexity (docs/MODEL.md); F16 is the precise one. */
 typedef enum tern_kv_type { TERN_KV_F16 = 0, TERN_KV_F32, TERN_KV_Q8 } tern_kv_type;
 
 typedef struct tern_session_params {

@@ -73,7 +73,7 @@ const tern_option tern_session_option_table[] = {
     {"ctx", 'c', TERN_OPTION_INT, offsetof(tern_session_options, n_ctx), "N", "context size in tokens", 0, MAX_CONTEXT,
      NULL, "the model's"},
     {"kv-type", 0, TERN_OPTION_ENUM, offsetof(tern_session_options, kv_type), "TYPE",
-     "numbers in the KV cache: f32, f16 or q8 (8 bits)", 0, 0, tern_kv_choices, "$BITNET_KV_CACHE_DTYPE or f16"},
+     "numbers in the KV cache: f32, f16 or q8 (8 bits)", 0, 0, tern_kv_choices, "$BITNET_KV_CACHE_DTYPE or q8"},
     {"chunk", 0, TERN_OPTION_INT, offsetof(tern_session_options, chunk), "N", "prompt tokens evaluated at once", 1,
      MAX_CHUNK, NULL, "$BITNET_CHUNK_SIZE or automatic"},
     {0},

@@ -23,7 +23,7 @@ struct tern_session {
     atomic_bool cancel;
 };
 
-tern_session_params tern_session_defaults(void) { return (tern_session_params){.kv_type = TERN_KV_F16}; }
+tern_session_params tern_session_defaults(void) { return (tern_session_params){.kv_type = TERN_KV_Q8}; }
 
 static tern_status check_params(const tern_dims *dims, tern_session_params *params, tern_error *err) {
     if (params->n_ctx == 0)

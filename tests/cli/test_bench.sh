@@ -21,9 +21,9 @@ is "$(json 'len(d["results"]), [r["threads"] for r in d["results"]], d["runs"], 
 is "$(json 'all(r[k]["min"] <= r[k]["median"] <= r[k]["max"] and r[k]["min"] > 0 for r in d["results"] for k in
     ("prefill_tokens_per_second", "decode_tokens_per_second", "first_token_seconds"))')" True
 is "$(json 'abs(d["results"][0]["prefill_tokens_per_second"]["max"] * d["results"][0]["first_token_seconds"]["min"] - 32) < 0.01')" True
-# 4 layers, 2 KV heads of 64, f16, keys and values, 16 tokens before and 4.5 on average
-is "$(json 'd["results"][0]["kv_bytes_per_token"]')" $((4 * 2 * 64 * 2 * 2 * 41 / 2))
-is "$(json 'd["results"][0]["bytes_per_token"] - d["results"][0]["weight_bytes_per_token"]')" $((4 * 2 * 64 * 2 * 2 * 41 / 2))
+# 4 layers, 2 KV heads of 64 bytes and a scale, keys and values, 16 tokens before and 4.5 on average
+is "$(json 'd["results"][0]["kv_bytes_per_token"]')" $((4 * 2 * (64 + 4) * 2 * 41 / 2))
+is "$(json 'd["results"][0]["bytes_per_token"] - d["results"][0]["weight_bytes_per_token"]')" $((4 * 2 * (64 + 4) * 2 * 41 / 2))
 is "$(json 'all(r["memory_read_spread_bytes_per_second"]["median"] == r["memory_read_bytes_per_second"] and
     r["peak_macs_per_second"]["median"] > 1e8 and r["decode_share_of_memory_read"]["median"] > 0 and
     r["achieved_share_of_memory_read"] == r["decode_share_of_memory_read"]["median"] for r in d["results"])')" True
