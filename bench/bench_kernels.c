@@ -19,6 +19,7 @@
 #include "base/rng.h"
 #include "kernels/attention.h"
 #include "kernels/kernels.h"
+#include "kernels/screen.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 enum { HIDDEN = 2560, FFN = 6912, HEAD_DIM = 128, KV_HEADS = 5, QUERIES = 4, MAX_QUERIES = 32, MAX_RUNS = 99 };
@@ -146,6 +147,60 @@ static void bench_head(const tern_kernels *rung, int type, size_t tokens) {
     measure(name, &j);
 }
 
+/* ---- the head's screen: planes as large as the memory, one state for all tokens ---- */
+
+static tern_screen_x screen_state(void) {
+    static const int32_t no_sums[HIDDEN / TERN_SCREEN_BLOCK];
+    return (tern_screen_x){bytes, no_sums, bytes, no_sums, 1e-4f, 1e-3f, 0};
+}
+
+static void run_screen_coarse(void *context, size_t task, int worker) {
+    (void)worker;
+    const job *j = context;
+    tern_screen_x x[16];
+    for (size_t t = 0; t < j->tokens; t++)
+        x[t] = screen_state();
+    size_t group = task * CHUNK_GROUPS;
+    j->rung->screen->coarse(memory + group * tern_screen_coarse_bytes(j->k),
+                            memory + j->rows / 16 * tern_screen_coarse_bytes(j->k) +
+                                group * tern_screen_step_bytes(j->k),
+                            floats, j->k, CHUNK_GROUPS, x, j->tokens, results + group * 16, j->rows);
+}
+
+static void run_screen_fine(void *context, size_t task, int worker) {
+    (void)worker;
+    const job *j = context;
+    tern_screen_x x[16];
+    float *values[16];
+    for (size_t group = task * CHUNK_GROUPS; group < (task + 1) * CHUNK_GROUPS; group++) {
+        for (size_t t = 0; t < j->tokens; t++) {
+            x[t] = screen_state();
+            values[t] = results + t * j->rows + group * 16;
+        }
+        j->rung->screen->fine(memory + group * tern_screen_fine_bytes(j->k),
+                              memory + j->rows / 16 * tern_screen_fine_bytes(j->k) +
+                                  group * tern_screen_step_bytes(j->k),
+                              floats, j->k, x, j->tokens, values);
+    }
+}
+
+static void bench_screen(const tern_kernels *rung, bool fine, size_t tokens) {
+    if (!rung->screen)
+        return;
+    job j = {.rung = rung, .k = HIDDEN, .tokens = tokens, .run = fine ? run_screen_fine : run_screen_coarse};
+    size_t group_bytes =
+        tern_screen_step_bytes(j.k) + (fine ? tern_screen_fine_bytes(j.k) : tern_screen_coarse_bytes(j.k));
+    j.n_tasks = (strcmp(rung->name, "ref") == 0 ? POOL_BYTES / 256 : POOL_BYTES) / group_bytes / CHUNK_GROUPS;
+    if (j.n_tasks * CHUNK_GROUPS * 16 * tokens > (size_t)1 << 22) /* of results */
+        j.n_tasks = ((size_t)1 << 22) / tokens / 16 / CHUNK_GROUPS;
+    j.rows = j.n_tasks * CHUNK_GROUPS * 16;
+    j.bytes = (double)j.n_tasks * CHUNK_GROUPS * (double)group_bytes;
+    j.macs = (double)j.rows * (double)j.k * (double)tokens;
+    char name[64];
+    snprintf(name, sizeof name, "screen %s tokens=%zu", fine ? "fine" : "coarse", tokens);
+    measure(name, &j);
+}
+
 /* ---- attention: blocks of keys and values ---- */
 
 static const size_t element_bytes[] = {4, 2, 1};
@@ -267,6 +322,11 @@ static void bench_rung(const tern_kernels *rung) {
     for (size_t i = 0; i < COUNT(many); i++) {
         bench_matmul(rung, FFN, HIDDEN, many[i], false);
         bench_matmul(rung, HIDDEN, FFN, many[i], false);
+    }
+    static const size_t screened[] = {1, 4, 9};
+    for (size_t i = 0; i < COUNT(screened); i++) {
+        bench_screen(rung, false, screened[i]);
+        bench_screen(rung, true, screened[i]);
     }
     for (int type = 0; type < TERN_N_HEAD_TYPES; type++) {
         bench_head(rung, type, 1);
