@@ -2,34 +2,50 @@
 #include "base/pages.h"
 #include "model_handle.h"
 
-/* What decoding reads and lives as long as the model. Matrices may lie in one block or in the mapped file. */
+/* What decoding reads and lives as long as the model. Each may lie in memory or in the mapped file. */
 typedef struct part {
     const void *bytes;
     size_t n_bytes;
+    bool by_rows; /* of which a token needs only some */
 } part;
 
 static size_t n_matrices(const tern_model *model) {
     return (size_t)model->weights.dims.n_layers * TERN_LINEARS_PER_LAYER;
 }
 
-/* Matrices, then the block of the norms, embedding and head. */
-static size_t n_parts(const tern_model *model) { return n_matrices(model) + 3; }
+enum { PART_NORMS, PART_EMBEDDING, PART_HEAD, PART_SCREEN }; /* behind the matrices */
+
+static size_t n_parts(const tern_model *model) {
+    return n_matrices(model) + PART_SCREEN + (model->weights.screen.n_rows ? TERN_SCREEN_ARRAYS : 0);
+}
+
+static part part_of_screen(const tern_model *model, size_t index) {
+    tern_screen screen = model->weights.screen;
+    tern_screen_array arrays[TERN_SCREEN_ARRAYS];
+    tern_screen_arrays(&screen, arrays);
+    const tern_screen_array *array = &arrays[index];
+    size_t n = (size_t)(array->rows * array->cols);
+    return array->is_float ? (part){*array->at.floats, n * sizeof(float), false} : (part){*array->at.bytes, n, false};
+}
 
 static part part_of(const tern_model *model, size_t index) {
     const tern_weights *weights = &model->weights;
     if (index < n_matrices(model)) {
         const tern_linear *linear =
             &weights->layers[index / TERN_LINEARS_PER_LAYER].linears[index % TERN_LINEARS_PER_LAYER];
-        return (part){linear->packed, (size_t)linear->n_units * linear->unit_bytes};
+        return (part){linear->packed, (size_t)linear->n_units * linear->unit_bytes, false};
     }
-    switch (index - n_matrices(model)) {
-    case 0: /* the norms lie at its end */
+    index -= n_matrices(model);
+    switch (index) {
+    case PART_NORMS: /* at the end of the block */
         return (part){(const char *)weights->memory + (weights->memory_bytes - weights->norm_bytes),
-                      (size_t)weights->norm_bytes};
-    case 1:
-        return (part){weights->embedding->data, (size_t)weights->embedding->bytes};
+                      (size_t)weights->norm_bytes, false};
+    case PART_EMBEDDING:
+        return (part){weights->embedding->data, (size_t)weights->embedding->bytes, true};
+    case PART_HEAD:
+        return (part){weights->head->data, (size_t)weights->head->bytes, true};
     default:
-        return (part){weights->head->data, (size_t)weights->head->bytes};
+        return part_of_screen(model, index - PART_SCREEN);
     }
 }
 
@@ -57,21 +73,30 @@ void tern_model_unlock(tern_model *model) {
 static void touch_task(void *context, size_t task, int worker) {
     (void)worker;
     part p = part_of(context, task);
-    tern_touch_pages(p.bytes, p.n_bytes);
+    if (p.by_rows)
+        tern_pages_will_need(p.bytes, p.n_bytes);
+    else
+        tern_touch_pages(p.bytes, p.n_bytes);
 }
 
-/* Also the embedding's and head's pages of tokens that never come up: that is what was asked for. The pass brings in
- * the scratch, the kernels' code and the threads. */
+/* The system is told to read embedding and head from the disk, but what of them is never used shall not count as this
+ * process's memory. The pass brings in the scratch, the kernels' code and the threads. */
 tern_status tern_model_warm_up(tern_model *model, tern_error *err) {
     const tern_session_params params = {.n_ctx = 1, .chunk = 1};
-    const int32_t id = 0;
+    tern_sampler_params greedy = tern_sampler_defaults();
+    greedy.temperature = 0;
+    int32_t id = 0;
     tern_session *session = NULL;
+    tern_sampler *sampler = NULL;
     tern_pool_run(model->pool, n_parts(model), touch_task, model);
     tern_status status = tern_session_create(model, &params, &session, err);
     if (!status)
+        status = tern_sampler_create(&greedy, model->weights.dims.vocab_size, &sampler, err);
+    if (!status)
         status = tern_session_eval(session, &id, 1, err);
     if (!status)
-        tern_session_logits(session);
+        status = tern_session_sample(session, sampler, &id, err);
+    tern_sampler_free(sampler);
     tern_session_free(session);
     return status;
 }

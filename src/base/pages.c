@@ -158,6 +158,12 @@ void tern_unlock_memory(const void *bytes, size_t n_bytes) {
         munlock(bytes, n_bytes);
 }
 
+void tern_pages_will_need(const void *bytes, size_t n_bytes) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)bytes / page * page;
+    if (n_bytes)
+        madvise((void *)begin, (uintptr_t)bytes + n_bytes - begin, MADV_WILLNEED);
+}
+
 void tern_touch_pages(const void *bytes, size_t n_bytes) {
     const volatile uint8_t *at = bytes;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);

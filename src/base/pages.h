@@ -33,6 +33,8 @@ bool tern_pages_prefer_node(void *bytes, size_t n_bytes, int node);
 tern_status tern_lock_memory(const void *bytes, size_t n_bytes, const char *what, tern_error *err);
 void tern_unlock_memory(const void *bytes, size_t n_bytes);
 
+/* Bring it into the system's cache, if it is mapped from a file, but not into this process. Only advice. */
+void tern_pages_will_need(const void *bytes, size_t n_bytes);
 /* Read a byte of each page. */
 void tern_touch_pages(const void *bytes, size_t n_bytes);
 

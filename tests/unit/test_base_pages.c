@@ -48,6 +48,8 @@ static void test_plain_and_mapped(void **state) {
             assert_null(pages.memory);
         }
     tern_touch_pages(NULL, 0);
+    tern_pages_will_need(NULL, 0);
+    tern_pages_will_need("static", 6);
     tern_pages none = {0};
     tern_pages_free(&none);
 }
