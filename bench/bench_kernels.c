@@ -30,12 +30,13 @@ static int n_threads = 1, n_runs = 7;
 static uint8_t *memory; /* [POOL_BYTES]: weights, head rows, keys or values */
 static float *floats;   /* [1 << 20] */
 static float *weights;  /* [1 << 16], of a softmax */
-static int8_t *bytes;   /* [1 << 20] */
+static int8_t *bytes;   /* [1 << 22] */
 static float *results;  /* [1 << 22] */
 
 /* One measured case: a step of work that is split into n_tasks. */
 typedef struct job {
     const tern_kernels *rung;
+    const tern_ternary *ternary; /* of the rung, for matmul and pack_group */
     size_t rows, k, tokens, row_bytes;
     int type;    /* tern_head_type, or of attention: 0 f32, 1 f16, 2 q8 */
     bool scores; /* of attention: or values */
@@ -89,31 +90,61 @@ static void bench_memory(void) {
 
 /* ---- BitLinear ---- */
 
-enum { CHUNK_GROUPS = 16 }; /* groups a task, as the runtime would split a layer */
+/* Groups a task, as the runtime splits a layer; the sums of a task stand close together. */
+static size_t chunk_groups(size_t tokens) { return tokens > 8 ? 4 : 16; }
 
 static void run_matmul(void *context, size_t task, int worker) {
-    (void)worker;
     const job *j = context;
     static const int32_t q_sum[512];
-    size_t group = task * CHUNK_GROUPS, groups = tern_n_groups(j->rows), chunk = CHUNK_GROUPS;
-    if (groups - group < chunk)
-        chunk = groups - group;
-    j->rung->ternary[0]->matmul(memory + group * tern_group_bytes(&tern_packing_t2r16, j->k), j->k, chunk, bytes, j->k,
-                                q_sum, j->tokens, (int32_t *)(void *)results + group * TERN_GROUP_ROWS, j->rows);
+    const tern_packing *packing = j->ternary->packing;
+    size_t chunk = chunk_groups(j->tokens), group = task * chunk, groups = tern_n_groups(j->rows);
+    size_t n = groups - group < chunk ? groups - group : chunk;
+    int32_t *acc = (int32_t *)(void *)results + (size_t)worker % 64 * 65536; /* 512 tokens x 64 rows fit */
+    j->ternary->matmul(memory + group * tern_group_bytes(packing, j->k), tern_k_pad(packing, j->k), n, bytes,
+                       tern_q_pad(j->k), q_sum, j->tokens, acc, chunk * TERN_GROUP_ROWS);
 }
 
 /* One token: as many rows as fill the memory. Several tokens: one matrix. */
-static void bench_matmul(const tern_kernels *rung, size_t rows, size_t k, size_t tokens, bool stream) {
+static void bench_matmul(const tern_kernels *rung, const tern_ternary *ternary, size_t rows, size_t k, size_t tokens,
+                         bool stream) {
+    size_t group_bytes = tern_group_bytes(ternary->packing, k);
     if (stream)
-        rows = POOL_BYTES / tern_group_bytes(&tern_packing_t2r16, k) * TERN_GROUP_ROWS;
+        rows = POOL_BYTES / group_bytes * TERN_GROUP_ROWS;
     if (strcmp(rung->name, "ref") == 0)
         rows = rows < 512 ? rows : 512;
-    job j = {.rung = rung, .rows = rows, .k = k, .tokens = tokens, .run = run_matmul};
-    j.n_tasks = (tern_n_groups(rows) + CHUNK_GROUPS - 1) / CHUNK_GROUPS;
-    j.bytes = (double)rows * (double)k / 4;
+    job j = {.rung = rung, .ternary = ternary, .rows = rows, .k = k, .tokens = tokens, .run = run_matmul};
+    j.n_tasks = (tern_n_groups(rows) + chunk_groups(tokens) - 1) / chunk_groups(tokens);
+    j.bytes = (double)tern_n_groups(rows) * (double)group_bytes;
     j.macs = (double)rows * (double)k * (double)tokens;
     char name[64];
-    snprintf(name, sizeof name, "matmul k=%zu tokens=%zu%s", k, tokens, stream ? " stream" : "");
+    snprintf(name, sizeof name, "%s k=%zu tokens=%zu%s", ternary->packing->name, k, tokens, stream ? " stream" : "");
+    measure(name, &j);
+}
+
+static void run_pack(void *context, size_t task, int worker) {
+    (void)worker, (void)task;
+    const job *j = context;
+    j->ternary->packing->pack_group((uint8_t *)results, bytes, j->k, TERN_GROUP_ROWS, j->k);
+}
+
+enum { REPEAT = 200 }; /* of cases that work on one token's rows */
+
+static void bench_packing(const tern_kernels *rung, const tern_ternary *ternary) {
+    static const size_t few[] = {2, 4, 8}, many[] = {12, 32, 128, 512};
+    bench_matmul(rung, ternary, 0, HIDDEN, 1, true);
+    bench_matmul(rung, ternary, 0, FFN, 1, true);
+    for (size_t i = 0; i < COUNT(few); i++) /* the weights come from memory for few tokens, too */
+        bench_matmul(rung, ternary, 0, HIDDEN, few[i], true);
+    for (size_t i = 0; i < COUNT(many); i++) {
+        bench_matmul(rung, ternary, FFN, HIDDEN, many[i], false);
+        bench_matmul(rung, ternary, HIDDEN, FFN, many[i], false);
+    }
+    if (n_threads > 1) /* all tasks write the same group */
+        return;
+    job j = {.rung = rung, .ternary = ternary, .k = FFN, .n_tasks = REPEAT, .run = run_pack};
+    j.bytes = j.macs = (double)(FFN * TERN_GROUP_ROWS) * REPEAT; /* "MAC" counts trits */
+    char name[64];
+    snprintf(name, sizeof name, "%s pack_group k=%d", ternary->packing->name, FFN);
     measure(name, &j);
 }
 
@@ -254,8 +285,6 @@ static void bench_attention(const tern_kernels *rung, int type, bool scores, siz
 
 /* ---- the rest: one token's rows, from cache; "MAC" counts elements ---- */
 
-enum { REPEAT = 200 };
-
 static void run_quantize(void *context, size_t task, int worker) {
     (void)worker, (void)task;
     const job *j = context;
@@ -285,11 +314,6 @@ static void run_softmax(void *context, size_t task, int worker) {
     float max;
     j->rung->attention->softmax_exp(results, j->k, &max);
 }
-static void run_pack(void *context, size_t task, int worker) {
-    (void)worker, (void)task;
-    const job *j = context;
-    tern_packing_t2r16.pack_group((uint8_t *)results, bytes, j->k, TERN_GROUP_ROWS, j->k);
-}
 
 static void bench_rows(const tern_kernels *rung) {
     static const struct {
@@ -302,7 +326,6 @@ static void bench_rows(const tern_kernels *rung) {
         {"relu2_mul n=6912", run_relu2, FFN, FFN, FFN * 12},
         {"dequantize n=6912", run_dequantize, FFN, FFN, FFN * 8},
         {"softmax_exp n=256", run_softmax, TERN_KEY_SPLIT, TERN_KEY_SPLIT, TERN_KEY_SPLIT * 8},
-        {"pack_group k=6912", run_pack, FFN, FFN * TERN_GROUP_ROWS, FFN * TERN_GROUP_ROWS},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         job j = {.rung = rung, .run = cases[i].run, .k = cases[i].k, .n_tasks = REPEAT};
@@ -314,15 +337,8 @@ static void bench_rows(const tern_kernels *rung) {
 }
 
 static void bench_rung(const tern_kernels *rung) {
-    static const size_t few[] = {2, 4, 8}, many[] = {12, 32, 128};
-    bench_matmul(rung, 0, HIDDEN, 1, true);
-    bench_matmul(rung, 0, FFN, 1, true);
-    for (size_t i = 0; i < COUNT(few); i++)
-        bench_matmul(rung, FFN, HIDDEN, few[i], false);
-    for (size_t i = 0; i < COUNT(many); i++) {
-        bench_matmul(rung, FFN, HIDDEN, many[i], false);
-        bench_matmul(rung, HIDDEN, FFN, many[i], false);
-    }
+    for (const tern_ternary *const *ternary = rung->ternary; *ternary; ternary++)
+        bench_packing(rung, *ternary);
     static const size_t screened[] = {1, 4, 9};
     for (size_t i = 0; i < COUNT(screened); i++) {
         bench_screen(rung, false, screened[i]);
@@ -344,7 +360,7 @@ static void bench_rung(const tern_kernels *rung) {
 static bool prepare(void) {
     memory = tern_aligned_alloc(POOL_BYTES);
     floats = tern_aligned_alloc(sizeof(float) << 20);
-    bytes = tern_aligned_alloc((size_t)1 << 20);
+    bytes = tern_aligned_alloc((size_t)1 << 22);
     weights = tern_aligned_alloc(sizeof(float) << 16);
     results = tern_aligned_alloc(sizeof(float) << 22);
     if (!memory || !floats || !weights || !bytes || !results)
@@ -355,10 +371,10 @@ static bool prepare(void) {
         uint64_t r = (tern_rng_u64(&rng) & 0x0505050505050505u) | 0x2020202020202020u;
         memcpy(memory + i, &r, 8);
     }
-    for (size_t i = 0; i < (size_t)1 << 20; i++) {
+    for (size_t i = 0; i < (size_t)1 << 20; i++)
         floats[i] = (float)tern_rng_normal(&rng);
+    for (size_t i = 0; i < (size_t)1 << 22; i++)
         bytes[i] = (int8_t)((int)(tern_rng_u64(&rng) % 255) - 127);
-    }
     for (size_t i = 0; i < (size_t)1 << 16; i++)
         weights[i] = (float)tern_rng_uniform(&rng);
     memset(results, 0, sizeof(float) << 22);
