@@ -22,8 +22,8 @@
 #ifndef TT
 #define TT 8
 #endif
-enum { TILE_GROUPS = 3, TILE_TOKENS = TT, GROUP = 16, VECTOR = 64 };
-enum { CHUNK_BLOCKS = KB, COLUMNS_AHEAD = 32 };
+enum { TILE_GROUPS = 3, TILE_TOKENS = TT, GROUP = 16, VECTOR = 64, CACHE_LINE = 64 };
+enum { CHUNK_BLOCKS = KB };
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -53,7 +53,8 @@ INLINE void tile(const uint8_t *panel, size_t n_steps, size_t n_groups, const in
     /* Every third token has a pointer, as in ternary_avx512vnni.c. */
     const int8_t *row[(TILE_TOKENS + 2) / 3];
     UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] = q + (token + t) * ld_q;
-    for (const uint8_t *end = panel + n_steps * n_groups * VECTOR; panel < end; panel += n_groups * VECTOR) {
+    const uint8_t *end = panel + n_steps * n_groups * VECTOR;
+    do { /* n_steps > 0: a loop that might not run costs copies of all sums */
         __m512i digits[TILE_GROUPS];
         UNROLL for (size_t g = 0; g < n_groups; g++) digits[g] = _mm512_load_si512(panel + g * VECTOR);
         UNROLL for (size_t t = 0; t < n_tokens; t++) {
@@ -61,7 +62,8 @@ INLINE void tile(const uint8_t *panel, size_t n_steps, size_t n_groups, const in
             UNROLL for (size_t g = 0; g < n_groups; g++) lines_add_dots(&sum[t][g], digits[g], activations);
         }
         UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] += 4;
-    }
+        panel += n_groups * VECTOR;
+    } while (panel < end);
     UNROLL for (size_t t = 0; t < n_tokens; t++) UNROLL for (size_t g = 0; g < n_groups; g++)
         _mm512_mask_storeu_epi32(out->acc[g] + (token + t) * out->ld, out->exist[g], sum[t][g]);
 }
@@ -90,12 +92,28 @@ static tile_fn *const tiles[TILE_GROUPS][8] = {
     {tile_3x1, tile_3x2, tile_3x3, tile_3x4, tile_3x5, tile_3x6, tile_3x7, tile_3x8},
 };
 
+/* Pieces of the matrix that will be unpacked next: n of `bytes` bytes, `stride` apart. They come into the cache while
+ * tiles are computed, `per_tile` at a time. */
+typedef struct fetch {
+    const uint8_t *at;
+    size_t stride, bytes, n, per_tile;
+} fetch;
+
+static void fetch_some(fetch *next, size_t n) {
+    for (n = smaller(n, next->n); n; n--, next->n--, next->at += next->stride)
+        for (size_t offset = 0; offset < next->bytes + CACHE_LINE - 1; offset += CACHE_LINE)
+            _mm_prefetch((const char *)next->at + smaller(offset, next->bytes - 1), _MM_HINT_T0);
+}
+
+static size_t n_tiles_of(size_t n_tokens) { return (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS; }
+
 /* All tokens, in tiles of even size: 9 tokens are 4 + 5, not 8 + 1. */
 static void multiply(const uint8_t *panel, size_t n_steps, size_t n_groups, const int8_t *q, size_t ld_q,
-                     const int32_t *q_sum, size_t n_tokens, const outputs *out) {
-    size_t n_tiles = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
+                     const int32_t *q_sum, size_t n_tokens, const outputs *out, fetch *next) {
+    size_t n_tiles = n_tiles_of(n_tokens);
     for (size_t i = 0, t = 0; i < n_tiles; i++) {
         size_t tokens = (n_tokens - t) / (n_tiles - i);
+        fetch_some(next, next->per_tile);
         tiles[n_groups - 1][tokens - 1](panel, n_steps, q, ld_q, q_sum, out, t);
         t += tokens;
     }
@@ -104,17 +122,13 @@ static void multiply(const uint8_t *panel, size_t n_steps, size_t n_groups, cons
 /* ---------------------------------------------------------------- down */
 
 /* One block of the columns [first, end) -> a panel of [n_steps][3 digits] for each quarter of the block, `stride` bytes
- * apart. The last four columns may be filled up with any: their activations are zero. The same block of the columns
- * `ahead` further, the next chunk, is fetched. */
+ * apart. The last four columns may be filled up with any: their activations are zero. */
 static void unpack_columns(const uint8_t *lines, size_t bytes, lines_block block, size_t first, size_t end,
-                           size_t ahead, uint8_t *panel, size_t stride) {
+                           uint8_t *panel, size_t stride) {
     for (size_t i = first; i < end; i += LINES_QUAD, panel += LINES_DIGITS * VECTOR) {
         const uint8_t *p[LINES_QUAD];
-        for (size_t j = 0; j < LINES_QUAD; j++) {
+        for (size_t j = 0; j < LINES_QUAD; j++)
             p[j] = lines + smaller(i + j, end - 1) * bytes;
-            _mm_prefetch((const char *)p[j] + ahead * bytes, _MM_HINT_T0);
-            _mm_prefetch((const char *)p[j] + ahead * bytes + TERN_LINE_BLOCK_BYTES - 1, _MM_HINT_T0);
-        }
         __m512i codes[LINES_QUARTERS];
         lines_quad_codes(p, block, codes);
         UNROLL for (size_t v = 0; v < LINES_QUARTERS; v++) UNROLL for (size_t f = 0; f < LINES_DIGITS; f++)
@@ -125,7 +139,7 @@ static void unpack_columns(const uint8_t *lines, size_t bytes, lines_block block
 /* acc (+)= panels of a block . q */
 static void multiply_block(const uint8_t *panel, size_t stride, size_t n_steps, lines_block block, size_t n_rows,
                            const int8_t *q, size_t ld_q, const int32_t *q_sum, size_t n_tokens, int32_t *acc,
-                           size_t ld_acc) {
+                           size_t ld_acc, fetch *next) {
     for (size_t v = 0; GROUP * v < block.m; v++) {
         outputs out = {.ld = ld_acc};
         for (size_t f = 0; f < LINES_DIGITS; f++) {
@@ -135,24 +149,30 @@ static void multiply_block(const uint8_t *panel, size_t stride, size_t n_steps, 
             out.acc[f] = acc + r;
             out.exist[f] = (__mmask16)((1u << there) - 1);
         }
-        multiply(panel + v * stride, n_steps, LINES_DIGITS, q, ld_q, q_sum, n_tokens, &out);
+        multiply(panel + v * stride, n_steps, LINES_DIGITS, q, ld_q, q_sum, n_tokens, &out, next);
     }
 }
 
 void tern_lines_matmul_columns_avx512vbmi(const uint8_t *lines, size_t n, size_t n_lines, size_t first_row,
                                           size_t n_rows, const int8_t *q, size_t ld_q, const int32_t *q_sum,
                                           size_t n_tokens, int32_t *acc, size_t ld_acc, void *scratch) {
-    size_t bytes = tern_line_bytes(n), chunk = n_tokens > TERN_LINES_FEW ? KC : KCF;
-    size_t stride = chunk / LINES_QUAD * LINES_DIGITS * VECTOR, ahead = n_rows > TERN_LINE_ROWS ? chunk : COLUMNS_AHEAD;
+    size_t bytes = tern_line_bytes(n), chunk = n_rows <= TERN_LINE_ROWS ? KC : KCF;
+    size_t stride = chunk / LINES_QUAD * LINES_DIGITS * VECTOR;
+    const uint8_t *rows = lines + first_row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES;
+    size_t n_blocks = (n_rows + TERN_LINE_BLOCK - 1) / TERN_LINE_BLOCK;
+    fetch next = {rows, bytes, tern_line_bytes(n_rows), smaller(n_lines, chunk), 0};
     for (size_t first = 0; first < n_lines; first += chunk) {
         size_t end = smaller(first + chunk, n_lines), n_steps = (end - first + LINES_QUAD - 1) / LINES_QUAD;
+        fetch_some(&next, next.n);
+        next.n = smaller(n_lines - end, chunk);
+        next.per_tile = next.n / (n_blocks * LINES_QUARTERS * n_tiles_of(n_tokens)) + 1;
         for (size_t r = 0; r < n_rows; r += TERN_LINE_BLOCK) {
             size_t size = smaller(n_rows - r, TERN_LINE_BLOCK);
             lines_block block = lines_block_of(size);
-            unpack_columns(lines + (first_row + r) / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, bytes, block, first, end,
-                           ahead, scratch, stride);
+            unpack_columns(rows + r / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, bytes, block, first, end, scratch,
+                           stride);
             multiply_block(scratch, stride, n_steps, block, size, q + first, ld_q, first ? NULL : q_sum, n_tokens,
-                           acc + r, ld_acc);
+                           acc + r, ld_acc, &next);
         }
     }
 }
@@ -232,22 +252,39 @@ static void unpack_groups(const uint8_t *lines, size_t bytes, size_t n_lines, si
     }
 }
 
+/* What follows trit `at` of 16 * n_groups lines, or of the lines behind them: a chunk to fetch. */
+static fetch rows_ahead(const uint8_t *lines, size_t n, size_t n_lines, size_t n_groups, size_t at, size_t n_tokens) {
+    size_t bytes = tern_line_bytes(n), offset = at / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES;
+    fetch next = {lines + offset, bytes, smaller(bytes - offset, CHUNK_BLOCKS * TERN_LINE_BLOCK_BYTES), 0, 0};
+    next.n = smaller(n_lines, GROUP * n_groups);
+    if (at >= n) {
+        next.at = lines + next.n * bytes;
+        next.bytes = smaller(bytes, CHUNK_BLOCKS * TERN_LINE_BLOCK_BYTES);
+        next.n = smaller(n_lines - next.n, GROUP * n_groups);
+    }
+    next.per_tile = next.n / n_tiles_of(n_tokens) + 1;
+    return next;
+}
+
 /* 16 * n_groups lines. */
 static void rows_groups(const uint8_t *lines, size_t n, size_t n_lines, size_t n_groups, const int8_t *q, size_t ld_q,
                         const int32_t *q_sum, size_t n_tokens, const outputs *out, uint8_t *panel) {
     size_t bytes = tern_line_bytes(n), at = 0, whole = n / TERN_LINE_BLOCK * TERN_LINE_BLOCK;
+    fetch next;
     for (size_t size; at < whole; at += size) {
         size = smaller(whole - at, (size_t)CHUNK_BLOCKS * TERN_LINE_BLOCK);
         unpack_groups(lines, bytes, n_lines, n_groups, at, size, panel);
-        multiply(panel, size / 4, n_groups, q + at, ld_q, at ? NULL : q_sum, n_tokens, out);
+        next = rows_ahead(lines, n, n_lines, n_groups, at + size, n_tokens);
+        multiply(panel, size / 4, n_groups, q + at, ld_q, at ? NULL : q_sum, n_tokens, out, &next);
     }
     if (at == n)
         return;
     size_t m = (n - at + 2) / 3, n_steps = (m + 3) / 4;
     unpack_groups(lines, bytes, n_lines, n_groups, at, n - at, panel);
+    next = rows_ahead(lines, n, n_lines, n_groups, n, n_tokens);
     for (size_t f = 0; f < LINES_DIGITS; f++)
         multiply(panel + f * n_steps * n_groups * VECTOR, n_steps, n_groups, q + at + f * m, ld_q,
-                 at + f ? NULL : q_sum, n_tokens, out);
+                 at + f ? NULL : q_sum, n_tokens, out, &next);
 }
 
 void tern_lines_matmul_rows_avx512vbmi(const uint8_t *lines, size_t n, size_t n_lines, const int8_t *q, size_t ld_q,
