@@ -87,12 +87,12 @@ int main(int argc, char **argv) {
     int given = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "-r") == 0 && i + 1 < argc) {
-            n_runs = atoi(argv[++i]);
+            n_runs = (int)strtol(argv[++i], NULL, 10);
             if (n_runs < 1 || n_runs > MAX_RUNS)
                 return fprintf(stderr, "bench_pool: -r must be 1 to %d\n", MAX_RUNS), 2;
             continue;
         }
-        int n_threads = atoi(argv[i]);
+        int n_threads = (int)strtol(argv[i], NULL, 10);
         if (n_threads < 1 || n_threads > MAX_THREADS)
             return fprintf(stderr, "usage: bench_pool [-r RUNS] [THREADS...], 1 to %d threads\n", MAX_THREADS), 2;
         if (bench(n_threads))

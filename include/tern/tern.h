@@ -100,8 +100,8 @@ typedef struct tern_model_params {
     bool huge_pages;     /* packed weights in reserved huge pages (hugetlbfs); fails if there are too few */
     bool mlock;          /* keep weights, embedding and head in memory, never swapped or dropped; fails if the system
                             does not allow so much (ulimit -l) */
-    bool warm_up;        /* touch weights, embedding and head and run a throw-away pass, so that the first prompt is no
-                            slower than the next ones */
+    bool warm_up;        /* touch the weights, have embedding and head read from the disk and run a throw-away pass, so
+                            that the first prompt is no slower than the next ones */
     tern_progress_fn progress;
     void *progress_user;
 } tern_model_params;

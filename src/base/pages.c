@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -26,8 +27,8 @@ static unsigned long long memory_info(const char *key) {
     if (!file)
         return 0;
     while (fgets(line, sizeof line, file))
-        if (strncmp(line, key, length) == 0 && line[length] == ':' && sscanf(line + length + 1, "%llu", &value) == 1)
-            break;
+        if (strncmp(line, key, length) == 0 && line[length] == ':')
+            value = strtoull(line + length + 1, NULL, 10);
     fclose(file);
     return value;
 }

@@ -90,10 +90,8 @@ static int compare(const void *a, const void *b) {
 
 static size_t order(const char *root, const id_set *allowed, tern_cpu_place *places, size_t max) {
     int node_of[TERN_MAX_CPUS];
+    ranked all[TERN_MAX_CPUS];
     size_t n = 0;
-    ranked *all = malloc(TERN_MAX_CPUS * sizeof *all);
-    if (!all)
-        return 0;
     find_nodes(root, node_of);
     for (int cpu = 0; cpu < TERN_MAX_CPUS; cpu++) {
         if (!allowed->has[cpu])
@@ -108,7 +106,6 @@ static size_t order(const char *root, const id_set *allowed, tern_cpu_place *pla
         n = max;
     for (size_t i = 0; i < n; i++)
         places[i] = all[i].place;
-    free(all);
     return n;
 }
 

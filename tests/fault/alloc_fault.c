@@ -98,6 +98,8 @@ static tern_status scenario(const char *path, tern_error *err) {
     const char *stop[] = {"\n\n\n"};
     tern_model_params params = tern_model_defaults();
     params.n_threads = 2;
+    params.numa = TERN_NUMA_INTERLEAVE;
+    params.warm_up = true;
     tern_model *model = NULL;
     tern_session *session = NULL;
     tern_inspection *inspection = NULL;
