@@ -5,6 +5,11 @@
 #include "kernels/screen_pack_tmpl.c"
 
 #define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 INLINE __m256i four(const int8_t *digits) {
     int32_t word;
@@ -12,45 +17,59 @@ INLINE __m256i four(const int8_t *digits) {
     return _mm256_set1_epi32(word);
 }
 
-/* D of one block and 8 rows; `coarse` points to their half of the first chunk. A 16-bit lane sums 8 pairs of products
- * of at most 15 * 128: 30720. */
-INLINE __m256i coarse_block(const uint8_t *coarse, const int8_t *digits, int32_t sum) {
+/* D of one block and 16 rows -> dots[2]. A 16-bit lane sums 8 pairs of products of at most 15 * 128: 30720. */
+INLINE void coarse_block(const uint8_t *coarse, const int8_t *digits, int32_t sum, __m256i dots[2]) {
     const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-    __m256i high = _mm256_setzero_si256(), low = _mm256_setzero_si256();
-    for (size_t chunk = 0; chunk < 4; chunk++, coarse += 64, digits += 16) {
-        __m256i both = _mm256_loadu_si256((const __m256i *)coarse);
-        __m256i first = _mm256_and_si256(both, nibble);
-        __m256i second = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
-        high = _mm256_add_epi16(high, _mm256_maddubs_epi16(first, four(digits)));
-        low = _mm256_add_epi16(low, _mm256_maddubs_epi16(first, four(digits + 4)));
-        high = _mm256_add_epi16(high, _mm256_maddubs_epi16(second, four(digits + 8)));
-        low = _mm256_add_epi16(low, _mm256_maddubs_epi16(second, four(digits + 12)));
+    __m256i high[2], low[2];
+    UNROLL for (size_t half = 0; half < 2; half++) high[half] = low[half] = _mm256_setzero_si256();
+    UNROLL for (size_t chunk = 0; chunk < 4; chunk++, coarse += 64, digits += 16) {
+        __m256i x[4] = {four(digits), four(digits + 4), four(digits + 8), four(digits + 12)};
+        UNROLL for (size_t half = 0; half < 2; half++) {
+            __m256i both = _mm256_loadu_si256((const __m256i *)(coarse + 32 * half));
+            __m256i first = _mm256_and_si256(both, nibble);
+            high[half] = _mm256_add_epi16(high[half], _mm256_maddubs_epi16(first, x[0]));
+            low[half] = _mm256_add_epi16(low[half], _mm256_maddubs_epi16(first, x[1]));
+            __m256i second = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+            high[half] = _mm256_add_epi16(high[half], _mm256_maddubs_epi16(second, x[2]));
+            low[half] = _mm256_add_epi16(low[half], _mm256_maddubs_epi16(second, x[3]));
+        }
     }
-    __m256i high32 = _mm256_slli_epi32(_mm256_madd_epi16(high, ones), 8);
-    return _mm256_add_epi32(_mm256_add_epi32(high32, _mm256_madd_epi16(low, ones)), _mm256_set1_epi32(sum));
+    UNROLL for (size_t half = 0; half < 2; half++) {
+        __m256i high32 = _mm256_slli_epi32(_mm256_madd_epi16(high[half], ones), 8);
+        __m256i low32 = _mm256_add_epi32(_mm256_madd_epi16(low[half], ones), _mm256_set1_epi32(sum));
+        dots[half] = _mm256_add_epi32(high32, low32);
+    }
 }
 
-/* Half a group: 8 rows, one token. */
-INLINE void coarse_half(const uint8_t *coarse, const uint8_t *steps, const float *row_steps, size_t k_pad,
-                        const tern_screen_x *x, float *y) {
-    __m256 sum = _mm256_setzero_ps();
-    for (size_t block = 0; block < k_pad / TERN_SCREEN_BLOCK; block++) {
-        __m256i u = _mm256_loadu_si256((const __m256i *)(steps + block / 4 * 64));
-        u = _mm256_and_si256(_mm256_srl_epi32(u, _mm_cvtsi32_si128((int)(block % 4 * 8))), _mm256_set1_epi32(255));
-        __m256i dot = coarse_block(coarse + block * 256, x->digits + block * 64, x->sums[block]);
-        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(u), _mm256_cvtepi32_ps(dot), sum);
+/* One group, one token. */
+INLINE void coarse_group(const uint8_t *coarse, const uint8_t *steps, const float *row_steps, size_t k_pad,
+                         const tern_screen_x *x, float *y) {
+    const __m256i byte = _mm256_set1_epi32(255);
+    const int8_t *digits = x->digits;
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (size_t quad = 0; quad < k_pad / TERN_SCREEN_COLS; quad++, steps += 64) {
+        __m256i u[2] = {_mm256_loadu_si256((const __m256i *)steps), _mm256_loadu_si256((const __m256i *)(steps + 32))};
+        for (size_t b = 0; b < 4; b++, coarse += 256, digits += 64) {
+            __m256i dots[2];
+            coarse_block(coarse, digits, x->sums[4 * quad + b], dots);
+            UNROLL for (size_t half = 0; half < 2; half++) {
+                __m256 step = _mm256_cvtepi32_ps(_mm256_and_si256(u[half], byte));
+                sum[half] = _mm256_fmadd_ps(step, _mm256_cvtepi32_ps(dots[half]), sum[half]);
+                u[half] = _mm256_srli_epi32(u[half], 8);
+            }
+        }
     }
-    __m256 scaled = _mm256_mul_ps(sum, _mm256_loadu_ps(row_steps));
-    _mm256_storeu_ps(y, _mm256_fmadd_ps(scaled, _mm256_set1_ps(x->step), _mm256_set1_ps(x->offset)));
+    UNROLL for (size_t half = 0; half < 2; half++) {
+        __m256 scaled = _mm256_mul_ps(sum[half], _mm256_loadu_ps(row_steps + 8 * half));
+        _mm256_storeu_ps(y + 8 * half, _mm256_fmadd_ps(scaled, _mm256_set1_ps(x->step), _mm256_set1_ps(x->offset)));
+    }
 }
 
 static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const float *row_steps, size_t k_pad,
                           size_t n_groups, const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y) {
     for (size_t g = 0; g < n_groups; g++) {
         for (size_t t = 0; t < n_tokens; t++)
-            for (size_t half = 0; half < 2; half++)
-                coarse_half(coarse + 32 * half, steps + 32 * half, row_steps + 8 * half, k_pad, &x[t],
-                            y + t * ld_y + 8 * half);
+            coarse_group(coarse, steps, row_steps, k_pad, &x[t], y + t * ld_y);
         coarse += tern_screen_coarse_bytes(k_pad);
         steps += tern_screen_step_bytes(k_pad);
         row_steps += TERN_SCREEN_ROWS;
@@ -68,8 +87,8 @@ INLINE __m256i fine_half(const uint8_t *fine, const uint8_t *steps, size_t k_pad
         __m256i bits = _mm256_loadu_si256((const __m256i *)(fine + block * 64));
         __m256i sum = _mm256_set1_epi32(x->fine_sums[block] & 0xffff);
         sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(_mm256_and_si256(_mm256_add_epi8(bits, bits), two), four(z)));
-        for (int i = 1; i < 8; i++) {
-            __m256i bit = _mm256_and_si256(_mm256_srl_epi16(bits, _mm_cvtsi32_si128(i - 1)), two);
+        UNROLL for (int i = 1; i < 8; i++) {
+            __m256i bit = _mm256_and_si256(_mm256_srli_epi16(bits, i - 1), two);
             sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(bit, four(z + 4 * i)));
         }
         __m256i u = _mm256_loadu_si256((const __m256i *)(steps + block / 4 * 64));
