@@ -9,6 +9,8 @@
 
 #include <math.h>
 
+#include "base/cpu.h"
+#include "runtime/gumbel.h"
 #include "runtime/head.h"
 
 enum { ROWS = 1 << 18 };
@@ -30,6 +32,29 @@ static void test_any_order(void **state) {
             }
             assert_true(noise[sizes[s]] == -99.0f); /* nothing behind the end */
         }
+}
+
+/* Each instruction set's: the same bits. */
+static void test_kernels(void **state) {
+    (void)state;
+    enum { N = 5000 };
+    static float other[N];
+    const tern_gumbel_kernel *kernel = tern_gumbel_kernels;
+    int n_run = 0;
+    for (;; kernel++) {
+        if (kernel->features & ~tern_cpu_features())
+            continue;
+        for (uint64_t start = 0; start < 200; start++) {
+            size_t n = start % 3 ? (size_t)start * 17 % 300 : N;
+            tern_gumbel_rows_any(start << 55 ^ start, (uint32_t)start * 1000, n, noise);
+            kernel->rows(start << 55 ^ start, (uint32_t)start * 1000, n, other);
+            assert_memory_equal(noise, other, n * sizeof *noise);
+        }
+        n_run++;
+        if (kernel->features == 0)
+            break;
+    }
+    print_message("%d kernels\n", n_run);
 }
 
 /* What every platform must give. */
@@ -130,8 +155,8 @@ static void test_independence(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_order),    cmocka_unit_test(test_golden),       cmocka_unit_test(test_tails),
-        cmocka_unit_test(test_distribution), cmocka_unit_test(test_independence),
+        cmocka_unit_test(test_any_order), cmocka_unit_test(test_kernels),      cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_tails),     cmocka_unit_test(test_distribution), cmocka_unit_test(test_independence),
     };
     return cmocka_run_group_tests_name("gumbel", tests, NULL, NULL);
 }
