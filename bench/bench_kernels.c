@@ -91,7 +91,8 @@ static void bench_memory(void) {
 /* ---- BitLinear ---- */
 
 /* Groups a task, as the runtime splits a layer; the sums of a task stand close together. */
-static size_t chunk_groups(size_t tokens) { return tokens > 8 ? 4 : 16; }
+enum { CHUNK_GROUPS = 16, CHUNK_GROUPS_MANY = 4 };
+static size_t chunk_groups(size_t tokens) { return tokens > 8 ? CHUNK_GROUPS_MANY : CHUNK_GROUPS; }
 
 static void run_matmul(void *context, size_t task, int worker) {
     const job *j = context;
