@@ -152,7 +152,7 @@ int main(int argc, char **argv) {
     greedy.temperature = 0;
     b.n_prompt = strtoul(argv[3], NULL, 10);
     b.n_ids = b.n_prompt + strtoul(argv[4], NULL, 10) + 1;
-    uint32_t draft = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 10) : 8;
+    uint32_t draft = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 10) : 7;
     tern_status status = tern_model_load(argv[1], NULL, &model, &err);
     if (!status && argc > 6)
         status = tern_tokenizer_load(argv[6], &tokenizer, &err);

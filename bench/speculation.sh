@@ -9,7 +9,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=${BUILD:-$root/build}
-draft=8
+draft=7
 tokens=200
 while getopts "d:n:" option; do
     case $option in

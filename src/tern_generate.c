@@ -19,8 +19,9 @@
 #include "runtime/stop.h"
 #include "tokenizer/stream.h"
 
-/* More are not faster: then arithmetic costs more time than reading the weights (docs/SPEED.md). */
-enum { DEFAULT_DRAFT = 8, MAX_DRAFT = 64 };
+/* With the token in front of them eight: the kernels for few tokens take so many at once, and more cost more than a
+ * likely guess brings (docs/SPEED.md). */
+enum { DEFAULT_DRAFT = 7, MAX_DRAFT = 64 };
 
 typedef struct generation {
     tern_session *session;
