@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
+#include "model/demo.h"
+#include "runtime/cpu_head.h"
 #include "tern/tern.h"
 
 void *__real_malloc(size_t size);
@@ -93,7 +96,7 @@ static tern_status batch(tern_model *model, const int32_t *prompt, size_t n_prom
 }
 
 /* Everything that a program does with a model, from `path`. */
-static tern_status scenario(const char *path, tern_error *err) {
+static tern_status use_model(const char *path, tern_error *err) {
     const tern_message messages[] = {{"system", "Be brief."}, {"user", "Tell me a story."}};
     const char *stop[] = {"\n\n\n"};
     tern_model_params params = tern_model_defaults();
@@ -138,8 +141,61 @@ static tern_status scenario(const char *path, tern_error *err) {
     return status;
 }
 
+/* Candidates for a few hidden states from the screen of a head with 4105 rows, asked for twice. */
+static tern_status search(const tern_weights *weights, const tern_kernels *kernels, tern_pool *pool, tern_error *err) {
+    enum { TOKENS = 4, HIDDEN = 256 };
+    static const int32_t forced[] = {17, 3};
+    static const tern_head_query queries[TOKENS] = {
+        {.want = TERN_HEAD_TOP, .top_k = 5, .forced = forced, .n_forced = 2},
+        {.want = TERN_HEAD_GUMBEL, .temperature = 0.7, .seed = 1},
+        {.want = TERN_HEAD_NEAR, .margin = 1},
+        {.want = TERN_HEAD_ALL},
+    };
+    static float x[TOKENS * HIDDEN];
+    tern_rng rng;
+    tern_rng_seed(&rng, 1);
+    for (size_t i = 0; i < TOKENS * HIDDEN; i++)
+        x[i] = (float)tern_rng_normal(&rng);
+    tern_cpu_head head;
+    tern_candidates out[TOKENS] = {{0}};
+    tern_cpu_head_init(&head, weights, kernels, pool);
+    tern_status status = tern_cpu_head_candidates(&head, x, 1, queries, out, err);
+    if (!status)
+        status = tern_cpu_head_candidates(&head, x, TOKENS, queries, out, err);
+    for (size_t i = 0; i < TOKENS; i++)
+        tern_candidates_free(&out[i]);
+    tern_cpu_head_free(&head);
+    return status;
+}
+
+/* The screen of an LM head, which models as small as these do not get by themselves. */
+static tern_status screen_scenario(const char *path, tern_error *err) {
+    (void)path;
+    tern_checkpoint *checkpoint = NULL;
+    tern_weights weights = {0};
+    tern_pool *pool = NULL;
+    const tern_kernels *kernels = NULL;
+    tern_status status = tern_kernels_choose(NULL, &kernels, err);
+    if (!status)
+        status = tern_pool_create(2, &pool, err);
+    if (!status)
+        status = tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &checkpoint, err);
+    if (!status)
+        status = tern_weights_bind(checkpoint, &weights, err);
+    if (!status && kernels->screen)
+        status = tern_screen_build(checkpoint, weights.head, kernels->screen, pool, &weights.screen, err);
+    if (!status)
+        status = search(&weights, kernels, pool, err);
+    tern_weights_free(&weights);
+    tern_checkpoint_close(checkpoint);
+    tern_pool_free(pool);
+    return status;
+}
+
+typedef tern_status scenario_fn(const char *path, tern_error *err);
+
 /* 0 if every failure of one allocation of the scenario is handled. */
-static int run(const char *path) {
+static int run(scenario_fn *scenario, const char *path) {
     n_allocations = 0;
     tern_error err = {0};
     if (scenario(path, &err)) {
@@ -179,7 +235,7 @@ int main(void) {
     };
     json_set_alloc_funcs(json_malloc, free);
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        if (run(paths[i]))
+        if (run(use_model, paths[i]))
             return 1;
-    return 0;
+    return run(screen_scenario, NULL);
 }
