@@ -46,14 +46,25 @@ static void pack_group(uint8_t *packed, const int8_t *trits, size_t ld, size_t n
         }
 }
 
+/* The four codes of a row are 20 bits: from bit 0 or 4 of their first byte, three bytes hold them. */
+static inline void unpack_4(const uint8_t *at, size_t row, int8_t trits[COLS]) {
+    unsigned bits = ((unsigned)at[0] | (unsigned)at[1] << 8 | (unsigned)at[2] << 16) >> row % 2 * 4;
+    for (unsigned j = 0; j < 4; j++) {
+        unsigned code = bits >> 5 * j & 31, thirds = code * 11 >> 5, ninths = code * 57 >> 9; /* code / 3, code / 9 */
+        trits[j] = (int8_t)(code - 3 * thirds) - 1;
+        trits[4 + j] = (int8_t)(thirds - 3 * ninths) - 1;
+        trits[8 + j] = (int8_t)(ninths % 3) - 1;
+    }
+}
+
 static void unpack_row(const uint8_t *group, size_t row, size_t k, int8_t *trits) {
-    static const unsigned weights[] = {1, 3, 9};
-    for (size_t i = 0; i < k; i++) {
-        /* the four codes of a row are 20 bits: from bit 0 or 4 of its byte, three bytes hold them */
-        const uint8_t *at = group + i / COLS * BLOCK_BYTES + row * 20 / 8;
-        unsigned bits = (unsigned)at[0] | (unsigned)at[1] << 8 | (unsigned)at[2] << 16;
-        unsigned code = bits >> (row % 2 * 4 + i % 4 * 5) & 31;
-        trits[i] = (int8_t)(code / weights[i % COLS / 4] % 3) - 1;
+    const uint8_t *at = group + row * 20 / 8;
+    for (; k >= COLS; k -= COLS, trits += COLS, at += BLOCK_BYTES)
+        unpack_4(at, row, trits);
+    if (k) {
+        int8_t rest[COLS];
+        unpack_4(at, row, rest);
+        memcpy(trits, rest, k);
     }
 }
 
