@@ -15,7 +15,9 @@ foreach(source ${tests})
 endforeach()
 
 if(CMAKE_CROSSCOMPILING OR TERN_SANITIZE MATCHES "thread")
-  target_compile_definitions(test_bits PRIVATE TERN_SLOW_TESTS)
+  foreach(name test_bits test_attention test_cpu_attention)
+    target_compile_definitions(${name} PRIVATE TERN_SLOW_TESTS)
+  endforeach()
 endif()
 
 # Every tests/cli/test_*.sh gets the command as $TERN and the repository as its working directory.
