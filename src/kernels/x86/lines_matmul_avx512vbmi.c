@@ -10,22 +10,9 @@
 #define INLINE LINES_INLINE
 #define UNROLL LINES_UNROLL
 
-#ifndef KC
-#define KC 512
-#endif
-#ifndef KCF
-#define KCF 64
-#endif
-#ifndef KB
-#define KB 3
-#endif
-#ifndef TT
-#define TT 8
-#endif
-enum { TILE_GROUPS = 3, TILE_TOKENS = TT, GROUP = 16, VECTOR = 64, CACHE_LINE = 64 };
-enum { CHUNK_BLOCKS = KB };
-
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+/* 3 groups x 8 tokens are 24 accumulators; with 3 vectors of weights and one of activations they fit the registers.
+ * A chunk's panel: 24 KB for a quarter of a block of columns, 28 KB for 48 rows; twice that leaves L1 and is slower. */
+enum { TILE_GROUPS = 3, TILE_TOKENS = 8, GROUP = 16, VECTOR = 64, CHUNK_COLUMNS = 512, CHUNK_BLOCKS = 3 };
 
 /* ---------------------------------------------------------------- the product of a panel */
 
@@ -86,7 +73,7 @@ TILES(6)
 TILES(7)
 TILES(8)
 
-static tile_fn *const tiles[TILE_GROUPS][8] = {
+static tile_fn *const tiles[TILE_GROUPS][TILE_TOKENS] = {
     {tile_1x1, tile_1x2, tile_1x3, tile_1x4, tile_1x5, tile_1x6, tile_1x7, tile_1x8},
     {tile_2x1, tile_2x2, tile_2x3, tile_2x4, tile_2x5, tile_2x6, tile_2x7, tile_2x8},
     {tile_3x1, tile_3x2, tile_3x3, tile_3x4, tile_3x5, tile_3x6, tile_3x7, tile_3x8},
@@ -100,9 +87,8 @@ typedef struct fetch {
 } fetch;
 
 static void fetch_some(fetch *next, size_t n) {
-    for (n = smaller(n, next->n); n; n--, next->n--, next->at += next->stride)
-        for (size_t offset = 0; offset < next->bytes + CACHE_LINE - 1; offset += CACHE_LINE)
-            _mm_prefetch((const char *)next->at + smaller(offset, next->bytes - 1), _MM_HINT_T0);
+    for (n = lines_smaller(n, next->n); n; n--, next->n--, next->at += next->stride)
+        lines_fetch(next->at, next->bytes);
 }
 
 static size_t n_tiles_of(size_t n_tokens) { return (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS; }
@@ -128,7 +114,7 @@ static void unpack_columns(const uint8_t *lines, size_t bytes, lines_block block
     for (size_t i = first; i < end; i += LINES_QUAD, panel += LINES_DIGITS * VECTOR) {
         const uint8_t *p[LINES_QUAD];
         for (size_t j = 0; j < LINES_QUAD; j++)
-            p[j] = lines + smaller(i + j, end - 1) * bytes;
+            p[j] = lines + lines_smaller(i + j, end - 1) * bytes;
         __m512i codes[LINES_QUARTERS];
         lines_quad_codes(p, block, codes);
         UNROLL for (size_t v = 0; v < LINES_QUARTERS; v++) UNROLL for (size_t f = 0; f < LINES_DIGITS; f++)
@@ -137,17 +123,14 @@ static void unpack_columns(const uint8_t *lines, size_t bytes, lines_block block
 }
 
 /* acc (+)= panels of a block . q */
-static void multiply_block(const uint8_t *panel, size_t stride, size_t n_steps, lines_block block, size_t n_rows,
-                           const int8_t *q, size_t ld_q, const int32_t *q_sum, size_t n_tokens, int32_t *acc,
-                           size_t ld_acc, fetch *next) {
+static void multiply_block(const uint8_t *panel, size_t stride, size_t n_steps, lines_block block, const int8_t *q,
+                           size_t ld_q, const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc,
+                           fetch *next) {
     for (size_t v = 0; GROUP * v < block.m; v++) {
         outputs out = {.ld = ld_acc};
         for (size_t f = 0; f < LINES_DIGITS; f++) {
-            size_t r = f * block.m + GROUP * v;
-            /* the last digit of the last codes may lie behind n_rows */
-            size_t there = r < n_rows ? smaller(smaller(block.m - GROUP * v, GROUP), n_rows - r) : 0;
-            out.acc[f] = acc + r;
-            out.exist[f] = (__mmask16)((1u << there) - 1);
+            out.acc[f] = acc + f * block.m + GROUP * v;
+            out.exist[f] = lines_rows(block, f, v);
         }
         multiply(panel + v * stride, n_steps, LINES_DIGITS, q, ld_q, q_sum, n_tokens, &out, next);
     }
@@ -156,23 +139,26 @@ static void multiply_block(const uint8_t *panel, size_t stride, size_t n_steps, 
 void tern_lines_matmul_columns_avx512vbmi(const uint8_t *lines, size_t n, size_t n_lines, size_t first_row,
                                           size_t n_rows, const int8_t *q, size_t ld_q, const int32_t *q_sum,
                                           size_t n_tokens, int32_t *acc, size_t ld_acc, void *scratch) {
-    size_t bytes = tern_line_bytes(n), chunk = n_rows <= TERN_LINE_ROWS ? KC : KCF;
+    if (n_tokens <= TERN_LINES_FEW) {
+        tern_lines_few_columns_avx512vbmi(lines, n, n_lines, first_row, n_rows, q, ld_q, q_sum, n_tokens, acc, ld_acc);
+        return;
+    }
+    size_t bytes = tern_line_bytes(n), chunk = CHUNK_COLUMNS;
     size_t stride = chunk / LINES_QUAD * LINES_DIGITS * VECTOR;
     const uint8_t *rows = lines + first_row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES;
     size_t n_blocks = (n_rows + TERN_LINE_BLOCK - 1) / TERN_LINE_BLOCK;
-    fetch next = {rows, bytes, tern_line_bytes(n_rows), smaller(n_lines, chunk), 0};
+    fetch next = {rows, bytes, tern_line_bytes(n_rows), lines_smaller(n_lines, chunk), 0};
     for (size_t first = 0; first < n_lines; first += chunk) {
-        size_t end = smaller(first + chunk, n_lines), n_steps = (end - first + LINES_QUAD - 1) / LINES_QUAD;
+        size_t end = lines_smaller(first + chunk, n_lines), n_steps = (end - first + LINES_QUAD - 1) / LINES_QUAD;
         fetch_some(&next, next.n);
-        next.n = smaller(n_lines - end, chunk);
+        next.n = lines_smaller(n_lines - end, chunk);
         next.per_tile = next.n / (n_blocks * LINES_QUARTERS * n_tiles_of(n_tokens)) + 1;
         for (size_t r = 0; r < n_rows; r += TERN_LINE_BLOCK) {
-            size_t size = smaller(n_rows - r, TERN_LINE_BLOCK);
-            lines_block block = lines_block_of(size);
+            lines_block block = lines_block_of(lines_smaller(n_rows - r, TERN_LINE_BLOCK));
             unpack_columns(rows + r / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, bytes, block, first, end, scratch,
                            stride);
-            multiply_block(scratch, stride, n_steps, block, size, q + first, ld_q, first ? NULL : q_sum, n_tokens,
-                           acc + r, ld_acc, &next);
+            multiply_block(scratch, stride, n_steps, block, q + first, ld_q, first ? NULL : q_sum, n_tokens, acc + r,
+                           ld_acc, &next);
         }
     }
 }
@@ -239,7 +225,7 @@ static void unpack_groups(const uint8_t *lines, size_t bytes, size_t n_lines, si
     for (size_t g = 0; g < n_groups; g++, panel += VECTOR) {
         const uint8_t *line[GROUP];
         for (size_t r = 0; r < GROUP; r++) /* behind the last line: that again */
-            line[r] = lines + smaller(GROUP * g + r, n_lines - 1) * bytes;
+            line[r] = lines + lines_smaller(GROUP * g + r, n_lines - 1) * bytes;
         size_t offset = at / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES;
         if (size < TERN_LINE_BLOCK) {
             lines_block block = lines_block_of(size);
@@ -255,12 +241,12 @@ static void unpack_groups(const uint8_t *lines, size_t bytes, size_t n_lines, si
 /* What follows trit `at` of 16 * n_groups lines, or of the lines behind them: a chunk to fetch. */
 static fetch rows_ahead(const uint8_t *lines, size_t n, size_t n_lines, size_t n_groups, size_t at, size_t n_tokens) {
     size_t bytes = tern_line_bytes(n), offset = at / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES;
-    fetch next = {lines + offset, bytes, smaller(bytes - offset, CHUNK_BLOCKS * TERN_LINE_BLOCK_BYTES), 0, 0};
-    next.n = smaller(n_lines, GROUP * n_groups);
+    fetch next = {lines + offset, bytes, lines_smaller(bytes - offset, CHUNK_BLOCKS * TERN_LINE_BLOCK_BYTES), 0, 0};
+    next.n = lines_smaller(n_lines, GROUP * n_groups);
     if (at >= n) {
         next.at = lines + next.n * bytes;
-        next.bytes = smaller(bytes, CHUNK_BLOCKS * TERN_LINE_BLOCK_BYTES);
-        next.n = smaller(n_lines - next.n, GROUP * n_groups);
+        next.bytes = lines_smaller(bytes, CHUNK_BLOCKS * TERN_LINE_BLOCK_BYTES);
+        next.n = lines_smaller(n_lines - next.n, GROUP * n_groups);
     }
     next.per_tile = next.n / n_tiles_of(n_tokens) + 1;
     return next;
@@ -272,7 +258,7 @@ static void rows_groups(const uint8_t *lines, size_t n, size_t n_lines, size_t n
     size_t bytes = tern_line_bytes(n), at = 0, whole = n / TERN_LINE_BLOCK * TERN_LINE_BLOCK;
     fetch next;
     for (size_t size; at < whole; at += size) {
-        size = smaller(whole - at, (size_t)CHUNK_BLOCKS * TERN_LINE_BLOCK);
+        size = lines_smaller(whole - at, (size_t)CHUNK_BLOCKS * TERN_LINE_BLOCK);
         unpack_groups(lines, bytes, n_lines, n_groups, at, size, panel);
         next = rows_ahead(lines, n, n_lines, n_groups, at + size, n_tokens);
         multiply(panel, size / 4, n_groups, q + at, ld_q, at ? NULL : q_sum, n_tokens, out, &next);
@@ -290,16 +276,16 @@ static void rows_groups(const uint8_t *lines, size_t n, size_t n_lines, size_t n
 void tern_lines_matmul_rows_avx512vbmi(const uint8_t *lines, size_t n, size_t n_lines, const int8_t *q, size_t ld_q,
                                        const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc,
                                        void *scratch) {
-    if (n_tokens <= TERN_LINES_FEW) {
+    if (n_tokens <= 2 * TERN_LINES_FEW) { /* unpacking twice is cheaper than a panel */
         tern_lines_few_rows_avx512vbmi(lines, n, n_lines, q, ld_q, q_sum, n_tokens, acc, ld_acc);
         return;
     }
     for (size_t i = 0; i < n_lines; i += GROUP * TILE_GROUPS) {
-        size_t left = n_lines - i, n_groups = smaller((left + GROUP - 1) / GROUP, TILE_GROUPS);
+        size_t left = n_lines - i, n_groups = lines_smaller((left + GROUP - 1) / GROUP, TILE_GROUPS);
         outputs out = {.ld = ld_acc};
         for (size_t g = 0; g < n_groups; g++) {
             out.acc[g] = acc + i + GROUP * g;
-            out.exist[g] = (__mmask16)((1u << smaller(left - GROUP * g, GROUP)) - 1);
+            out.exist[g] = (__mmask16)((1u << lines_smaller(left - GROUP * g, GROUP)) - 1);
         }
         rows_groups(lines + i * tern_line_bytes(n), n, left, n_groups, q, ld_q, q_sum, n_tokens, &out, scratch);
     }
