@@ -1,7 +1,9 @@
 /* tern_inspect(): what a file holds, from its checkpoint, without loading it. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/demo.h"
+#include "model/layout.h"
 #include "model_handle.h"
 
 struct tern_inspection {
@@ -40,6 +42,31 @@ uint64_t tern_inspection_file_bytes(const tern_inspection *inspection) { return 
 
 size_t tern_inspection_n_tensors(const tern_inspection *inspection) { return inspection->checkpoint->n_tensors; }
 
+/* What a tensor of tern's own layout stands for; false: it is like any other tensor. */
+static bool describe_layout(const tern_checkpoint *checkpoint, const tern_tensor *tensor, tern_tensor_info *info) {
+    uint32_t layer;
+    int which;
+    const tern_form *form;
+    static const char *const helpers[] = {TERN_SCALES_NAME, "screen."};
+    for (size_t i = 0; checkpoint->layout_version && i < sizeof helpers / sizeof *helpers; i++)
+        if (strncmp(tensor->name, helpers[i], strlen(helpers[i])) == 0) {
+            info->n_parameters = 0;
+            return true;
+        }
+    if (!tern_layout_identify(checkpoint, tensor, &layer, &which, &form))
+        return false;
+    const tern_tensor *scales = tern_checkpoint_find(checkpoint, TERN_SCALES_NAME);
+    info->packing = form->name;
+    info->n_parameters = tern_layout_parameters(checkpoint, which);
+    if (scales && scales->type == TERN_TYPE_F32 && layer < scales->rows && scales->cols == TERN_LINEARS_PER_LAYER) {
+        float row[TERN_LINEARS_PER_LAYER];
+        tern_codec_of(TERN_TYPE_F32)->decode_row(scales, layer, row);
+        info->has_scale = true;
+        info->scale = row[which];
+    }
+    return true;
+}
+
 void tern_inspection_tensor(const tern_inspection *inspection, size_t index, tern_tensor_info *info) {
     *info = (tern_tensor_info){0};
     if (index >= inspection->checkpoint->n_tensors)
@@ -49,6 +76,9 @@ void tern_inspection_tensor(const tern_inspection *inspection, size_t index, ter
         .name = tensor->name, .type = tensor->type_name, .n_dims = tensor->n_dims, .bytes = tensor->bytes};
     for (uint32_t i = 0; i < tensor->n_dims; i++)
         info->shape[i] = tensor->shape[i];
+    info->n_parameters = tensor->rows * tensor->cols;
+    if (describe_layout(inspection->checkpoint, tensor, info))
+        return;
     const tern_codec *codec = tern_codec_of(tensor->type);
     info->has_scale = codec && codec->scale && codec->scale(tensor, &info->scale, NULL) == TERN_OK;
 }

@@ -166,6 +166,8 @@ typedef struct tern_tensor_info {
     uint64_t bytes;
     bool has_scale; /* a per-tensor weight scale (ternary types) */
     float scale;
+    const char *packing;   /* of a ternary matrix in tern's own layout, "t5r16"; else NULL */
+    uint64_t n_parameters; /* weights in it; 0: it only helps to compute with others (scales, the head's screen) */
 } tern_tensor_info;
 
 typedef struct tern_metadata_info {

@@ -55,12 +55,9 @@ static const char *dimension_value(const tern_inspection *inspection, size_t whi
     return value ? value : metadata_value(inspection, dimensions[which].hf);
 }
 
-/* Parameters in a tensor: a packed folder stores four trits in a byte, and the shape is that of the bytes. */
-static double parameters_of(const tern_tensor_info *tensor) {
-    double n = tensor->has_scale && strcmp(tensor->type, "HF_PACKED") == 0 ? 4 : 1;
-    for (uint32_t i = 0; i < tensor->n_dims; i++)
-        n *= (double)tensor->shape[i];
-    return n;
+/* A packed matrix of tern's own layout is plain bytes to GGUF; what they are packed as says more. */
+static const char *type_of(const tern_tensor_info *tensor) {
+    return tensor->packing ? tensor->packing : tensor->n_parameters ? tensor->type : "screen, scales";
 }
 
 /* What the tensors of one type add up to. */
@@ -79,14 +76,14 @@ static size_t sum_types(const tern_inspection *inspection, type_sum *sums) {
         tern_tensor_info tensor;
         tern_inspection_tensor(inspection, i, &tensor);
         size_t at = 0;
-        while (at < n && strcmp(sums[at].type, tensor.type) != 0)
+        while (at < n && strcmp(sums[at].type, type_of(&tensor)) != 0)
             at++;
         if (at == MAX_TYPES)
             at--;
         if (at == n)
-            sums[n++] = (type_sum){.type = tensor.type};
+            sums[n++] = (type_sum){.type = type_of(&tensor)};
         sums[at].n_tensors++;
-        sums[at].parameters += parameters_of(&tensor);
+        sums[at].parameters += (double)tensor.n_parameters;
         sums[at].bytes += (double)tensor.bytes;
     }
     return n;
@@ -131,9 +128,13 @@ static void print_types(const tern_inspection *inspection) {
     for (size_t i = 0; i < n; i++) {
         char label[64];
         snprintf(label, sizeof label, "  %s", sums[i].type);
-        tern_cli_row(label, "%s in %zu tensor%s, %s (%.3g bits each)", tern_format_count(count, sums[i].parameters),
-                     sums[i].n_tensors, sums[i].n_tensors == 1 ? "" : "s", tern_format_bytes(size, sums[i].bytes),
-                     sums[i].parameters ? 8 * sums[i].bytes / sums[i].parameters : 0);
+        if (!sums[i].parameters)
+            tern_cli_row(label, "%zu tensor%s, %s", sums[i].n_tensors, sums[i].n_tensors == 1 ? "" : "s",
+                         tern_format_bytes(size, sums[i].bytes));
+        else
+            tern_cli_row(label, "%s in %zu tensor%s, %s (%.3g bits each)", tern_format_count(count, sums[i].parameters),
+                         sums[i].n_tensors, sums[i].n_tensors == 1 ? "" : "s", tern_format_bytes(size, sums[i].bytes),
+                         8 * sums[i].bytes / sums[i].parameters);
     }
 }
 
@@ -322,6 +323,8 @@ static json_t *tensors_json(const tern_inspection *inspection) {
             json_array_append_new(shape, json_integer((json_int_t)tensor.shape[k]));
         json_t *object = json_pack("{s:o, s:o, s:o, s:I}", "name", tern_json_text(tensor.name), "type",
                                    tern_json_text(tensor.type), "shape", shape, "bytes", (json_int_t)tensor.bytes);
+        if (object && tensor.packing)
+            json_object_set_new(object, "packing", tern_json_text(tensor.packing));
         if (object && tensor.has_scale)
             json_object_set_new(object, "scale", json_real((double)tensor.scale));
         json_array_append_new(array, object);

@@ -210,3 +210,11 @@ bool tern_layout_identify(const tern_checkpoint *checkpoint, const tern_tensor *
         }
     return false;
 }
+
+uint64_t tern_layout_parameters(const tern_checkpoint *checkpoint, int which) {
+    const tern_config *config = &checkpoint->config;
+    uint64_t hidden = config->hidden_size, head_dim = config->n_heads ? hidden / config->n_heads : 0;
+    uint64_t kv = config->n_kv_heads * (config->head_dim ? config->head_dim : head_dim);
+    const uint64_t rows[TERN_LINEARS_PER_LAYER] = {hidden, kv, kv, hidden, config->ffn_size, config->ffn_size, hidden};
+    return rows[which] * (which == DOWN ? config->ffn_size : hidden);
+}

@@ -47,4 +47,7 @@ tern_status tern_layout_scales(const tern_checkpoint *checkpoint, tern_weights *
 bool tern_layout_identify(const tern_checkpoint *checkpoint, const tern_tensor *tensor, uint32_t *layer, int *which,
                           const tern_form **form);
 
+/* Weights in linear `which` of any layer, as the file's configuration has it. */
+uint64_t tern_layout_parameters(const tern_checkpoint *checkpoint, int which);
+
 #endif
