@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "kernels/limits.h"
+#include "tern/tern.h"
 
 static bool runs_here(const tern_kernels *rung) { return (rung->features & ~tern_cpu_features()) == 0; }
 
@@ -66,11 +67,34 @@ static void test_read_reads_everything(void **state) {
     tern_aligned_free(block);
 }
 
+static void test_meter(void **state) {
+    (void)state;
+    tern_error err;
+    tern_meter *meter = NULL;
+    for (int threads = 1; threads <= 2; threads++) {
+        assert_int_equal(tern_meter_create(threads, NULL, &meter, &err), TERN_OK);
+        assert_true(tern_meter_bytes(meter) >= (uint64_t)256 << 20);
+        assert_true(tern_meter_memory(meter) > 0);
+        assert_true(tern_meter_macs(meter) > 0);
+        assert_true(*tern_meter_instruction(meter));
+        tern_meter_free(meter);
+    }
+    assert_int_equal(tern_meter_create(1, "ref", &meter, &err), TERN_OK);
+    assert_string_equal(tern_meter_instruction(meter), "compiled C");
+    tern_meter_free(meter);
+    meter = NULL;
+    assert_int_equal(tern_meter_create(-1, NULL, &meter, &err), TERN_ERR_ARGUMENT);
+    assert_int_equal(tern_meter_create(1, "z80", &meter, &err), TERN_ERR_ARGUMENT);
+    assert_null(meter);
+    tern_meter_free(NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_rung_gets_what_it_can_run),
         cmocka_unit_test(test_dot_takes_time),
         cmocka_unit_test(test_read_reads_everything),
+        cmocka_unit_test(test_meter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
