@@ -33,6 +33,12 @@ INLINE __m512i broadcast_4(const int8_t *q) {
     return _mm512_set1_epi32(word);
 }
 
+/* _mm512_dpbusd_epi32(); but from that GCC 12 makes register copies. */
+INLINE __m512i dot(__m512i sum, __m512i codes, __m512i activations) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(activations));
+    return sum;
+}
+
 /* One token: the weights are the cost. Each field has its own sum, four independent chains; with two the latency of
  * vpdpbusd would limit the stream to 30 GB/s. */
 static void decode(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, int32_t q_sum, int32_t *acc) {
@@ -42,8 +48,7 @@ static void decode(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t
         for (size_t k = 0; k < k_pad; k += TERN_GROUP_COLS, w += 64) {
             _mm_prefetch((const char *)w + PREFETCH_BYTES, _MM_HINT_T0);
             __m512i block = _mm512_loadu_si512(w);
-            UNROLL for (int f = 0; f < 4; f++) sum[f] =
-                _mm512_dpbusd_epi32(sum[f], field(block, f), broadcast_4(q + k + 4 * f));
+            UNROLL for (int f = 0; f < 4; f++) sum[f] = dot(sum[f], field(block, f), broadcast_4(q + k + 4 * f));
         }
         __m512i total = _mm512_add_epi32(_mm512_add_epi32(sum[0], sum[1]), _mm512_add_epi32(sum[2], sum[3]));
         _mm512_storeu_si512(acc + TERN_GROUP_ROWS * g, _mm512_sub_epi32(total, _mm512_set1_epi32(q_sum)));
@@ -61,7 +66,10 @@ INLINE void tile(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *
      * that all addresses fit the registers. */
     const int8_t *row[(TILE_TOKENS + 2) / 3];
     UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] = q + t * ld_q;
-    for (const uint8_t *end = w + bytes; w < end; w += 64) {
+    /* The next groups, in the order of memory; see ternary_t5_avx512vbmi.c. */
+    const char *ahead = (const char *)w + n_groups * bytes;
+    for (const uint8_t *end = w + bytes; w < end; w += 64, ahead += n_groups * 64) {
+        UNROLL for (size_t g = 0; g < n_groups; g++) _mm_prefetch(ahead + g * 64, _MM_HINT_T0);
         __m512i block[TILE_GROUPS];
         UNROLL for (size_t g = 0; g < n_groups; g++) block[g] = _mm512_loadu_si512(w + g * bytes);
         UNROLL for (int f = 0; f < 4; f++) {
@@ -69,8 +77,7 @@ INLINE void tile(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *
             UNROLL for (size_t g = 0; g < n_groups; g++) codes[g] = field(block[g], f);
             UNROLL for (size_t t = 0; t < n_tokens; t++) {
                 __m512i activations = broadcast_4(row[t / 3] + t % 3 * ld_q + 4 * f);
-                UNROLL for (size_t g = 0; g < n_groups; g++) sum[t][g] =
-                    _mm512_dpbusd_epi32(sum[t][g], codes[g], activations);
+                UNROLL for (size_t g = 0; g < n_groups; g++) sum[t][g] = dot(sum[t][g], codes[g], activations);
             }
         }
         UNROLL for (size_t t = 0; t < n_tokens; t += 3) row[t / 3] += TERN_GROUP_COLS;
