@@ -19,6 +19,7 @@
 #include "base/rng.h"
 #include "kernels/attention.h"
 #include "kernels/kernels.h"
+#include "kernels/lines.h"
 #include "kernels/screen.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -147,6 +148,81 @@ static void bench_packing(const tern_kernels *rung, const tern_ternary *ternary)
     char name[64];
     snprintf(name, sizeof name, "%s pack_group k=%d", ternary->packing->name, FFN);
     measure(name, &j);
+}
+
+/* ---- lines: FFN matrices one after the other, each FFN lines of HIDDEN trits ---- */
+
+enum { LIST_LINES = 576, ROWS_LINES = 192, COLUMNS_ROWS = 7 * TERN_LINE_ROWS, LINES_WORKERS = 16 };
+static uint32_t line_list[LIST_LINES]; /* the lines that a task of LIST_LINES takes */
+static size_t n_line_list;
+
+/* A worker's own part of the results: its sums, and behind those of 128 tokens the scratch. */
+static int32_t *line_sums(int worker) {
+    return (int32_t *)(void *)results + (size_t)worker % LINES_WORKERS * ((1 << 22) / LINES_WORKERS);
+}
+
+static void run_lines_list(void *context, size_t task, int worker) {
+    const job *j = context;
+    const tern_line_kernels *lines = j->ternary->lines;
+    const uint8_t *at = memory + task * LIST_LINES * j->row_bytes;
+    if (j->type == 0)
+        lines->dots(at, HIDDEN, line_list, n_line_list, bytes, 0, line_sums(worker));
+    else
+        lines->sums(at, HIDDEN, line_list, n_line_list, bytes, line_sums(worker));
+}
+
+static void run_lines_matmul(void *context, size_t task, int worker) {
+    const job *j = context;
+    static const int32_t q_sum[512];
+    const tern_line_kernels *lines = j->ternary->lines;
+    int32_t *acc = line_sums(worker), *scratch = acc + COLUMNS_ROWS * 128;
+    if (j->type == 0) {
+        lines->matmul_rows(memory + task * ROWS_LINES * j->row_bytes, HIDDEN, ROWS_LINES, bytes, tern_q_pad(HIDDEN),
+                           q_sum, j->tokens, acc, ROWS_LINES, scratch);
+    } else {
+        size_t first = task % 2 * COLUMNS_ROWS;
+        lines->matmul_columns(memory + task / 2 * FFN * j->row_bytes, HIDDEN, FFN, first,
+                              first ? HIDDEN - COLUMNS_ROWS : COLUMNS_ROWS, bytes, tern_q_pad(FFN), q_sum, j->tokens,
+                              acc, COLUMNS_ROWS, scratch);
+    }
+}
+
+/* Few tokens come from memory. GB/s are those of the lines that are taken, not of the cache lines they touch. */
+static void bench_lines_of(const tern_kernels *rung, const tern_ternary *ternary, int type, size_t percent,
+                           size_t tokens) {
+    job j = {.rung = rung, .ternary = ternary, .type = type, .tokens = tokens, .row_bytes = tern_line_bytes(HIDDEN)};
+    size_t n_matrices = POOL_BYTES / (FFN * j.row_bytes);
+    if (tokens > 8 || strcmp(rung->name, "ref") == 0)
+        n_matrices = 1;
+    tern_rng rng;
+    tern_rng_seed(&rng, 2);
+    n_line_list = 0;
+    for (uint32_t i = 0; i < LIST_LINES; i++)
+        if (tern_rng_u64(&rng) % 100 < percent)
+            line_list[n_line_list++] = i;
+    j.run = tokens ? run_lines_matmul : run_lines_list;
+    j.n_tasks = n_matrices * (!tokens ? FFN / LIST_LINES : type == 0 ? FFN / ROWS_LINES : 2);
+    double share = tokens ? 1 : (double)n_line_list / LIST_LINES;
+    j.bytes = share * (double)(n_matrices * FFN * j.row_bytes);
+    j.macs = share * (double)(n_matrices * FFN * HIDDEN) * (double)(tokens ? tokens : 1);
+    char name[64];
+    if (tokens)
+        snprintf(name, sizeof name, "lines as %s tokens=%zu", type == 0 ? "rows" : "columns", tokens);
+    else
+        snprintf(name, sizeof name, "lines %s %zu%%", type == 0 ? "dots" : "sums", percent);
+    measure(name, &j);
+}
+
+static void bench_lines(const tern_kernels *rung, const tern_ternary *ternary) {
+    static const size_t tokens[] = {1, 2, 4, 8, 16, 32, 128};
+    if (ternary->lines->scratch_bytes > (((size_t)1 << 22) / LINES_WORKERS - COLUMNS_ROWS * 128) * sizeof(int32_t))
+        return;
+    for (int type = 0; type < 2; type++) {
+        bench_lines_of(rung, ternary, type, type == 0 ? 40 : 20, 0);
+        bench_lines_of(rung, ternary, type, 100, 0);
+        for (size_t i = 0; i < COUNT(tokens); i++)
+            bench_lines_of(rung, ternary, type, 100, tokens[i]);
+    }
 }
 
 /* ---- LM head ---- */
@@ -338,8 +414,11 @@ static void bench_rows(const tern_kernels *rung) {
 }
 
 static void bench_rung(const tern_kernels *rung) {
-    for (const tern_ternary *const *ternary = rung->ternary; *ternary; ternary++)
+    for (const tern_ternary *const *ternary = rung->ternary; *ternary; ternary++) {
         bench_packing(rung, *ternary);
+        if ((*ternary)->lines)
+            bench_lines(rung, *ternary);
+    }
     static const size_t screened[] = {1, 4, 9};
     for (size_t i = 0; i < COUNT(screened); i++) {
         bench_screen(rung, false, screened[i]);
