@@ -49,7 +49,7 @@ static tern_status replay(bench *b, uint32_t max_draft, outcome *out, tern_error
     tern_lookup *lookup = NULL;
     tern_status status = tern_session_truncate(b->session, (uint32_t)b->n_prompt, err);
     if (!status)
-        status = tern_lookup_create(b->n_ids, max_draft ? max_draft : 1, &lookup, err);
+        status = tern_lookup_create(b->n_ids, max_draft ? max_draft : 1, true, &lookup, err);
     for (size_t i = 0; !status && i <= b->n_prompt;
          i++) /* the first token behind the prompt is drawn from its logits */
         tern_lookup_append(lookup, b->ids[i], i == b->n_prompt);

@@ -175,7 +175,7 @@ static tern_status step(generation *g, tern_error *err) {
         return as_reason(status, &g->result->reason);
     }
     status = find_candidates(g, g->hidden, g->ids + 1, n_draft + 1, err);
-    if (g->lookup)
+    if (g->lookup && g->params->draft < 0)
         tern_lookup_timed(g->lookup, n_draft + 1, tern_seconds() - start);
     kept = 1;
     if (!status)
@@ -248,7 +248,8 @@ static tern_status prepare(generation *g, tern_error *err) {
     if (!status)
         status = choose_draft(g, err);
     if (!status && g->max_draft > 0) /* the last token of a full context is taken, but not evaluated */
-        status = tern_lookup_create((size_t)tern_session_n_ctx(g->session) + 1, g->max_draft, &g->lookup, err);
+        status = tern_lookup_create((size_t)tern_session_n_ctx(g->session) + 1, g->max_draft, g->params->draft < 0,
+                                    &g->lookup, err);
     if (status)
         return status;
     size_t n = g->max_draft + 1, hidden_size = tern_session_engine(g->session)->weights->dims.hidden_size;

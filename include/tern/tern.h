@@ -370,7 +370,8 @@ typedef struct tern_generate_params {
     bool ignore_end;   /* go on past EOS */
     bool show_special; /* emit special tokens' text */
     int32_t draft;     /* at most so many tokens are guessed from repetitions in the text and checked in one pass, which
-                          changes the speed, never the text; -1: default, 0: none */
+                          changes the speed, never the text; -1: as many as pay, by what passes are measured to cost;
+                          0: none */
 } tern_generate_params;
 
 typedef struct tern_generate_result {

@@ -31,7 +31,7 @@ const tern_option tern_sampling_option_table[] = {
      "new each time, see --stats"},
     {"draft", 0, TERN_OPTION_INT, FIELD(draft), "N",
      "guess at most N tokens at once from repetitions in\nthe text; the text stays the same; 0: none", 0, 64, NULL,
-     "chosen by tern"},
+     "as many as pay"},
     {"no-speculate", 0, TERN_OPTION_FLAG, FIELD(no_speculate), NULL, "the same as --draft 0", 0, 0, NULL, NULL},
     {0},
 };

@@ -29,6 +29,7 @@ struct tern_lookup {
     double rate[LONGEST + 1]; /* share of right guesses, by length of match */
     double step_seconds;      /* of a step of one token, 0: not known yet */
     double jump, extra;       /* what a step costs more, as a share of that: for any guess at all, and for each token */
+    uint32_t n_measured;      /* steps with guesses that jump and extra are fitted to */
     double balance;           /* plain steps that guesses have saved of late, and the allowance */
 };
 
@@ -36,7 +37,8 @@ struct tern_lookup {
  * right. */
 static double first_rate(int length) { return length < 4 ? 0.4 : length < 6 ? 0.55 : length < 9 ? 0.7 : 0.85; }
 
-tern_status tern_lookup_create(size_t max_tokens, uint32_t max_draft, tern_lookup **out, tern_error *err) {
+tern_status tern_lookup_create(size_t max_tokens, uint32_t max_draft, bool measured, tern_lookup **out,
+                               tern_error *err) {
     if (max_tokens >= UINT32_MAX / 2)
         return tern_fail(err, TERN_ERR_ARGUMENT, "a text of %zu tokens is too long to look up; use a smaller context",
                          max_tokens);
@@ -45,7 +47,9 @@ tern_status tern_lookup_create(size_t max_tokens, uint32_t max_draft, tern_looku
         return tern_fail_memory(err, "speculation");
     lookup->max_tokens = max_tokens;
     lookup->max_draft = max_draft;
-    lookup->jump = 0.2, lookup->extra = 0.1; /* reading the weights dominates; soon measured */
+    /* until it is measured, only a guess that is as good as sure is made */
+    lookup->jump = measured ? 1 : 0;
+    lookup->extra = measured ? 0.15 : 0.05;
     for (int i = 0; i <= LONGEST; i++)
         lookup->rate[i] = first_rate(i);
     lookup->table_bits = 8;
@@ -177,7 +181,7 @@ void tern_lookup_timed(tern_lookup *lookup, uint32_t n, double seconds) {
     } else {
         double expected = step_cost(lookup, n - 1), tokens = (n - 1) / UNIT;
         double error = lookup->step_seconds > 0 ? within(seconds / known - expected, -1, 1) : 0;
-        double part = error / 8 / (1 + tokens * tokens);
+        double part = error / (lookup->n_measured < 6 ? ++lookup->n_measured + 1 : 8) / (1 + tokens * tokens);
         lookup->jump = within(lookup->jump + part, 0, 2);
         lookup->extra = within(lookup->extra + part * tokens / UNIT, 0.01, 1);
         cost = expected + error;

@@ -6,14 +6,17 @@
 #ifndef TERN_RUNTIME_LOOKUP_H
 #define TERN_RUNTIME_LOOKUP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
 
 typedef struct tern_lookup tern_lookup;
 
-/* For a text of at most max_tokens, and guesses of at most max_draft tokens. */
-tern_status tern_lookup_create(size_t max_tokens, uint32_t max_draft, tern_lookup **lookup, tern_error *err);
+/* For a text of at most max_tokens, and guesses of at most max_draft tokens. `measured`: tern_lookup_timed() will tell
+ * what guesses cost; else they are taken to cost next to nothing. */
+tern_status tern_lookup_create(size_t max_tokens, uint32_t max_draft, bool measured, tern_lookup **lookup,
+                               tern_error *err);
 void tern_lookup_free(tern_lookup *lookup);
 
 /* The text's next token, in constant time. `generated`: and it shows how good the guess was that there was for it,
@@ -24,7 +27,7 @@ void tern_lookup_append(tern_lookup *lookup, int32_t id, bool generated);
  * most tokens a second, from how often guesses behind matches of such a length were right, and what a step costs. */
 uint32_t tern_lookup_draft(const tern_lookup *lookup, uint32_t limit, int32_t *draft);
 
-/* What a step of n tokens took, for that judgement. */
+/* What a step of n tokens took, for that judgement; before its tokens are appended. */
 void tern_lookup_timed(tern_lookup *lookup, uint32_t n, double seconds);
 
 #endif

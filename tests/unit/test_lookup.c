@@ -13,8 +13,24 @@
 static tern_lookup *create(size_t max_tokens, uint32_t max_draft) {
     tern_lookup *lookup = NULL;
     tern_error err;
-    if (tern_lookup_create(max_tokens, max_draft, &lookup, &err))
+    if (tern_lookup_create(max_tokens, max_draft, false, &lookup, &err))
         fail_msg("%s", err.message);
+    return lookup;
+}
+
+/* One that has been told what steps of one, two and nine tokens take. */
+static tern_lookup *create_measured(size_t max_tokens, uint32_t max_draft, double one, double two, double nine) {
+    tern_lookup *lookup = NULL;
+    tern_error err;
+    if (tern_lookup_create(max_tokens, max_draft, true, &lookup, &err))
+        fail_msg("%s", err.message);
+    for (int i = 0; i < 200; i++) {
+        tern_lookup_timed(lookup, 1, one);
+        tern_lookup_timed(lookup, 2, two);
+        tern_lookup_timed(lookup, 9, nine);
+        for (int j = 0; j < 12; j++) /* as many tokens as the steps brought: guesses have lost nothing */
+            tern_lookup_append(lookup, 2000000 + i * 12 + j, true);
+    }
     return lookup;
 }
 
@@ -87,7 +103,7 @@ static void test_limits(void **state) {
     tern_lookup_free(lookup);
     lookup = NULL;
     tern_error err;
-    assert_int_equal(tern_lookup_create(UINT32_MAX, 8, &lookup, &err), TERN_ERR_ARGUMENT);
+    assert_int_equal(tern_lookup_create(UINT32_MAX, 8, true, &lookup, &err), TERN_ERR_ARGUMENT);
     assert_null(lookup);
     lookup = create(1, 1);
     APPEND(lookup, 1, 2, 3);
@@ -100,7 +116,7 @@ static void test_limits(void **state) {
 static void test_adapts(void **state) {
     (void)state;
     int32_t draft[16];
-    tern_lookup *lookup = create(20000, 16);
+    tern_lookup *lookup = create_measured(20000, 16, 0.01, 0.0101, 0.018);
     for (int i = 0; i < 400; i++) /* a loop of 20 */
         tern_lookup_append(lookup, i % 20, true);
     assert_int_equal(tern_lookup_draft(lookup, 16, draft), 16);
@@ -119,33 +135,57 @@ static void test_adapts(void **state) {
     tern_lookup_free(lookup);
 }
 
-/* Where each token of a step costs as much as a step of its own, nothing is guessed; where it is free, much is. */
+/* Where each token of a step costs as much as a step of its own, nothing is guessed; where it is free, much is; where
+ * some guess costs much and further tokens little, one that is long enough; and before it is known, only what is sure.
+ */
 static void test_costs(void **state) {
     (void)state;
     int32_t draft[16];
-    tern_lookup *lookup = create(20000, 16);
-    tern_rng rng;
-    tern_rng_seed(&rng, 2);
-    for (int i = 0; i < 3000; i++) /* a loop with a random token every now and then */
-        tern_lookup_append(lookup, tern_rng_u64(&rng) % 8 ? i % 20 : 50 + (int32_t)(tern_rng_u64(&rng) % 1000), true);
-    while (!guesses(lookup))
-        tern_lookup_append(lookup, 3, true), tern_lookup_append(lookup, 4, true), tern_lookup_append(lookup, 5, true);
-    for (int i = 0; i < 200; i++) {
-        tern_lookup_timed(lookup, 1, 0.010);
-        tern_lookup_timed(lookup, 5, 0.050);
+    tern_lookup *cheap = create_measured(20000, 16, 0.01, 0.0101, 0.0105),
+                *lookups[3] = {create_measured(20000, 16, 0.01, 0.02, 0.09), cheap,
+                               create_measured(20000, 16, 0.01, 0.02, 0.021)};
+    static const uint32_t at_least[] = {0, 3, 3}, at_most[] = {0, 16, 16};
+    for (int l = 0; l < 3; l++) {
+        tern_rng rng;
+        tern_rng_seed(&rng, 2);
+        for (int i = 0; i < 3000; i++) /* a loop with a random token every now and then */
+            tern_lookup_append(lookups[l], tern_rng_u64(&rng) % 8 ? i % 20 : 50 + (int32_t)(tern_rng_u64(&rng) % 1000),
+                               true);
+        APPEND(lookups[l], 3, 4, 5);
+        uint32_t n = tern_lookup_draft(lookups[l], 16, draft);
+        assert_true(n >= at_least[l] && n <= at_most[l]);
     }
-    assert_false(guesses(lookup));
-    uint32_t n = 0;
-    for (int i = 0; i < 200; i++) {
-        tern_lookup_timed(lookup, 1, 0.010);
-        tern_lookup_timed(lookup, 5, 0.0101);
-    }
-    n = tern_lookup_draft(lookup, 16, draft);
-    assert_true(n >= 3);
-    tern_lookup_timed(lookup, 1, 10); /* one interrupted step changes little */
-    tern_lookup_timed(lookup, 2, 10);
-    tern_lookup_timed(lookup, 2, 0);
-    assert_true(tern_lookup_draft(lookup, 16, draft) >= n / 2);
+    uint32_t n = tern_lookup_draft(cheap, 16, draft);
+    tern_lookup_timed(cheap, 1, 10); /* one interrupted step changes little */
+    tern_lookup_timed(cheap, 2, 10);
+    tern_lookup_timed(cheap, 2, 0);
+    APPEND(cheap, 3, 4, 5);
+    assert_true(tern_lookup_draft(cheap, 16, draft) >= n / 2);
+    for (int l = 0; l < 3; l++)
+        tern_lookup_free(lookups[l]);
+
+    tern_lookup *unknown = NULL;
+    assert_int_equal(tern_lookup_create(1000, 16, true, &unknown, NULL), TERN_OK);
+    for (int32_t i = 0; i < 24; i++)
+        tern_lookup_append(unknown, i % 20, false);
+    assert_int_equal(tern_lookup_draft(unknown, 16, draft), 0); /* a match of four */
+    for (int32_t i = 24; i < 40; i++)
+        tern_lookup_append(unknown, i % 20, false);
+    assert_true(tern_lookup_draft(unknown, 16, draft) > 0); /* of twenty */
+    tern_lookup_free(unknown);
+}
+
+/* While guesses have lost time, only a sure one is made. */
+static void test_losses(void **state) {
+    (void)state;
+    int32_t draft[16];
+    tern_lookup *lookup = create_measured(5000, 16, 0.01, 0.011, 0.012);
+    APPEND(lookup, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3);
+    uint32_t n = tern_lookup_draft(lookup, 1, draft); /* 1.4 tokens for 1.1 steps */
+    assert_int_equal(n, 1);
+    for (int i = 0; i < 20; i++)
+        tern_lookup_timed(lookup, 2, 0.011); /* which brought nothing */
+    assert_int_equal(tern_lookup_draft(lookup, 1, draft), 0);
     tern_lookup_free(lookup);
 }
 
@@ -186,8 +226,9 @@ static void test_against_naive(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matches), cmocka_unit_test(test_loops), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_adapts),  cmocka_unit_test(test_costs), cmocka_unit_test(test_against_naive),
+        cmocka_unit_test(test_matches),       cmocka_unit_test(test_loops), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_adapts),        cmocka_unit_test(test_costs), cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_against_naive),
     };
     return cmocka_run_group_tests_name("lookup", tests, NULL, NULL);
 }
