@@ -138,7 +138,7 @@ static bool reserve(tern_cpu_screen *owner, const tern_screen *screen, const ter
     if (!s->rows)
         s->rows = tern_aligned_alloc((size_t)tern_pool_threads(owner->pool) * s->row_stride);
     if (!s->cache)
-        s->cache = tern_row_cache_create(screen->checkpoint, screen->head, CACHE_BYTES);
+        s->cache = tern_row_cache_create(screen, CACHE_BYTES);
     bool ok = s->rows && s->cache && make((void **)&s->entries, screen->n_rows, sizeof *s->entries) &&
               make((void **)&s->found, screen->n_rows, sizeof *s->found) &&
               make((void **)&s->heap, screen->n_groups, sizeof *s->heap) &&

@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -16,20 +17,18 @@ typedef struct set {
 } set;
 
 struct tern_row_cache {
-    const tern_checkpoint *checkpoint;
-    const tern_tensor *tensor;
+    const tern_screen *screen;
     size_t row_bytes, n_sets;
     set *sets;      /* [n_sets] */
     uint8_t *bytes; /* [n_sets][WAYS][row_bytes] */
 };
 
-tern_row_cache *tern_row_cache_create(const tern_checkpoint *checkpoint, const tern_tensor *tensor, size_t n_bytes) {
+tern_row_cache *tern_row_cache_create(const tern_screen *screen, size_t n_bytes) {
     tern_row_cache *cache = calloc(1, sizeof *cache);
     if (!cache)
         return NULL;
-    cache->checkpoint = checkpoint;
-    cache->tensor = tensor;
-    cache->row_bytes = tensor->bytes / tensor->rows;
+    cache->screen = screen;
+    cache->row_bytes = screen->row_bytes;
     cache->n_sets = n_bytes / WAYS / cache->row_bytes + 1;
     cache->sets = tern_alloc_array(cache->n_sets, sizeof *cache->sets);
     cache->bytes = tern_alloc_array(cache->n_sets * WAYS, cache->row_bytes);
@@ -75,8 +74,8 @@ bool tern_row_cache_read(tern_row_cache *cache, uint32_t row, void *buffer) {
     }
     if (found)
         return true;
-    if (!tern_checkpoint_read(cache->checkpoint, cache->tensor, (uint64_t)row * cache->row_bytes, cache->row_bytes,
-                              buffer))
+    if (!tern_checkpoint_read(cache->screen->checkpoint, cache->screen->head, (uint64_t)row * cache->row_bytes,
+                              cache->row_bytes, buffer))
         return false;
     if (take(s)) {
         memcpy(bytes_of(cache, index, s->next), buffer, cache->row_bytes);
