@@ -9,13 +9,11 @@
 
 /* Ours are written anew. */
 static bool is_ours(tern_view key) {
-    static const char *const prefixes[] = {"general.alignment", "tern.layout."};
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        size_t n = strlen(prefixes[i]);
-        if (key.size >= n && memcmp(key.bytes, prefixes[i], n) == 0)
-            return true;
-    }
-    return false;
+    static const char *const names[] = {"general.alignment", "tern.layout.version", "tern.layout.packing"};
+    bool ours = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        ours |= tern_view_equal(key, tern_view_of(names[i]));
+    return ours;
 }
 
 static void copy_keys(const tern_checkpoint *checkpoint, tern_gguf_writer *writer) {
@@ -98,9 +96,9 @@ tern_status tern_convert_keys(const tern_checkpoint *checkpoint, const tern_weig
         copy_keys(checkpoint, writer);
     else
         status = make_keys(checkpoint, &weights->dims, writer, err);
-    tern_gguf_put_u32(writer, "tern.layout.version", TERN_LAYOUT_VERSION);
-    tern_gguf_put_string(writer, "tern.layout.packing", packing);
     if (!checkpoint->layout_version)
         tern_gguf_put_string(writer, "tern.layout.source", weights->layers[0].q.source->type_name);
+    tern_gguf_put_u32(writer, "tern.layout.version", TERN_LAYOUT_VERSION);
+    tern_gguf_put_string(writer, "tern.layout.packing", packing);
     return status;
 }

@@ -149,29 +149,30 @@ const char *tern_packed_name(char buffer[static 128], uint32_t layer, int which,
 tern_status tern_layout_bind(const tern_checkpoint *checkpoint, uint32_t layer, int which, tern_linear *linear,
                              tern_error *err) {
     char name[128];
-    linear->source = NULL;
+    const tern_tensor *tensor = NULL;
     for (int i = 0; i < N_FORMS; i++) {
-        const tern_tensor *tensor = tern_checkpoint_find(checkpoint, tern_packed_name(name, layer, which, &forms[i]));
-        if (!tensor || !may_be(&forms[i], which))
+        const tern_tensor *found = tern_checkpoint_find(checkpoint, tern_packed_name(name, layer, which, &forms[i]));
+        if (!found || !may_be(&forms[i], which))
             continue;
-        if (linear->source)
+        if (tensor)
             return tern_fail(err, TERN_ERR_FORMAT, "%s: tensors %s and %s are the same matrix", checkpoint->path,
-                             linear->source->name, name);
-        tern_linear stored = *linear;
-        tern_form_lay_out(&forms[i], &stored);
-        if (tensor->type != TERN_TYPE_I8 || tensor->n_dims != 2 || tensor->rows != stored.n_units ||
-            tensor->cols != stored.unit_bytes)
-            return tern_fail(err, TERN_ERR_FORMAT,
-                             "%s: tensor %s is %s [%" PRIu64 ", %" PRIu64 "], but a matrix of %" PRIu32 " x %" PRIu32
-                             " is I8 [%" PRIu32 ", %zu] in that form",
-                             checkpoint->path, name, tensor->type_name, tensor->rows, tensor->cols, linear->rows,
-                             linear->cols, stored.n_units, stored.unit_bytes);
-        linear->source = tensor;
+                             tensor->name, name);
+        tensor = found;
         linear->stored = &forms[i];
     }
-    if (!linear->source)
+    if (!tensor)
         return tern_fail(err, TERN_ERR_FORMAT, "%s: tensor blk.%" PRIu32 ".%s is missing in any form that tern knows",
                          checkpoint->path, layer, names[which]);
+    linear->source = tensor;
+    tern_linear stored = *linear;
+    tern_form_lay_out(linear->stored, &stored);
+    if (tensor->type != TERN_TYPE_I8 || tensor->n_dims != 2 || tensor->rows != stored.n_units ||
+        tensor->cols != stored.unit_bytes)
+        return tern_fail(err, TERN_ERR_FORMAT,
+                         "%s: tensor %s is %s [%" PRIu64 ", %" PRIu64 "], but a matrix of %" PRIu32 " x %" PRIu32
+                         " is I8 [%" PRIu32 ", %zu] in that form",
+                         checkpoint->path, tensor->name, tensor->type_name, tensor->rows, tensor->cols, linear->rows,
+                         linear->cols, stored.n_units, stored.unit_bytes);
     return TERN_OK;
 }
 
