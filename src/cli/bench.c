@@ -110,7 +110,7 @@ static int get_plan(const settings *s, tern_bench_plan *plan) {
 static int run(void *parsed, const char *const *operands, size_t n_operands) {
     const settings *s = parsed;
     const char *path = n_operands ? operands[0] : NULL, *bad;
-    tern_bench_plan plan;
+    tern_bench_plan plan = {0};
     int32_t *threads = NULL;
     size_t n = 0;
     int status = get_plan(s, &plan);

@@ -83,13 +83,14 @@ static double own_peak_rss(const tern_bench_model *bench) {
 /* Memory that no other process shares and that cannot be dropped and read again from a file; 0: not known. */
 static double own_private_bytes(const tern_bench_model *bench) {
     char line[128];
-    unsigned long long kib = 0;
+    double kib = 0;
     FILE *file = fopen("/proc/self/status", "re");
-    while (file && fgets(line, sizeof line, file) && sscanf(line, "RssAnon: %llu kB", &kib) != 1)
-        ;
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, "RssAnon:", 8) == 0)
+            kib = strtod(line + 8, NULL);
     if (file)
         fclose(file);
-    double block = bench->meter ? (double)tern_meter_bytes(bench->meter) : 0, bytes = (double)kib * 1024;
+    double block = bench->meter ? (double)tern_meter_bytes(bench->meter) : 0, bytes = kib * 1024;
     return bytes > block ? bytes - block : 0;
 }
 

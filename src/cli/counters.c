@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -49,14 +50,15 @@ static int open_event(tern_counter counter) {
 
 /* The kernel's errors (perf_event_open(2)) in the words of someone who wants the counters. */
 static void explain(int error, char *text, size_t size) {
-    int level = -1;
+    long level = -1;
+    char line[32];
     FILE *file = fopen("/proc/sys/kernel/perf_event_paranoid", "re");
-    if (file && fscanf(file, "%d", &level) != 1)
-        level = -1;
+    if (file && fgets(line, sizeof line, file))
+        level = strtol(line, NULL, 10);
     if (file)
         fclose(file);
     if ((error == EACCES || error == EPERM) && level > 2)
-        snprintf(text, size, "the kernel forbids it: kernel.perf_event_paranoid is %d; sysctl it to 2", level);
+        snprintf(text, size, "the kernel forbids it: kernel.perf_event_paranoid is %ld; sysctl it to 2", level);
     else if (error == EACCES || error == EPERM)
         snprintf(text, size, "the kernel or the container forbids it (%s); CAP_PERFMON would allow it",
                  strerror(error));

@@ -71,9 +71,10 @@ static void line(FILE *file, double x1, double y1, double x2, double y2, const c
 /* 1, 2 or 5 times a power of ten, so that `span` has at most `most` steps. */
 static double nice_step(double span, int most) {
     double rough = span / most, power = pow(10, floor(log10(rough)));
-    for (double factor = 1; factor < 10; factor = factor < 2 ? 2 : factor < 5 ? 5 : 10)
-        if (factor * power >= rough * (1 - 1e-9))
-            return factor * power;
+    static const double factors[] = {1, 2, 5};
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++)
+        if (factors[i] * power >= rough * (1 - 1e-9))
+            return factors[i] * power;
     return 10 * power;
 }
 
@@ -163,8 +164,9 @@ static void draw_legend(FILE *file, const tern_plot_panel *panel, const frame *f
     for (size_t s = 0; s < panel->n_series; s++) {
         const tern_plot_series *series = &panel->series[s];
         char class[16];
-        double x = f->x0 + (double)(s % 2) * f->width / 2;
-        double y = f->y0 + f->height + BOTTOM + 6 + LEGEND_LINE * (double)(s / 2);
+        size_t column = s % 2, below = s / 2;
+        double x = f->x0 + (double)column * f->width / 2;
+        double y = f->y0 + f->height + BOTTOM + 6 + LEGEND_LINE * (double)below;
         snprintf(class, sizeof class, "%s%d", series->limit ? "l" : "c", series->colour % N_COLOURS);
         line(file, x, y, x + 24, y, class);
         if (!series->limit)
@@ -211,8 +213,9 @@ tern_status tern_plot_write(const char *path, const char *title, const char *sub
     if (status)
         return status;
     FILE *file = writer.file;
+    size_t n_rows = (n_panels + COLUMNS - 1) / COLUMNS;
     double row_height = PANEL_HEIGHT + LEGEND_LINE * (double)legend_lines(panels, n_panels);
-    double width = COLUMNS * PANEL_WIDTH, height = HEADER + row_height * (double)((n_panels + COLUMNS - 1) / COLUMNS);
+    double width = COLUMNS * PANEL_WIDTH, height = HEADER + row_height * (double)n_rows;
     fprintf(file,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
             "role=\"img\">\n<title>",
@@ -224,8 +227,9 @@ tern_status tern_plot_write(const char *path, const char *title, const char *sub
     label(file, 14, 26, "start", "title", title);
     label(file, 14, 46, "start", "tick", subtitle);
     for (size_t i = 0; i < n_panels; i++) {
-        frame f = {.x0 = LEFT + (double)(i % COLUMNS) * PANEL_WIDTH,
-                   .y0 = HEADER + TOP + (double)(i / COLUMNS) * row_height,
+        size_t column = i % COLUMNS, above = i / COLUMNS;
+        frame f = {.x0 = LEFT + (double)column * PANEL_WIDTH,
+                   .y0 = HEADER + TOP + (double)above * row_height,
                    .width = PANEL_WIDTH - LEFT - RIGHT,
                    .height = PANEL_HEIGHT - TOP - BOTTOM - LEGEND_LINE};
         set_axes(&panels[i], &f);
