@@ -1,4 +1,5 @@
-/* The float kernels with the dot product in the int8 attention scores; also those of the i8mm rung. */
+/* The float kernels once more under the name of the dot-product rungs, whose attention kernels differ
+ * (attention_dotprod.c). */
 #define V16_ISA dotprod
 #include "kernels/arm/v16_neon.h"
 

@@ -1,6 +1,7 @@
 /*
  * The 16-lane vectors of float_tmpl.c (which says what each operation means) on NEON: four q registers, lanes 0-3
- * first. The includer names the set: V16_ISA is neon (baseline Armv8.0) or dotprod; they differ in dot_i8 only.
+ * first. The includer names the set: V16_ISA is neon (baseline Armv8.0) or dotprod; they differ in the integer dot
+ * product only.
  */
 #ifndef TERN_KERNELS_ARM_V16_NEON_H
 #define TERN_KERNELS_ARM_V16_NEON_H
