@@ -38,8 +38,6 @@ INLINE __m512i dot(__m512i sum, __m512i digits, __m512i activations) {
     return sum;
 }
 
-INLINE __m512i minus(int32_t q_sum) { return _mm512_set1_epi32(-q_sum); }
-
 typedef struct problem {
     const uint8_t *w; /* the first of the groups */
     size_t blocks;    /* of 12 columns, in a group */
