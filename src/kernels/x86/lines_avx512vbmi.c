@@ -23,25 +23,26 @@ INLINE const uint8_t *line_ahead(const uint8_t *lines, size_t bytes, const uint3
 
 /* ---------------------------------------------------------------- dots */
 
-/* n_rows lines x n_tokens rows of q, both constant: up to 4 x 4 or 2 x 8 sums. */
-enum { MANY_ROWS = 4, FEW_ROWS = 2, MANY_SUMS = 16 };
+/* n_rows lines x n_tokens rows of q, both constant: up to 4 x 4 or 2 x 8 sums. (3 x 8 were spilled, and 20% slower.) */
+enum { MOST_ROWS = 4, MOST_SUMS = 16 };
 
 typedef struct product {
-    const uint8_t *line[MANY_ROWS], *ahead[MANY_ROWS];
+    const uint8_t *line[MOST_ROWS], *ahead[MOST_ROWS];
     const int8_t *q;
     size_t n, ld_q;
 } product;
 
 /* sum[t][r] += block at `at` of line r . q of token t. */
 INLINE void dot_block(const product *p, size_t at, lines_block block, size_t n_rows, size_t n_tokens, __m512i *sum) {
-    __m512i codes[MANY_ROWS];
+    __m512i codes[MOST_ROWS];
     UNROLL for (size_t r = 0; r < n_rows; r++) codes[r] =
         lines_codes(p->line[r] + at / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, block);
     UNROLL for (int f = 0; f < LINES_DIGITS; f++) {
-        __m512i digits[MANY_ROWS];
+        __m512i digits[MOST_ROWS];
         UNROLL for (size_t r = 0; r < n_rows; r++) digits[r] = lines_digit(codes[r], f);
         UNROLL for (size_t t = 0; t < n_tokens; t++) {
-            __m512i x = _mm512_maskz_loadu_epi8(block.codes, p->q + t * p->ld_q + at + (size_t)f * block.m);
+            const int8_t *q = p->q + t * p->ld_q + at + (size_t)f * block.m;
+            __m512i x = block.m == 64 ? _mm512_loadu_si512(q) : _mm512_maskz_loadu_epi8(block.codes, q);
             UNROLL for (size_t r = 0; r < n_rows; r++) lines_add_dots(&sum[t * n_rows + r], digits[r], x);
         }
     }
@@ -58,7 +59,7 @@ INLINE __m128i sum_lanes(const __m512i *x) {
 
 /* out [n_tokens][n_rows]: line r . q of token t, with T + 1 for T. */
 INLINE void dot(const product *p, size_t n_rows, size_t n_tokens, int32_t *out) {
-    __m512i sum[MANY_SUMS];
+    __m512i sum[MOST_SUMS];
     size_t at = 0, n_sums = n_rows * n_tokens, padded = (n_sums + 3) / 4 * 4;
     UNROLL for (size_t i = 0; i < padded; i++) sum[i] = _mm512_setzero_si512();
     for (; at + TERN_LINE_BLOCK <= p->n; at += TERN_LINE_BLOCK) {
@@ -78,15 +79,15 @@ static void dots(const uint8_t *lines, size_t n, const uint32_t *which, size_t n
     size_t bytes = tern_line_bytes(n);
     for (size_t i = 0; i < lines_smaller(n_which, AHEAD); i++)
         lines_fetch(lines + which[i] * bytes, bytes);
-    for (size_t i = 0; i < n_which; i += MANY_ROWS) {
+    for (size_t i = 0; i < n_which; i += MOST_ROWS) {
         product p = {.q = q, .n = n};
-        int32_t out[MANY_ROWS];
-        for (size_t r = 0; r < MANY_ROWS; r++) { /* behind the list: its last line again */
+        int32_t out[MOST_ROWS];
+        for (size_t r = 0; r < MOST_ROWS; r++) { /* behind the list: its last line again */
             p.line[r] = lines + which[lines_smaller(i + r, n_which - 1)] * bytes;
             p.ahead[r] = line_ahead(lines, bytes, which, n_which, i + r);
         }
-        dot(&p, MANY_ROWS, 1, out);
-        for (size_t r = 0; r < lines_smaller(n_which - i, MANY_ROWS); r++)
+        dot(&p, MOST_ROWS, 1, out);
+        for (size_t r = 0; r < lines_smaller(n_which - i, MOST_ROWS); r++)
             acc[i + r] = out[r] - q_sum;
     }
 }
@@ -108,37 +109,35 @@ static const struct {
 } few_tokens[TERN_LINES_FEW] = {{4, dot_4x1}, {4, dot_4x2}, {4, dot_4x3}, {4, dot_4x4},
                                 {2, dot_2x5}, {2, dot_2x6}, {2, dot_2x7}, {2, dot_2x8}};
 
-/* The n_lines <= MANY_ROWS lines of p, for at most TERN_LINES_FEW tokens. */
-static void few_lines(product p, size_t n_lines, const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc) {
-    size_t n_rows = few_tokens[n_tokens - 1].rows;
-    for (size_t i = 0; i < n_lines; i += n_rows) {
-        int32_t out[MANY_SUMS];
+/* The lines [first, end), of n_lines, for at most TERN_LINES_FEW tokens. */
+static void few_lines(const uint8_t *lines, size_t first, size_t end, size_t n_lines, product p, const int32_t *q_sum,
+                      size_t n_tokens, int32_t *acc, size_t ld_acc) {
+    size_t bytes = tern_line_bytes(p.n), n_rows = few_tokens[n_tokens - 1].rows;
+    for (size_t i = first; i < end; i += n_rows) {
+        int32_t out[MOST_SUMS];
+        for (size_t r = 0; r < n_rows; r++) {
+            p.line[r] = lines + lines_smaller(i + r, end - 1) * bytes;
+            p.ahead[r] = lines + lines_smaller(i + r + AHEAD, n_lines - 1) * bytes;
+        }
         few_tokens[n_tokens - 1].run(&p, out);
         for (size_t t = 0; t < n_tokens; t++)
-            for (size_t r = 0; r < lines_smaller(n_lines - i, n_rows); r++)
+            for (size_t r = 0; r < lines_smaller(end - i, n_rows); r++)
                 acc[t * ld_acc + i + r] = out[t * n_rows + r] - q_sum[t];
-        memmove(p.line, p.line + n_rows, (MANY_ROWS - n_rows) * sizeof *p.line);
-        memmove(p.ahead, p.ahead + n_rows, (MANY_ROWS - n_rows) * sizeof *p.ahead);
     }
 }
 
 /* matmul_rows without a panel: each line is unpacked in registers, once for every TERN_LINES_FEW tokens. */
 void tern_lines_few_rows_avx512vbmi(const uint8_t *lines, size_t n, size_t n_lines, const int8_t *q, size_t ld_q,
                                     const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc) {
-    size_t bytes = tern_line_bytes(n), n_tiles = (n_tokens + TERN_LINES_FEW - 1) / TERN_LINES_FEW;
-    lines_fetch(lines, lines_smaller(n_lines, AHEAD) * bytes);
-    for (size_t i = 0; i < n_lines; i += MANY_ROWS) {
-        product p = {.n = n, .ld_q = ld_q};
-        for (size_t r = 0; r < MANY_ROWS; r++) {
-            p.line[r] = lines + lines_smaller(i + r, n_lines - 1) * bytes;
-            p.ahead[r] = lines + lines_smaller(i + r + AHEAD, n_lines - 1) * bytes;
-        }
+    size_t n_tiles = (n_tokens + TERN_LINES_FEW - 1) / TERN_LINES_FEW;
+    lines_fetch(lines, lines_smaller(n_lines, AHEAD) * tern_line_bytes(n));
+    for (size_t i = 0; i < n_lines; i += MOST_ROWS)
         for (size_t tile = 0, t = 0, size; tile < n_tiles; tile++, t += size) {
+            product p = {.n = n, .q = q + t * ld_q, .ld_q = ld_q};
             size = (n_tokens - t) / (n_tiles - tile);
-            p.q = q + t * ld_q;
-            few_lines(p, lines_smaller(n_lines - i, MANY_ROWS), q_sum + t, size, acc + t * ld_acc + i, ld_acc);
+            few_lines(lines, i, lines_smaller(i + MOST_ROWS, n_lines), n_lines, p, q_sum + t, size, acc + t * ld_acc,
+                      ld_acc);
         }
-    }
 }
 
 const tern_line_kernels tern_lines_avx512vbmi = {.dots = dots,
