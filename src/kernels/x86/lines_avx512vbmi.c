@@ -11,7 +11,6 @@
 #define INLINE LINES_INLINE
 #define UNROLL LINES_UNROLL
 
-/* ROWS lines share the loads of q and one horizontal sum. */
 /* How many lines are fetched ahead. 8 do not cover the latency of memory, 24 no better than 16, and they delay the
  * first ones of a short list. */
 enum { AHEAD = 16 };
