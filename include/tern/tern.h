@@ -87,21 +87,21 @@ typedef enum tern_numa {
 } tern_numa;
 
 typedef struct tern_model_params {
-    int n_threads;   /* 0: all CPUs this process may run on */
-    const char *cpu; /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
+    int n_threads;       /* 0: all CPUs this process may run on */
+    const char *cpu;     /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
     const char *packing; /* force a packing of the weights ("t5r16", "t2r16"); NULL: $TERN_PACKING, else measured */
     bool dense_ffn;      /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring */
-    bool low_memory;     /* as little memory of the process's own as possible: no screen of the LM head is made (one that
-                            lies in the file, in tern's own layout, is used), and sessions take small prefill steps */
-    bool exact_head;     /* no screen of the LM head: decode reads all of it; for measuring, or to save the memory */
-    bool pin;            /* keep each thread on a CPU of its own, physical cores first. The thread that evaluates is one
-                            of them, only while it does. TERN_ERR_UNSUPPORTED where the system cannot */
-    tern_numa numa;      /* changes nothing on a machine with one memory node */
-    bool huge_pages;     /* packed weights in reserved huge pages (hugetlbfs); fails if there are too few */
-    bool mlock;          /* keep weights, embedding and head in memory, never swapped or dropped; fails if the system
-                            does not allow so much (ulimit -l) */
-    bool warm_up;        /* touch the weights, have embedding and head read from the disk and run a throw-away pass, so
-                            that the first prompt is no slower than the next ones */
+    bool low_memory; /* as little memory of the process's own as possible: no screen of the LM head is made (one that
+                        lies in the file, in tern's own layout, is used), and sessions take small prefill steps */
+    bool exact_head; /* no screen of the LM head: decode reads all of it; for measuring, or to save the memory */
+    bool pin;        /* keep each thread on a CPU of its own, physical cores first. The thread that evaluates is one
+                        of them, only while it does. TERN_ERR_UNSUPPORTED where the system cannot */
+    tern_numa numa;  /* changes nothing on a machine with one memory node */
+    bool huge_pages; /* packed weights in reserved huge pages (hugetlbfs); fails if there are too few */
+    bool mlock;      /* keep weights, embedding and head in memory, never swapped or dropped; fails if the system
+                        does not allow so much (ulimit -l) */
+    bool warm_up;    /* touch the weights, have embedding and head read from the disk and run a throw-away pass, so
+                        that the first prompt is no slower than the next ones */
     tern_progress_fn progress;
     void *progress_user;
 } tern_model_params;

@@ -20,8 +20,8 @@ void tern_map_close(tern_map *map);
  * drop them from memory (they come back from the file when touched). */
 void tern_map_release(const void *bytes, size_t n_bytes);
 
-/* Read [offset, offset + n_bytes), which lies inside the mapping, by system calls: unlike a touch of the mapping it does
- * not make the pages around resident. False: the file could not be read (it has changed, or the disk fails). */
+/* Read [offset, offset + n_bytes), which lies inside the mapping, by system calls: unlike a touch of the mapping it
+ * does not make the pages around resident. False: the file could not be read (it has changed, or the disk fails). */
 bool tern_map_read(const tern_map *map, size_t offset, size_t n_bytes, void *buffer);
 
 bool tern_is_directory(const char *path);

@@ -6,10 +6,18 @@
 #include "base/mem.h"
 #include "kernels/lines.h"
 
-/* TASK_BYTES of packed weights is what one token's tasks read: some microseconds' work, so that threads finish a
- * product together, and long enough for the prefetchers. MANY_ROWS is what a task of many tokens takes: 64 rows of
- * 2560 weights stay in the L1/L2 cache while all tokens pass. */
-enum { TASK_BYTES = 48 << 10, MANY_ROWS = TERN_LINE_ROWS, FEW_TOKENS = 8 };
+/* How much a task takes, in rows (`down` of one token: columns). GROUP_ROWS: groups of 16 rows of which one token reads
+ * each byte once; short tasks, so that threads finish together. GATED_ROWS: the rows of `up` that are wanted lie
+ * scattered, and fetching them ahead pays over longer stretches. MIN_COLUMNS: the same for `down`, which each thread
+ * takes in PARTS. MANY_ROWS: many tokens pass while these rows stay in the L1/L2 cache. */
+enum {
+    GROUP_ROWS = 128,
+    GATED_ROWS = 576,
+    MIN_COLUMNS = 256,
+    PARTS = 2,
+    MANY_ROWS = 64,
+    FEW_TOKENS = 8,
+};
 /* A product of less packed weight than this is done sooner than another thread is woken. */
 enum { MIN_SHARED_BYTES = 64 << 10 };
 
@@ -53,12 +61,20 @@ static uint32_t widest_input(const tern_dims *dims) {
 static bool alloc_worker(const tern_cpu_linear *cpu, tern_linear_scratch *worker) {
     const tern_line_kernels *lines = cpu->weights->ternary->lines;
     uint32_t ffn = cpu->weights->dims.ffn_size;
+    size_t widest = widest_input(&cpu->weights->dims);
     worker->acc = tern_aligned_alloc(cpu->acc_size * sizeof(int32_t));
-    worker->values = tern_aligned_alloc(2 * cpu->acc_size * sizeof(float)); /* gates and ups side by side */
+    worker->values = tern_aligned_alloc(2 * widest * sizeof(float)); /* gates and ups side by side */
     worker->list = tern_alloc_array(ffn, sizeof *worker->list);
     worker->list_q = tern_alloc_array(ffn, sizeof *worker->list_q);
     worker->panel = tern_aligned_alloc(lines ? lines->scratch_bytes : 64);
     return worker->acc && worker->values && worker->list && worker->list_q && worker->panel;
+}
+
+/* Rows of a task of `down` for several tokens: a line is unpacked for whole blocks, and few long tasks read the lines
+ * in longer pieces. */
+static uint32_t columns_rows(const tern_cpu_linear *cpu, uint32_t rows) {
+    uint32_t share = rows / (uint32_t)tern_pool_threads(cpu->pool) + 1;
+    return (share + TERN_LINE_ROWS - 1) / TERN_LINE_ROWS * TERN_LINE_ROWS;
 }
 
 static bool alloc_all(tern_cpu_linear *cpu, uint32_t max_batch) {
@@ -66,7 +82,7 @@ static bool alloc_all(tern_cpu_linear *cpu, uint32_t max_batch) {
     int threads = tern_pool_threads(cpu->pool);
     size_t q_bytes, widest = widest_input(dims);
     cpu->max_batch = max_batch;
-    cpu->acc_size = (size_t)MANY_ROWS * max_batch;
+    cpu->acc_size = (size_t)columns_rows(cpu, dims->hidden_size) * max_batch;
     if (cpu->acc_size < widest + TERN_GROUP_ROWS) /* a share of `down` is all its rows */
         cpu->acc_size = widest + TERN_GROUP_ROWS;
     cpu->q = tern_mul_size(max_batch, widest, &q_bytes) ? tern_aligned_alloc(q_bytes) : NULL;
@@ -139,22 +155,20 @@ typedef struct linear_job {
     const tern_linear *const *linears;
     float *const *out;
     uint32_t n_linears, n_tokens;
-    uint32_t rows_per_task; /* a multiple of 16, of TERN_LINE_ROWS for columns */
+    uint32_t rows_per_task; /* a multiple of 16, of TERN_LINE_ROWS for columns, or all rows */
     bool add;               /* out += instead of out = */
 } linear_job;
 
-/* How many rows a task takes. One token: bandwidth counts, stretches of TASK_BYTES, as far as the scratch goes. Few
- * rows are not worth sharing. */
-static uint32_t rows_per_task(const tern_cpu_linear *cpu, const tern_linear *linear, uint64_t n_rows, uint32_t n) {
-    size_t row_bytes = linear->n_units * linear->unit_bytes / linear->rows + 1;
-    size_t most = cpu->acc_size / n / TERN_LINE_ROWS * TERN_LINE_ROWS;
-    size_t rows = n > FEW_TOKENS ? MANY_ROWS : TASK_BYTES / row_bytes / TERN_LINE_ROWS * TERN_LINE_ROWS;
-    if (n_rows * row_bytes * n < MIN_SHARED_BYTES)
-        rows = most;
-    if (rows > most)
-        rows = most;
-    return (uint32_t)(rows < MANY_ROWS ? MANY_ROWS : rows);
+/* How many of `rows` a task takes if `wanted` are right for a large matrix: all if sharing does not pay, and no more
+ * than the scratch holds. A multiple of 16 unless all. */
+static uint32_t rows_per_task(const tern_cpu_linear *cpu, uint32_t rows, uint32_t wanted, uint64_t packed_bytes,
+                              uint32_t n) {
+    size_t most = cpu->acc_size / n / TERN_GROUP_ROWS * TERN_GROUP_ROWS;
+    size_t take = packed_bytes * n < MIN_SHARED_BYTES || wanted > rows ? rows : wanted;
+    return (uint32_t)(take < most ? take : most);
 }
+
+static uint64_t bytes_of(const tern_linear *linear) { return (uint64_t)linear->n_units * linear->unit_bytes; }
 
 /* acc [n_tokens][ld] = products of rows [row, row + n_rows) */
 static void multiply(const tern_cpu_linear *cpu, const tern_linear *linear, uint32_t row, uint32_t n_rows,
@@ -168,10 +182,8 @@ static void multiply(const tern_cpu_linear *cpu, const tern_linear *linear, uint
         ternary->lines->matmul_rows(linear->packed + row * linear->unit_bytes, linear->cols, n_rows, cpu->q, ld_q,
                                     cpu->q_sum, n_tokens, acc, ld, worker->panel);
     else
-        for (uint32_t i = 0; i < n_rows; i += TERN_LINE_ROWS)
-            ternary->lines->matmul_columns(linear->packed, linear->rows, linear->cols, row + i,
-                                           n_rows - i < TERN_LINE_ROWS ? n_rows - i : TERN_LINE_ROWS, cpu->q, ld_q,
-                                           cpu->q_sum, n_tokens, acc + i, ld, worker->panel);
+        ternary->lines->matmul_columns(linear->packed, linear->rows, linear->cols, row, n_rows, cpu->q, ld_q,
+                                       cpu->q_sum, n_tokens, acc, ld, worker->panel);
 }
 
 static void linear_rows(const linear_job *job, const tern_linear *linear, float *out, uint32_t row, uint32_t n_rows,
@@ -202,14 +214,20 @@ static void linear_task(void *context, size_t task, int worker) {
 }
 
 static void run_linears(linear_job *job) {
+    tern_cpu_linear *cpu = job->cpu;
     size_t n_tasks = 0;
-    uint64_t n_rows = 0;
-    for (uint32_t i = 0; i < job->n_linears; i++)
-        n_rows += job->linears[i]->rows;
-    job->rows_per_task = rows_per_task(job->cpu, job->linears[0], n_rows, job->n_tokens);
+    uint64_t packed_bytes = 0;
+    uint32_t most_rows = 0, wanted = job->n_tokens > FEW_TOKENS ? MANY_ROWS : GROUP_ROWS;
+    for (uint32_t i = 0; i < job->n_linears; i++) {
+        packed_bytes += bytes_of(job->linears[i]);
+        most_rows = job->linears[i]->rows > most_rows ? job->linears[i]->rows : most_rows;
+    }
+    if (job->linears[0]->layout == TERN_LAYOUT_COLUMNS)
+        wanted = columns_rows(cpu, most_rows);
+    job->rows_per_task = rows_per_task(cpu, most_rows, wanted, packed_bytes, job->n_tokens);
     for (uint32_t i = 0; i < job->n_linears; i++)
         n_tasks += tasks_of(job->linears[i], job->rows_per_task);
-    tern_pool_run(job->cpu->pool, n_tasks, linear_task, job);
+    tern_pool_run(cpu->pool, n_tasks, linear_task, job);
 }
 
 void tern_cpu_linear_run(tern_cpu_linear *cpu, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
@@ -248,9 +266,11 @@ static void columns_task(void *context, size_t task, int worker) {
 }
 
 static void add_columns(tern_cpu_linear *cpu, const tern_linear *linear, float *x) {
-    columns_job job = {cpu, linear, (uint32_t)(TASK_BYTES / linear->unit_bytes) + 1};
     int threads = tern_pool_threads(cpu->pool);
-    if (linear->n_units * linear->unit_bytes < MIN_SHARED_BYTES)
+    columns_job job = {cpu, linear, linear->cols / (PARTS * (uint32_t)threads) + 1};
+    if (job.columns_per_task < MIN_COLUMNS)
+        job.columns_per_task = MIN_COLUMNS;
+    if (bytes_of(linear) < MIN_SHARED_BYTES)
         job.columns_per_task = linear->cols;
     for (int i = 0; i < threads; i++)
         cpu->workers[i].has_share = false;
@@ -342,6 +362,10 @@ static void gated_task(void *context, size_t task, int worker) {
 
 void tern_cpu_gated(tern_cpu_linear *cpu, const tern_linear *gate, const tern_linear *up, float *out, uint32_t n) {
     gated_job job = {.cpu = cpu, .gate = gate, .up = up, .out = out, .n_tokens = n};
-    job.rows_per_task = rows_per_task(cpu, gate, 2 * (uint64_t)gate->rows, n);
+    uint32_t share = gate->rows / (uint32_t)tern_pool_threads(cpu->pool) / TERN_GROUP_ROWS * TERN_GROUP_ROWS;
+    uint32_t wanted = n > FEW_TOKENS ? MANY_ROWS : GATED_ROWS;
+    if (wanted > share) /* more threads than tasks */
+        wanted = share < TERN_GROUP_ROWS ? TERN_GROUP_ROWS : share;
+    job.rows_per_task = rows_per_task(cpu, gate->rows, wanted, bytes_of(gate) + bytes_of(up), n);
     tern_pool_run(cpu->pool, tasks_of(gate, job.rows_per_task), gated_task, &job);
 }

@@ -364,15 +364,9 @@ int main(void) {
     ref = tern_kernels_all()[0];
     tern_rng_seed(&random_state, 1958);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing),
-        cmocka_unit_test(test_packings_known),
-        cmocka_unit_test(test_matmul),
-        cmocka_unit_test(test_quantize),
-        cmocka_unit_test(test_quantize_rules),
-        cmocka_unit_test(test_rms_norm),
-        cmocka_unit_test(test_small_operations),
-        cmocka_unit_test(test_head),
-        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_packing),          cmocka_unit_test(test_packings_known), cmocka_unit_test(test_matmul),
+        cmocka_unit_test(test_quantize),         cmocka_unit_test(test_quantize_rules), cmocka_unit_test(test_rms_norm),
+        cmocka_unit_test(test_small_operations), cmocka_unit_test(test_head),           cmocka_unit_test(test_order),
         cmocka_unit_test(test_ladder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
