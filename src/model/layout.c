@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/lines.h"
@@ -201,8 +202,9 @@ bool tern_layout_identify(const tern_checkpoint *checkpoint, const tern_tensor *
                           const tern_form **form) {
     char name[128];
     const char *dot = checkpoint->layout_version && tensor->type == TERN_TYPE_I8 ? strchr(tensor->name, '.') : NULL;
-    if (!dot || sscanf(dot, ".%" SCNu32 ".", layer) != 1)
+    if (!dot)
         return false;
+    *layer = (uint32_t)strtoul(dot + 1, NULL, 10); /* whatever is no number fails the comparison below */
     for (*which = 0; *which < TERN_LINEARS_PER_LAYER; ++*which)
         for (int i = 0; i < N_FORMS; i++) {
             *form = &forms[i];

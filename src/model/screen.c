@@ -214,8 +214,9 @@ static void set_coefficients(const tern_screen *screen, const double *squares, d
     const double slack = 1 + 1e-9; /* for the doubles' own rounding */
     double x = sqrt(squares[0]) * slack, lost = sqrt(squares[1]) * slack, read = sqrt(squares[2]) * slack,
            fine_lost = sqrt(squares[3]) * slack;
-    double chain = (screen->k_pad / TERN_SCREEN_BLOCK + 8) * ROUNDING * 1.01;
-    double exact = (screen->k / 16 + 8) * ROUNDING * 1.01;
+    size_t chain_steps = screen->k_pad / TERN_SCREEN_BLOCK + 8, exact_steps = screen->k / 16 + 8;
+    double chain = (double)chain_steps * ROUNDING * 1.01;
+    double exact = (double)exact_steps * ROUNDING * 1.01;
     double last = 4 * ROUNDING * (read + fine_lost);
     double rest = 5 * ROUNDING * fabs(offset) + exact * screen->centre_norm * x + 1e-36;
     const double coarse[] = {read + chain * read, 0, lost + chain * read + exact * x, rest};

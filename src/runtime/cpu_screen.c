@@ -585,7 +585,7 @@ tern_status tern_cpu_screen_candidates(tern_cpu_screen *owner, const float *x, u
     if (!reserve(owner, screen, queries, n))
         return tern_fail_memory(err, "screening the LM head");
     search *searches[TERN_SCREEN_TOKENS];
-    uint32_t tokens[TERN_SCREEN_TOKENS]; /* of the searches */
+    uint32_t tokens[TERN_SCREEN_TOKENS] = {0}; /* of the searches */
     job j = {.owner = owner, .screen = screen, .scratch = owner->scratch, .searches = searches};
     atomic_store(&j.scratch->read_failed, false);
     *refused = 0;
