@@ -285,6 +285,8 @@ void tern_pool_enter(tern_pool *pool) {
 void tern_pool_leave(tern_pool *pool) {
     if (pool && pool->places && pool->caller_pinned)
         pthread_setaffinity_np(pthread_self(), sizeof pool->caller_cpus, &pool->caller_cpus);
+    if (pool)
+        pool->caller_pinned = false; /* the mask is that thread's, at that time */
 }
 #else
 tern_status tern_pool_pin(tern_pool *pool, tern_error *err) {

@@ -103,5 +103,5 @@ tern_status tern_engine_candidates(tern_engine *engine, const float *hidden, uin
 void tern_engine_stats(tern_engine *engine, tern_model_stats *stats) {
     pthread_mutex_lock(&engine->lock);
     engine->backend->ops->stats(engine->backend, stats);
-    tern_engine_unlock(engine);
+    pthread_mutex_unlock(&engine->lock); /* it ran no step: this thread was never put on a CPU */
 }
