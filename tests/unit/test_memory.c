@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +85,60 @@ static void test_pin(void **state) {
 #endif
 }
 
+#ifdef __linux__
+typedef struct elsewhere {
+    const tern_model *model;
+    cpu_set_t wanted, after;
+} elsewhere;
+
+/* A thread with a mask of its own, which asks a model that another thread has evaluated with. */
+static void *ask_for_stats(void *context) {
+    elsewhere *e = context;
+    tern_model_stats stats;
+    if (pthread_setaffinity_np(pthread_self(), sizeof e->wanted, &e->wanted))
+        return (void *)"the thread cannot be put on one CPU";
+    tern_model_get_stats(e->model, &stats);
+    if (pthread_getaffinity_np(pthread_self(), sizeof e->after, &e->after))
+        return (void *)"the thread's CPUs cannot be read";
+    return NULL;
+}
+
+static void test_pin_and_stats(void **state) {
+    (void)state;
+    cpu_set_t mine;
+    assert_int_equal(sched_getaffinity(0, sizeof mine, &mine), 0);
+    if (CPU_COUNT(&mine) < 2) {
+        print_message("only one CPU: all masks are the same\n");
+        skip();
+    }
+    tern_model_params params = three_threads();
+    params.pin = true;
+    tern_error err;
+    tern_session *session = NULL;
+    elsewhere e = {0};
+    tern_model *model = NULL;
+    if (tern_model_load(NULL, &params, &model, &err)) {
+        print_message("%s\n", err.message);
+        skip();
+    }
+    if (tern_session_create(model, NULL, &session, &err) || tern_session_eval(session, ids, N_IDS, &err))
+        fail_msg("%s", err.message);
+    e.model = model;
+    for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&e.wanted); cpu++)
+        if (CPU_ISSET(cpu, &mine))
+            CPU_SET(cpu, &e.wanted);
+    pthread_t thread;
+    void *failure = NULL;
+    assert_int_equal(pthread_create(&thread, NULL, ask_for_stats, &e), 0);
+    pthread_join(thread, &failure);
+    if (failure)
+        fail_msg("%s", (const char *)failure);
+    assert_true(CPU_EQUAL(&e.wanted, &e.after));
+    tern_session_free(session);
+    tern_model_free(model);
+}
+#endif
+
 static void test_numa(void **state) {
     (void)state;
     static const tern_numa places[] = {TERN_NUMA_INTERLEAVE, TERN_NUMA_LOCAL};
@@ -132,8 +187,11 @@ static void test_all(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pin),   cmocka_unit_test(test_numa),    cmocka_unit_test(test_huge_pages),
-        cmocka_unit_test(test_mlock), cmocka_unit_test(test_warm_up), cmocka_unit_test(test_all),
+#ifdef __linux__
+        cmocka_unit_test(test_pin_and_stats),
+#endif
+        cmocka_unit_test(test_pin),           cmocka_unit_test(test_numa),    cmocka_unit_test(test_huge_pages),
+        cmocka_unit_test(test_mlock),         cmocka_unit_test(test_warm_up), cmocka_unit_test(test_all),
     };
     return cmocka_run_group_tests_name("memory and threads", tests, NULL, NULL);
 }
