@@ -215,6 +215,78 @@ static void test_overflow(void **state) {
     tern_model_free(model);
 }
 
+/* ---- what decode leaves out of the FFN ---- */
+
+/* Logits [n, vocab] of `ids`, evaluated one by one, and what that has read. */
+static float *decode_all(const char *path, const tern_model_params *params, const int32_t *ids, size_t n,
+                         tern_model_stats *stats) {
+    tern_model *model = NULL;
+    OK(tern_model_load(path, params, &model, err));
+    size_t vocab = golden_vocab(model);
+    float *logits = calloc(n * vocab, sizeof *logits);
+    assert_non_null(logits);
+    tern_session *session = golden_session(model, TERN_KV_F16, 0);
+    for (size_t t = 0; t < n; t++)
+        OK(tern_session_eval_logits(session, ids + t, 1, logits + t * vocab, err));
+    tern_model_get_stats(model, stats);
+    tern_session_free(session);
+    tern_model_free(model);
+    return logits;
+}
+
+/* Gates of zero and zeros before `down` are skipped where the packing has lines (t5r16): the same bits from fewer
+ * rows and columns. most: the share of `down`'s columns that may be read. */
+static void check_sparse(const char *path, const char *cpu, size_t vocab, double most) {
+    enum { N = 12 };
+    int32_t ids[N];
+    tern_model_params params = tern_model_defaults();
+    params.cpu = cpu;
+    params.packing = "t5r16";
+    params.n_threads = 2;
+    tern_model_stats sparse, dense;
+    for (size_t t = 0; t < N; t++)
+        ids[t] = (int32_t)((t * 7919 + 3) % (vocab - 12));
+    float *fewer = decode_all(path, &params, ids, N, &sparse);
+    params.dense_ffn = true;
+    float *all = decode_all(path, &params, ids, N, &dense);
+    if (memcmp(fewer, all, N * vocab * sizeof *all))
+        fail_msg("%s, %s: the sparse FFN gives other bits than the dense one", path, cpu);
+    assert_int_equal(dense.ffn_up_rows, dense.ffn_up_rows_all);
+    assert_int_equal(dense.ffn_down_columns, dense.ffn_down_columns_all);
+    assert_int_equal(sparse.ffn_up_rows_all, dense.ffn_up_rows_all);
+    assert_int_equal(sparse.ffn_down_columns_all, dense.ffn_down_columns_all);
+    assert_true(sparse.ffn_up_rows > 0 && sparse.ffn_up_rows < sparse.ffn_up_rows_all);
+    assert_true(sparse.ffn_down_columns > 0);
+    assert_true((double)sparse.ffn_down_columns < most * (double)sparse.ffn_down_columns_all);
+    free(fewer);
+    free(all);
+}
+
+static void test_sparse_ffn(void **state) {
+    (void)state;
+    char path[] = "/tmp/tern-bits-XXXXXX";
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    close(file);
+    tern_synth_params synth;
+    OK(tern_synth_shape("tiny", &synth, err));
+    synth.n_layers = 2;
+    synth.ffn_sparsity = 0.8f;
+    OK(tern_synth(path, &synth, err));
+    for (const tern_kernels *const *rung = tern_kernels_all(); *rung; rung++) {
+        bool has_lines = false;
+        for (size_t i = 0; (*rung)->ternary[i]; i++)
+            has_lines |= (*rung)->ternary[i]->lines != NULL;
+        if (!has_lines || ((*rung)->features & tern_cpu_features()) != (*rung)->features)
+            continue;
+        print_message("dense and sparse on %s\n", (*rung)->name);
+        for (size_t i = 0; i < N_FIXTURES; i++)
+            check_sparse(fixtures[i].path, (*rung)->name, fixtures[i].vocab, 1);
+        check_sparse(path, (*rung)->name, synth.vocab_size, 0.35); /* 0.2 of them are not zero */
+    }
+    unlink(path);
+}
+
 /* ---- cancellation ---- */
 
 typedef struct canceller {
@@ -325,7 +397,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chunks), cmocka_unit_test(test_splits),       cmocka_unit_test(test_threads),
         cmocka_unit_test(test_rungs),  cmocka_unit_test(test_truncate),     cmocka_unit_test(test_overflow),
-        cmocka_unit_test(test_cancel), cmocka_unit_test(test_two_sessions),
+        cmocka_unit_test(test_cancel), cmocka_unit_test(test_two_sessions), cmocka_unit_test(test_sparse_ffn),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
