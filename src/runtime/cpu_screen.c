@@ -311,7 +311,7 @@ static size_t first_tasks(const search *s) { return (s->n_firsts + EXACT_ROWS - 
 
 static void firsts_task(void *context, size_t task, int worker) {
     const job *j = context;
-    uint32_t t = 0, rows[EXACT_ROWS];
+    uint32_t t = 0, rows[EXACT_ROWS] = {0};
     float logits[EXACT_ROWS];
     for (; task >= first_tasks(j->searches[t]); t++)
         task -= first_tasks(j->searches[t]);
