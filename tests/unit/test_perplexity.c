@@ -30,20 +30,31 @@ static int unload(void **state) {
     return 0;
 }
 
-static tern_session *new_session(uint32_t n_ctx, uint32_t chunk) {
+static tern_session *new_session_of(tern_kv_type kv_type, uint32_t n_ctx, uint32_t chunk) {
     tern_session_params params = tern_session_defaults();
     tern_session *session;
     tern_error err;
     params.n_ctx = n_ctx;
     params.chunk = chunk;
-    params.kv_type = TERN_KV_F32;
+    params.kv_type = kv_type;
     if (tern_session_create(model, &params, &session, &err))
         fail_msg("%s", err.message);
     return session;
 }
 
+static tern_session *new_session(uint32_t n_ctx, uint32_t chunk) { return new_session_of(TERN_KV_F32, n_ctx, chunk); }
+
 static const char text[] = "Once upon a time, there was a little girl named Lily. She loved to play in the rain.\n"
                            "\"Why?\" said the bird <|eot_id|> on the tree. Na\xc3\xafve \xff bytes count too. The end.";
+
+static const char story[] =
+    "Once upon a time, there was a little girl named Lily. She had a red ball and a small dog. One day, Lily and her "
+    "dog went to the park to play. The dog saw a big bird in a tree and began to bark. \"Do not be sad,\" said Lily. "
+    "\"The bird is our friend.\" The bird came down and sat on the red ball. Then a boy named Tom came to the park. "
+    "He wanted to play with the ball too. Lily gave him the ball, and they played until the sun went down. Her mom "
+    "was waiting at home with a warm cake. Lily told her mom about the bird, the dog and her new friend. They were "
+    "all very happy, and Lily learned that it is good to share.";
+static const char *const kv_names[] = {[TERN_KV_F32] = "f32", [TERN_KV_F16] = "f16", [TERN_KV_Q8] = "q8"};
 
 /* The definition in eval/perplexity.h, with a session of its own for every window, token by token. */
 static double by_definition(uint32_t n_window, size_t *n_tokens) {
@@ -138,6 +149,26 @@ static void test_slice(void **state) {
     assert_int_equal(tern_logits_slice(301, 128), 128);
 }
 
+/* What 8 bits in the cache cost. On the model's held-out text (15354 tokens) f32, f16 and q8 differ by less than 3e-4
+ * nats; this text is short, and 8e-6 and 3.2e-4 were measured on it. */
+static void test_kv_types(void **state) {
+    (void)state;
+    double nll[3];
+    for (int kv = 0; kv < 3; kv++) {
+        tern_session *session = new_session_of((tern_kv_type)kv, 512, 0);
+        tern_perplexity_result result;
+        tern_error err;
+        if (tern_perplexity(model, session, story, sizeof story - 1, 512, NULL, NULL, &result, &err))
+            fail_msg("%s", err.message);
+        nll[kv] = result.mean_nll;
+        tern_session_free(session);
+        print_message("%s: %.6f nats a token over %u tokens\n", kv_names[kv], nll[kv], (unsigned)result.tokens);
+    }
+    assert_true(nll[TERN_KV_F16] != nll[TERN_KV_F32] && nll[TERN_KV_Q8] != nll[TERN_KV_F32]);
+    assert_true(fabs(nll[TERN_KV_F16] - nll[TERN_KV_F32]) < 1e-4);
+    assert_true(fabs(nll[TERN_KV_Q8] - nll[TERN_KV_F32]) < 1e-3);
+}
+
 static bool stop_at_once(void *user, uint64_t done, uint64_t total) {
     *(uint64_t *)user = total;
     return done > total;
@@ -171,6 +202,7 @@ int main(void) {
         cmocka_unit_test(test_whole_last_window),
         cmocka_unit_test(test_negative_log_likelihood),
         cmocka_unit_test(test_slice),
+        cmocka_unit_test(test_kv_types),
         cmocka_unit_test(test_failures),
     };
     return cmocka_run_group_tests(tests, load, unload);
