@@ -89,8 +89,10 @@ typedef enum tern_numa {
 typedef struct tern_model_params {
     int n_threads;       /* 0: all CPUs this process may run on */
     const char *cpu;     /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
-    const char *packing; /* force a packing of the weights ("t5r16", "t2r16"); NULL: $TERN_PACKING, else measured */
-    bool dense_ffn;      /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring */
+    const char *packing; /* force a packing of the weights ("t5r16", "t2r16"); NULL: $TERN_PACKING, else the one that
+                            the kernels name first unless another measures 20% faster */
+    bool dense_ffn; /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring. Only
+                       packing t5r16 leaves them out; with others it changes nothing */
     bool low_memory; /* as little memory of the process's own as possible: no screen of the LM head is made (one that
                         lies in the file, in tern's own layout, is used), and sessions take small prefill steps */
     bool exact_head; /* no screen of the LM head: decode reads all of it; for measuring, or to save the memory */
@@ -295,7 +297,8 @@ typedef struct tern_logit_bias {
 } tern_logit_bias;
 
 /* Stages in order: logit bias, penalties, (temperature 0: argmax) top-k,
- * temperature, top-p, min-p, draw. */
+ * temperature, top-p, min-p, draw. top_p < 1 with top_k 0 takes its share of the sum over the whole vocabulary: such a
+ * sampler always computes the full LM head, with no screen, where the others mostly read a part of it. */
 typedef struct tern_sampler_params {
     float temperature;       /* 0: greedy */
     int32_t top_k;           /* 0: off */

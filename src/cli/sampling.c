@@ -13,7 +13,9 @@ const tern_option tern_sampling_option_table[] = {
      "temperature; 0 takes the likeliest token and is\nreproducible", 0, 100, NULL, NULL},
     {"top-k", 0, TERN_OPTION_INT, FIELD(top_k), "K", "only the K likeliest tokens; 0: off", 0, INT32_MAX, NULL, NULL},
     {"top-p", 0, TERN_OPTION_FLOAT, FIELD(top_p), "P",
-     "only the likeliest tokens that together reach\nprobability P; 1: off", 1e-6, 1, NULL, NULL},
+     "only the likeliest tokens that together reach\nprobability P; 1: off. Without --top-k every token\nneeds the "
+     "whole LM head",
+     1e-6, 1, NULL, NULL},
     {"min-p", 0, TERN_OPTION_FLOAT, FIELD(min_p), "P",
      "only tokens at least P times as likely as the\nlikeliest; 0: off", 0, 1, NULL, NULL},
     {"repeat-penalty", 0, TERN_OPTION_FLOAT, FIELD(repeat_penalty), "X",
