@@ -89,7 +89,7 @@ bool tern_is_directory(const char *path) {
 
 bool tern_file_exists(const char *path) {
     struct stat info; /* of a link itself: one that leads nowhere is to be told of, not passed over */
-    return lstat(path, &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
+    return lstat(path, &info) == 0;
 }
 
 static tern_status read_stream(FILE *file, const char *name, size_t max_bytes, char **text, size_t *n_bytes,

@@ -79,6 +79,8 @@ static int converse(tern_chat *chat, tern_line_input *input, bool show_stats) {
         tern_chat_turn(chat, line + escaped, n_bytes - escaped);
         if (show_stats)
             tern_chat_print_stats(chat);
+        if (tern_interrupt_ends())
+            return tern_interrupt_status();
     }
     return 0; /* main tells of a failed write */
 }

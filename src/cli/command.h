@@ -6,7 +6,7 @@
 #include "base/status.h"
 
 /* Exit statuses, as the man page promises them. */
-enum { TERN_EXIT_OK = 0, TERN_EXIT_FAILURE = 1, TERN_EXIT_USAGE = 2, TERN_EXIT_INTERRUPTED = 130 };
+enum { TERN_EXIT_OK = 0, TERN_EXIT_FAILURE = 1, TERN_EXIT_USAGE = 2 };
 
 /* `options` points at the command's struct, filled; operands are what stood
  * there without an option, [n_operands]. Returns the exit status, after having
@@ -35,8 +35,8 @@ extern const tern_command tern_command_bench, tern_command_perplexity, tern_comm
 extern const tern_command *const tern_commands[];
 
 /* "tern: MESSAGE" on stderr, one line; they return the exit status. */
-int tern_cli_error(const tern_error *err);                                          /* 1; 130 for TERN_ERR_CANCELLED */
-int tern_cli_fail(const char *format, ...) TERN_PRINTF(1, 2);                       /* 1 */
+int tern_cli_error(const tern_error *err);                    /* 1; for TERN_ERR_CANCELLED 128 + the signal */
+int tern_cli_fail(const char *format, ...) TERN_PRINTF(1, 2); /* 1 */
 int tern_cli_usage(const char *command, const char *format, ...) TERN_PRINTF(2, 3); /* 2; names the --help page */
 void tern_cli_warn(const char *format, ...) TERN_PRINTF(1, 2);
 
@@ -115,13 +115,15 @@ int tern_cli_flush_errno(void); /* 0: none failed */
 
 /* ----------------------------------------------------------------- interruption */
 
-/* From now on Ctrl-C only sets a flag and cancels `session` (NULL: only the
- * flag); a second Ctrl-C before tern_interrupt_clear() ends the program. The session
+/* From now on Ctrl-C, SIGTERM and SIGHUP only set a flag and cancel `session` (NULL: only the
+ * flag); a second one before tern_interrupt_clear() ends the program. The session
  * must live until the next call of this function or of _unwatch(). */
 void tern_interrupt_watch(tern_session *session);
-/* Back to what Ctrl-C did at the start of the program. */
+/* Back to what they did at the start of the program. */
 void tern_interrupt_unwatch(void);
 bool tern_interrupted(void);
-void tern_interrupt_clear(void);
+bool tern_interrupt_ends(void);  /* by SIGTERM or SIGHUP: it was not only this answer that was to end */
+int tern_interrupt_status(void); /* exit status: 128 + the signal */
+void tern_interrupt_clear(void); /* forget a Ctrl-C, but not the others */
 
 #endif

@@ -1,13 +1,14 @@
-/* Ctrl-C: the handler sets a flag and cancels the evaluation (which only sets a
- * flag too); the second time the default action ends the program, so that a
- * hanging read or write never traps the user. */
+/* Ctrl-C, a closed terminal and a polite kill: the handler sets a flag and cancels
+ * the evaluation (which only sets a flag too), so that whoever works can clear up;
+ * the second time the default action ends the program, so that a hanging read or
+ * write never traps the user. */
 #include <signal.h>
 #include <stdatomic.h>
 
 #include "cli/command.h"
 
 static _Atomic(tern_session *) watched;
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted; /* the signal's number */
 
 static void on_interrupt(int signal_number) {
     if (interrupted) {
@@ -15,33 +16,46 @@ static void on_interrupt(int signal_number) {
         raise(signal_number);
         return;
     }
-    interrupted = 1;
+    interrupted = signal_number;
     tern_session *session = atomic_load(&watched);
     if (session)
         tern_session_cancel(session);
 }
 
-/* What SIGINT did when the program began: a shell starts background jobs with it ignored, and so it stays then. */
-static struct sigaction original;
-static bool has_original;
+/* What they did when the program began: a shell starts background jobs with SIGINT ignored, nohup ignores SIGHUP, and
+ * so it stays then. */
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+enum { N_SIGNALS = sizeof signals / sizeof *signals };
+static struct sigaction originals[N_SIGNALS];
+static bool has_original[N_SIGNALS];
 
 void tern_interrupt_watch(tern_session *session) {
     atomic_store(&watched, session);
-    if (!has_original)
-        has_original = sigaction(SIGINT, NULL, &original) == 0;
-    if (has_original && original.sa_handler == SIG_IGN)
-        return;
-    struct sigaction action = {.sa_handler = on_interrupt}; /* no SA_RESTART: a blocked read ends with EINTR */
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
+    for (size_t i = 0; i < N_SIGNALS; i++) {
+        if (!has_original[i])
+            has_original[i] = sigaction(signals[i], NULL, &originals[i]) == 0;
+        if (has_original[i] && originals[i].sa_handler == SIG_IGN)
+            continue;
+        struct sigaction action = {.sa_handler = on_interrupt}; /* no SA_RESTART: a blocked read ends with EINTR */
+        sigemptyset(&action.sa_mask);
+        sigaction(signals[i], &action, NULL);
+    }
 }
 
 void tern_interrupt_unwatch(void) {
     atomic_store(&watched, NULL);
-    if (has_original)
-        sigaction(SIGINT, &original, NULL);
+    for (size_t i = 0; i < N_SIGNALS; i++)
+        if (has_original[i])
+            sigaction(signals[i], &originals[i], NULL);
 }
 
 bool tern_interrupted(void) { return interrupted != 0; }
 
-void tern_interrupt_clear(void) { interrupted = 0; }
+bool tern_interrupt_ends(void) { return interrupted && interrupted != SIGINT; }
+
+int tern_interrupt_status(void) { return 128 + (interrupted ? interrupted : SIGINT); }
+
+void tern_interrupt_clear(void) {
+    if (interrupted == SIGINT)
+        interrupted = 0;
+}

@@ -165,5 +165,6 @@ static int dispatch(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is seen as a failed write instead */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file that would exceed the limit on files' sizes */
     return finish_output(dispatch(argc, argv));
 }

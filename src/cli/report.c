@@ -27,7 +27,7 @@ static void say(const char *prefix, const char *format, va_list arguments) {
 
 int tern_cli_error(const tern_error *err) {
     if (err->status == TERN_ERR_CANCELLED)
-        return TERN_EXIT_INTERRUPTED;
+        return tern_interrupt_status();
     return tern_cli_fail("%s", err->message);
 }
 

@@ -206,7 +206,7 @@ static int generate(run_state *run, const tern_generate_params *params) {
                       (unsigned)tern_session_n_ctx(run->session));
     if (run->options->stats)
         print_stats(run, &result, params->sampler.seed);
-    return tern_interrupted() ? TERN_EXIT_INTERRUPTED : 0; /* a failed write is main's to tell */
+    return tern_interrupted() ? tern_interrupt_status() : 0; /* a failed write is main's to tell */
 }
 
 static int load_and_generate(run_state *run, const char *model_path) {
