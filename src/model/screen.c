@@ -8,11 +8,12 @@
 
 /* Below MIN_BYTES a whole head is read in a fraction of a millisecond, and the steps of screening cost as much. */
 enum { MIN_BYTES = 8 << 20, TASK_GROUPS = 32, CENTRE_ROWS = 1024 };
+enum { MAX_COLS = 1 << 17 }; /* the fine kernel's sums stay below 2^31 */
 #define MAX_NORM 1e15
 #define MIN_LARGEST 1e-30f
 #define ROUNDING 0x1p-24 /* of a float, relative */
 
-bool tern_screen_pays(const tern_tensor *head) { return head->bytes >= MIN_BYTES; }
+bool tern_screen_pays(const tern_tensor *head) { return head->bytes >= MIN_BYTES && head->cols <= MAX_COLS; }
 
 /* ------------------------------------------------------------------ building */
 
@@ -35,7 +36,7 @@ static void find_centre(const tern_screen *screen, const tern_codec *codec, floa
     }
     for (uint32_t i = 0; i < screen->k; i++) {
         double mean = sums[i] / (double)n;
-        centre[i] = fabs(mean) <= 1e10 ? (float)mean : 0; /* NaN: 0 */
+        centre[i] = fabs(mean) <= (double)TERN_SCREEN_MAX_CENTRE ? (float)mean : 0; /* NaN: 0 */
     }
 }
 

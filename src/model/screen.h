@@ -46,7 +46,8 @@ typedef struct tern_screen {
     size_t bytes; /* of it */
 } tern_screen;
 
-/* Whether a head is worth screening: small ones are faster whole. */
+/* Whether a head is to be screened: small ones are faster whole, and the kernels' integers have room for so many
+ * columns. */
 bool tern_screen_pays(const tern_tensor *head);
 
 /* Build the screen of `head` [rows, cols] on the pool's threads. File pages are dropped as they are read. The
@@ -66,13 +67,18 @@ typedef struct tern_screen_array {
         const uint8_t **bytes;
         const float **floats;
     } at;
-    bool is_float; /* F32, else I8 */
+    bool is_float;     /* F32, else I8 */
+    float least, most; /* what values may be, no NaN; bytes count from 0 to 255 */
+    uint64_t n_used;   /* values; those behind are padding and 0. Bytes: all, what pads them has no effect */
 } tern_screen_array;
 
 enum { TERN_SCREEN_ARRAYS = 8 };
+/* Within these, and with steps up to 127, no value of a screened state overflows. Built screens keep to them. */
+#define TERN_SCREEN_MAX_ROW_STEP 1e12f
+#define TERN_SCREEN_MAX_CENTRE 1e10f
 void tern_screen_arrays(tern_screen *screen, tern_screen_array arrays[static TERN_SCREEN_ARRAYS]);
 
-/* The screen in the checkpoint, used where it is mapped; *found false: there is none. */
+/* The screen in the checkpoint, used where it is mapped, its values checked; *found false: there is none. */
 tern_status tern_screen_from_file(const tern_checkpoint *checkpoint, const tern_tensor *head, tern_screen *screen,
                                   bool *found, tern_error *err);
 

@@ -30,6 +30,7 @@ enum {
     MAX_PAUSE = 6,     /* after so many refusals in a row, 2^6 tokens do without the screen before it is tried again */
     FIRSTS_SHARE = 16, /* more asked for than 1 in this: the same */
 };
+#define NO_ROW SIZE_MAX
 
 /* A row to be computed for some of the tokens. */
 typedef struct entry {
@@ -54,9 +55,10 @@ typedef struct search {
     const tern_head_query *query;
     tern_candidates *out;
     tern_screen_state state;
-    float *values; /* [n_rows of whole groups] coarse, then fine, then exact */
-    float *bonus;  /* the same: temperature times noise; NULL: none */
-    float *peaks;  /* [n_groups] */
+    float *values;  /* [n_rows of whole groups] coarse, then fine, then exact */
+    float *bonus;   /* the same: temperature times noise; NULL: none */
+    float *peaks;   /* [n_groups] */
+    uint16_t *gone; /* [n_groups] bit r: row r of the group is out of the ranking: padding, forced or a first */
     first *firsts;
     size_t n_firsts, firsts_capacity;
     float least;
@@ -65,8 +67,8 @@ typedef struct search {
 
 struct tern_screen_scratch {
     search searches[TERN_SCREEN_TOKENS];
-    entry *entries; /* [n_rows] */
-    found *found;   /* [n_rows] */
+    entry *entries; /* [n_rows of whole groups] */
+    found *found;   /* the same */
     uint32_t *heap; /* [n_groups] */
     double *scores; /* [n_groups] */
     atomic_uint n_entries;
@@ -100,6 +102,7 @@ static void free_search(search *s) {
     tern_aligned_free(s->values);
     tern_aligned_free(s->bonus);
     free(s->peaks);
+    free(s->gone);
     free(s->firsts);
 }
 
@@ -139,8 +142,8 @@ static bool reserve(tern_cpu_screen *owner, const tern_screen *screen, const ter
         s->rows = tern_aligned_alloc((size_t)tern_pool_threads(owner->pool) * s->row_stride);
     if (!s->cache)
         s->cache = tern_row_cache_create(screen, CACHE_BYTES);
-    bool ok = s->rows && s->cache && make((void **)&s->entries, screen->n_rows, sizeof *s->entries) &&
-              make((void **)&s->found, screen->n_rows, sizeof *s->found) &&
+    bool ok = s->rows && s->cache && make((void **)&s->entries, padded_rows(screen), sizeof *s->entries) &&
+              make((void **)&s->found, padded_rows(screen), sizeof *s->found) &&
               make((void **)&s->heap, screen->n_groups, sizeof *s->heap) &&
               make((void **)&s->scores, screen->n_groups, sizeof *s->scores);
     for (uint32_t i = 0; ok && i < n; i++) {
@@ -153,7 +156,8 @@ static bool reserve(tern_cpu_screen *owner, const tern_screen *screen, const ter
         if (noise && !token->bonus)
             token->bonus = tern_aligned_alloc(padded_rows(screen) * sizeof(float));
         ok = token->state.memory && token->values && (token->bonus || !noise) &&
-             make((void **)&token->peaks, screen->n_groups, sizeof(float));
+             make((void **)&token->peaks, screen->n_groups, sizeof *token->peaks) &&
+             make((void **)&token->gone, screen->n_groups, sizeof *token->gone);
     }
     return ok;
 }
@@ -202,21 +206,33 @@ static bool add_first(search *s, uint32_t row, bool forced) {
     return true;
 }
 
-/* Row out of the ranking: nothing reaches it any more. */
+static bool is_gone(const search *s, size_t row) {
+    return s->gone[row / TERN_SCREEN_ROWS] >> row % TERN_SCREEN_ROWS & 1;
+}
+
+/* Row out of the ranking. The bit is what counts, whatever the planes' numbers make of the value, which only lets the
+ * kernels pass over the row. */
+static void mark_gone(search *s, size_t row) {
+    s->gone[row / TERN_SCREEN_ROWS] |= (uint16_t)(1u << row % TERN_SCREEN_ROWS);
+    s->values[row] = -INFINITY;
+}
+
+/* The same before groups are picked. */
 static void take_out(const job *j, search *s, size_t row) {
     size_t group = row / TERN_SCREEN_ROWS, begin = group * TERN_SCREEN_ROWS;
     const float *bonus = bonus_of(s);
-    s->values[row] = -INFINITY;
+    mark_gone(s, row);
     j->owner->kernels->screen->peaks(s->values + begin, bonus ? bonus + begin : NULL, 1, s->peaks + group);
 }
 
+/* NO_ROW: none is above minus infinity. */
 static size_t best_row(const search *s, size_t group) {
     const float *bonus = bonus_of(s);
-    size_t best = group * TERN_SCREEN_ROWS;
+    size_t best = NO_ROW;
     float most = -INFINITY;
-    for (size_t row = best, end = row + TERN_SCREEN_ROWS; row < end; row++) {
+    for (size_t row = group * TERN_SCREEN_ROWS, end = row + TERN_SCREEN_ROWS; row < end; row++) {
         float value = bonus ? s->values[row] + bonus[row] : s->values[row];
-        if (value > most) {
+        if (value > most && !is_gone(s, row)) {
             most = value;
             best = row;
         }
@@ -267,6 +283,7 @@ static size_t wanted(const tern_head_query *query) {
 static bool choose_firsts(const job *j, search *s) {
     const tern_screen *screen = j->screen;
     s->n_firsts = 0;
+    memset(s->gone, 0, screen->n_groups * sizeof *s->gone);
     for (size_t row = screen->n_rows; row < padded_rows(screen); row++)
         take_out(j, s, row);
     bool ok = true;
@@ -279,12 +296,13 @@ static bool choose_firsts(const job *j, search *s) {
         n = screen->n_groups;
     uint32_t *heap = j->scratch->heap;
     pick_groups(s->peaks, screen->n_groups, heap, n);
-    for (size_t i = 0; ok && i < n; i++)
-        if (s->peaks[heap[i]] > -INFINITY) {
-            size_t row = best_row(s, heap[i]);
+    for (size_t i = 0; ok && i < n; i++) {
+        size_t row = best_row(s, heap[i]);
+        if (row != NO_ROW) {
             ok = add_first(s, (uint32_t)row, false);
-            s->values[row] = -INFINITY; /* it is no business of the sieve any more */
+            mark_gone(s, row);
         }
+    }
     return ok;
 }
 
@@ -401,13 +419,8 @@ static void sift_group(const job *j, size_t group, const uint16_t *masks) {
             kernels->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row,
                           screen->fine_errors + row, screen->norms + row, s->state.fine, s->least, 1, &left);
         unsigned n_fine = 0;
-        for (left &= masks[t]; left; left &= (uint16_t)(left - 1)) {
-            size_t r = (size_t)__builtin_ctz(left);
-            if (s->values[row + r] != -INFINITY) { /* of rows taken out, those with infinite bounds come through */
-                tokens[r] |= 1u << t;
-                n_fine++;
-            }
-        }
+        for (left &= masks[t]; left; left &= (uint16_t)(left - 1), n_fine++)
+            tokens[__builtin_ctz(left)] |= 1u << t;
         if (n_fine)
             atomic_fetch_add_explicit(&s->n_fine, n_fine, memory_order_relaxed);
     }
@@ -431,8 +444,10 @@ static void sift_task(void *context, size_t task, int worker) {
         j->owner->kernels->screen->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row,
                                         screen->fine_errors + row, screen->norms + row, s->state.coarse, s->least, n,
                                         masks[t]);
-        for (size_t g = 0; g < n; g++)
+        for (size_t g = 0; g < n; g++) {
+            masks[t][g] &= (uint16_t)~s->gone[group + g]; /* those with infinite bounds come through */
             n_coarse += (unsigned)__builtin_popcount(masks[t][g]);
+        }
         atomic_fetch_add_explicit(&s->n_coarse, n_coarse, memory_order_relaxed);
     }
     for (size_t g = 0; g < n; g++) {

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,7 @@ static int setup(void **state) {
     snprintf(converted, sizeof converted, "%s/converted.gguf", folder);
     snprintf(synthetic, sizeof synthetic, "%s/synthetic.gguf", folder);
     params.n_layers = 2;
-    params.vocab_size = 16400;
+    params.vocab_size = 16393; /* not whole groups of 16 rows */
     return tern_synth(synthetic, &params, &err) != TERN_OK;
 }
 
@@ -386,6 +387,19 @@ static void test_hostile_numbers(void **state) {
     find_bytes((uint8_t *)bytes, size, "tern.layout.version")[strlen("tern.layout.version") + 4] = 2;
     expect_refusal((uint8_t *)bytes, size, "take a newer tern", TERN_ERR_UNSUPPORTED);
     free(bytes);
+    static const float not_a_number = NAN, infinite = INFINITY;
+    static const struct {
+        const char *name;
+        const float *value;
+        size_t row;
+    } screens[] = {{"screen.row_steps", &not_a_number, 40}, {"screen.norms", &infinite, 16393}};
+    for (size_t i = 0; i < 2; i++) {
+        convert(synthetic, "t5r16", false);
+        bytes = read_converted(&size);
+        patch(bytes, size, screens[i].name, sizeof(float) * screens[i].row, screens[i].value, sizeof(float));
+        expect_refusal((uint8_t *)bytes, size, screens[i].name, TERN_ERR_FORMAT);
+        free(bytes);
+    }
     /* codes that are no trits do no harm in place, and are found when packed again */
     convert(DATA "plain/model-i2_s.gguf", "t2r16", false);
     bytes = read_converted(&size);
@@ -415,6 +429,36 @@ static bool refuse(void *user, uint64_t done, uint64_t total) {
     return done < total / 2;
 }
 
+/* A file without a screen says so, on every rung: where there are kernels for one it has it. */
+static void test_missing_screen(void **state) {
+    (void)state;
+    char old[64] = "";
+    const char *before = getenv("TERN_CPU");
+    snprintf(old, sizeof old, "%s", before ? before : "");
+    for (const tern_kernels *const *rung = tern_kernels_all(); *rung; rung++) {
+        if (((*rung)->features & tern_cpu_features()) != (*rung)->features)
+            continue;
+        bool missing = (*rung)->screen != NULL, has = false; /* the wrong way round */
+        tern_convert_params params = {.screen_missing = &missing};
+        setenv("TERN_CPU", (*rung)->name, 1);
+        OK(tern_convert(synthetic, converted, &params, &err));
+        assert_int_equal(missing, (*rung)->screen == NULL);
+        tern_inspection *inspection;
+        OK(tern_inspect(converted, &inspection, &err));
+        tern_tensor_info tensor;
+        for (size_t i = 0; i < tern_inspection_n_tensors(inspection); i++) {
+            tern_inspection_tensor(inspection, i, &tensor);
+            has |= strncmp(tensor.name, "screen.", 7) == 0;
+        }
+        tern_inspection_free(inspection);
+        assert_int_equal(has, !missing);
+        params.no_screen = missing = true; /* left out as asked: nothing is missing */
+        OK(tern_convert(synthetic, converted, &params, &err));
+        assert_false(missing);
+    }
+    before ? setenv("TERN_CPU", old, 1) : unsetenv("TERN_CPU");
+}
+
 static void test_refusals(void **state) {
     (void)state;
     const tern_convert_params bad_type = {.type = "q4_0"}, bad_packing = {.packing = "t9"}, stop = {.progress = refuse};
@@ -437,6 +481,7 @@ int main(void) {
         cmocka_unit_test(test_same_bits), cmocka_unit_test(test_back_and_forth),  cmocka_unit_test(test_in_place),
         cmocka_unit_test(test_keys),      cmocka_unit_test(test_vocabulary),      cmocka_unit_test(test_forms),
         cmocka_unit_test(test_hostile),   cmocka_unit_test(test_hostile_numbers), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_missing_screen),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
