@@ -91,8 +91,8 @@ typedef struct tern_model_params {
     const char *cpu;     /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
     const char *packing; /* force a packing of the weights ("t5r16", "t2r16"); NULL: $TERN_PACKING, else the one that
                             the kernels name first unless another measures 20% faster */
-    bool dense_ffn; /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring. Only
-                       packing t5r16 leaves them out; with others it changes nothing */
+    bool dense_ffn;  /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring. Only
+                        packing t5r16 leaves them out; with others it changes nothing */
     bool low_memory; /* as little memory of the process's own as possible: no screen of the LM head is made (one that
                         lies in the file, in tern's own layout, is used), and sessions take small prefill steps */
     bool exact_head; /* no screen of the LM head: decode reads all of it; for measuring, or to save the memory */
@@ -458,7 +458,9 @@ typedef struct tern_convert_params {
     const char *type;    /* "tern": tern's own layout, which loads at once (docs/FORMAT.md); NULL: that */
     const char *packing; /* "t5r16", "t2r16"; NULL: what this machine's best kernels read */
     bool no_screen;      /* leave the screen of the LM head out: a smaller file, from which it is built while loading */
-    int n_threads;       /* 0: all CPUs this process may run on */
+    bool *screen_missing; /* NULL, or told whether a screen that pays had to be left out because the kernels in use
+                             ($TERN_CPU, else this machine's best) cannot make one */
+    int n_threads;        /* 0: all CPUs this process may run on */
     tern_progress_fn progress;
     void *progress_user;
 } tern_convert_params;

@@ -39,9 +39,11 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     tern_interrupt_watch(NULL); /* Ctrl-C comes through the progress function: no half file stays behind */
     double start = tern_seconds();
     tern_progress_start(&progress, "converting", TERN_PROGRESS_BYTES);
+    bool screen_missing = false;
     const tern_convert_params params = {.type = s->type,
                                         .packing = s->packing,
                                         .no_screen = s->no_screen,
+                                        .screen_missing = &screen_missing,
                                         .n_threads = (int)s->model.threads,
                                         .progress = tern_progress_update,
                                         .progress_user = &progress};
@@ -55,6 +57,11 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     fprintf(stderr, "%s: %s, %s, %s\n", path, tern_inspection_format(inspection),
             tern_format_bytes(size, (double)tern_inspection_file_bytes(inspection)),
             tern_format_seconds(time, tern_seconds() - start));
+    if (screen_missing)
+        fprintf(stderr,
+                "tern: %s: without a screen of the LM head, which this CPU's kernels cannot make; convert on "
+                "x86-64 for one\n",
+                path);
     tern_inspection_free(inspection);
     return 0;
 }

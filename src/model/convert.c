@@ -108,7 +108,10 @@ static tern_status put_layer(conversion *c, uint32_t layer, tern_error *err) {
 
 static void put_screen(conversion *c) {
     tern_screen_array arrays[TERN_SCREEN_ARRAYS];
-    if (c->params->no_screen || !c->kernels->screen || !tern_screen_pays(c->weights.head))
+    bool wanted = !c->params->no_screen && tern_screen_pays(c->weights.head);
+    if (c->params->screen_missing)
+        *c->params->screen_missing = wanted && !c->kernels->screen;
+    if (!wanted || !c->kernels->screen)
         return;
     c->screen = tern_screen_of(c->checkpoint, c->weights.head);
     tern_screen_arrays(&c->screen, arrays);
