@@ -478,9 +478,9 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits), cmocka_unit_test(test_back_and_forth),  cmocka_unit_test(test_in_place),
-        cmocka_unit_test(test_keys),      cmocka_unit_test(test_vocabulary),      cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_hostile),   cmocka_unit_test(test_hostile_numbers), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_back_and_forth),  cmocka_unit_test(test_in_place),
+        cmocka_unit_test(test_keys),           cmocka_unit_test(test_vocabulary),      cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_hostile),        cmocka_unit_test(test_hostile_numbers), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_missing_screen),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
