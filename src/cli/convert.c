@@ -1,5 +1,6 @@
 /* tern convert: a model into another layout. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -24,6 +25,11 @@ static const tern_option main_options[] = {
      NULL},
     {0},
 };
+
+static bool is_regular(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
 
 static int run(void *parsed, const char *const *operands, size_t n_operands) {
     const settings *s = parsed;
@@ -51,9 +57,13 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     tern_progress_end(&progress);
     if (failed == TERN_ERR_ARGUMENT)
         return tern_cli_usage("convert", "%s", err.message);
+    char time[32], size[32];
+    if (!failed && !is_regular(path)) { /* a pipe or a device cannot be read again */
+        fprintf(stderr, "%s: written in %s\n", path, tern_format_seconds(time, tern_seconds() - start));
+        return 0;
+    }
     if (failed || tern_inspect(path, &inspection, &err))
         return tern_cli_error(&err);
-    char time[32], size[32];
     fprintf(stderr, "%s: %s, %s, %s\n", path, tern_inspection_format(inspection),
             tern_format_bytes(size, (double)tern_inspection_file_bytes(inspection)),
             tern_format_seconds(time, tern_seconds() - start));

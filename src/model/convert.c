@@ -79,11 +79,22 @@ static tern_status check_norm(const conversion *c, uint32_t layer, tern_norm nor
     char name[128];
     const tern_tensor *tensor = find_norm(c, layer, norm);
     uint32_t size = norm == TERN_NORM_FFN_SUB ? c->weights.dims.ffn_size : c->weights.dims.hidden_size;
-    if (tensor && tensor->rows == 1 && tensor->cols == size &&
-        (tensor->type == TERN_TYPE_F32 || tensor->type == TERN_TYPE_F16 || tensor->type == TERN_TYPE_BF16))
-        return TERN_OK;
-    return tern_fail(err, TERN_ERR_FORMAT, "%s: norm %s is missing or not of %" PRIu32 " F32, F16 or BF16 values",
-                     c->checkpoint->path, tern_norm_name(c->checkpoint, name, layer, norm), size);
+    tern_norm_name(c->checkpoint, name, layer, norm);
+    if (!tensor || tensor->rows != 1 || tensor->cols != size ||
+        (tensor->type != TERN_TYPE_F32 && tensor->type != TERN_TYPE_F16 && tensor->type != TERN_TYPE_BF16))
+        return tern_fail(err, TERN_ERR_FORMAT, "%s: norm %s is missing or not of %" PRIu32 " F32, F16 or BF16 values",
+                         c->checkpoint->path, name, size);
+    float *values = tern_alloc_array(size, sizeof *values);
+    if (!values)
+        return tern_fail_memory(err, "a norm");
+    tern_codec_of(tensor->type)->decode_row(tensor, 0, values);
+    bool finite = true;
+    for (uint32_t i = 0; i < size; i++)
+        finite &= isfinite(values[i]);
+    free(values);
+    return finite ? TERN_OK
+                  : tern_fail(err, TERN_ERR_FORMAT, "%s: norm %s holds a value that is not finite; the file is damaged",
+                              c->checkpoint->path, name);
 }
 
 static tern_status put_layer(conversion *c, uint32_t layer, tern_error *err) {
@@ -179,8 +190,11 @@ static void pack_task(void *context, size_t task, int worker) {
     (void)worker;
     layer_job *job = context;
     tern_linear *linear = &job->layer->linears[task];
-    job->status[task] =
-        tern_pack_linear(job->c->checkpoint, tern_form_named(job->c->packing, (int)task), linear, &job->errors[task]);
+    const tern_form *form = tern_form_named(job->c->packing, (int)task);
+    if (linear->stored) /* neither copying nor unpacking would tell */
+        job->status[task] = tern_check_linear(linear, &job->errors[task]);
+    if (!job->status[task])
+        job->status[task] = tern_pack_linear(job->c->checkpoint, form, linear, &job->errors[task]);
     tern_checkpoint_release(job->c->checkpoint, linear->source);
 }
 
@@ -272,14 +286,23 @@ static tern_status open_input(const char *path, tern_checkpoint **checkpoint, te
     return tern_checkpoint_open(path, checkpoint, err);
 }
 
-/* The packing to write: the one asked for, or what the best kernels here read first. */
+static bool is_automatic(const char *packing) { return !packing || !*packing || strcmp(packing, "auto") == 0; }
+
+/* The packing to write: the one asked for, as when a model is loaded, or what the best kernels here read first. */
 static tern_status choose_packing(conversion *c, tern_error *err) {
     tern_status status = tern_kernels_choose(NULL, &c->kernels, err);
     if (status)
         return status;
-    c->packing = c->params->packing ? c->params->packing : c->kernels->ternary[0]->packing->name;
+    const char *source = "--packing ";
+    c->packing = c->params->packing;
+    if (is_automatic(c->packing)) {
+        c->packing = getenv("TERN_PACKING");
+        source = "TERN_PACKING=";
+    }
+    if (is_automatic(c->packing))
+        c->packing = c->kernels->ternary[0]->packing->name;
     if (!tern_form_named(c->packing, 0))
-        return tern_fail(err, TERN_ERR_ARGUMENT, "packing '%s' is not one of %s", c->packing, tern_form_names);
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s%s: is not one of %s", source, c->packing, tern_form_names);
     return TERN_OK;
 }
 

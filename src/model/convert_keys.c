@@ -6,19 +6,21 @@
 #include "model/vocab.h"
 
 #define ARCH "bitnet-b1.58"
+#define SOURCE_KEY "tern.layout.source"
 
-/* Ours are written anew. */
-static bool is_ours(tern_view key) {
-    static const char *const names[] = {"general.alignment", "tern.layout.version", "tern.layout.packing"};
-    bool ours = false;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        ours |= tern_view_equal(key, tern_view_of(names[i]));
-    return ours;
+/* Ours are written anew; only what the matrices once were is known from the file, if that is in our layout. (The keys
+ * tokenizer.tern.* are read from every GGUF, whoever wrote it.) */
+static bool is_ours(const tern_checkpoint *checkpoint, tern_view key) {
+    static const char prefix[] = "tern.";
+    if (checkpoint->layout_version && tern_view_equal(key, tern_view_of(SOURCE_KEY)))
+        return false;
+    return tern_view_equal(key, tern_view_of("general.alignment")) ||
+           (key.size >= strlen(prefix) && memcmp(key.bytes, prefix, strlen(prefix)) == 0);
 }
 
 static void copy_keys(const tern_checkpoint *checkpoint, tern_gguf_writer *writer) {
     for (size_t i = 0; i < checkpoint->n_raw_keys; i++)
-        if (!is_ours(checkpoint->raw_keys[i].key))
+        if (!is_ours(checkpoint, checkpoint->raw_keys[i].key))
             tern_gguf_put_raw(writer, checkpoint->raw_keys[i].bytes);
 }
 
@@ -65,6 +67,14 @@ static tern_status put_vocab(const tern_checkpoint *checkpoint, tern_gguf_writer
     return status;
 }
 
+/* What is copied as it is must load, as what is made anew does. */
+static tern_status check_vocab(const tern_checkpoint *checkpoint, tern_error *err) {
+    tern_tokenizer *tokenizer = NULL;
+    tern_status status = tern_vocab_from_checkpoint(checkpoint, &tokenizer, err);
+    tern_tokenizer_free(tokenizer);
+    return status;
+}
+
 static tern_status make_keys(const tern_checkpoint *checkpoint, const tern_dims *dims, tern_gguf_writer *writer,
                              tern_error *err) {
     tern_buffer name = {0};
@@ -92,12 +102,14 @@ static tern_status make_keys(const tern_checkpoint *checkpoint, const tern_dims 
 tern_status tern_convert_keys(const tern_checkpoint *checkpoint, const tern_weights *weights, const char *packing,
                               tern_gguf_writer *writer, tern_error *err) {
     tern_status status = TERN_OK;
-    if (checkpoint->kind == TERN_CHECKPOINT_GGUF)
+    if (checkpoint->kind == TERN_CHECKPOINT_GGUF) {
+        status = check_vocab(checkpoint, err);
         copy_keys(checkpoint, writer);
-    else
+    } else {
         status = make_keys(checkpoint, &weights->dims, writer, err);
+    }
     if (!checkpoint->layout_version)
-        tern_gguf_put_string(writer, "tern.layout.source", weights->layers[0].q.source->type_name);
+        tern_gguf_put_string(writer, SOURCE_KEY, weights->layers[0].q.source->type_name);
     tern_gguf_put_u32(writer, "tern.layout.version", TERN_LAYOUT_VERSION);
     tern_gguf_put_string(writer, "tern.layout.packing", packing);
     return status;

@@ -86,15 +86,44 @@ static tern_status read_rows(const tern_linear *linear, uint32_t row, uint32_t n
                           tensor->name, row, tensor->type_name);
 }
 
+/* By its stored form's layout or another's, whichever is in columns. */
+static uint32_t strip_rows(const tern_form *form, const tern_form *other) {
+    bool columns = form->layout == TERN_LAYOUT_COLUMNS || (other && other->layout == TERN_LAYOUT_COLUMNS);
+    return columns ? TERN_FORM_STRIP : TERN_GROUP_ROWS;
+}
+
+/* Unpacking takes the three lowest digits of any code, as the kernels do: only packing again shows what was wrong. */
+tern_status tern_check_linear(const tern_linear *linear, tern_error *err) {
+    uint32_t strip = strip_rows(linear->stored, NULL);
+    const uint8_t *bytes = linear->source->data;
+    tern_linear again = *linear;
+    tern_form_lay_out(linear->stored, &again);
+    uint8_t *packed = tern_calloc_array(again.n_units, again.unit_bytes);
+    int8_t *trits = tern_alloc_array(strip, linear->cols);
+    tern_status status = packed && trits ? TERN_OK : tern_fail_memory(err, "unpacking a matrix");
+    again.packed = packed;
+    for (uint32_t row = 0; !status && row < linear->rows; row += strip) {
+        uint32_t n_rows = linear->rows - row < strip ? linear->rows - row : strip;
+        status = read_rows(linear, row, n_rows, NULL, trits, err);
+        if (!status)
+            tern_form_pack(linear->stored, &again, row, n_rows, trits);
+    }
+    if (!status && memcmp(packed, bytes, (size_t)again.n_units * again.unit_bytes) != 0)
+        status =
+            tern_fail(err, TERN_ERR_FORMAT, "tensor %s holds codes that are no ternary values; the file is damaged",
+                      linear->source->name);
+    free(trits);
+    free(packed);
+    return status;
+}
+
 tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form *form, tern_linear *linear,
                              tern_error *err) {
     if (linear->stored == form) {
         memcpy((uint8_t *)linear->packed, linear->source->data, linear->source->bytes);
         return TERN_OK;
     }
-    bool columns =
-        form->layout == TERN_LAYOUT_COLUMNS || (linear->stored && linear->stored->layout == TERN_LAYOUT_COLUMNS);
-    uint32_t strip = columns ? TERN_FORM_STRIP : TERN_GROUP_ROWS;
+    uint32_t strip = strip_rows(form, linear->stored);
     float *buffer = tern_alloc_array(linear->cols, sizeof *buffer);
     int8_t *trits = tern_alloc_array(strip, linear->cols);
     tern_status status = buffer && trits ? TERN_OK : tern_fail_memory(err, "unpacking a matrix");

@@ -109,6 +109,8 @@ tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_tern
 /* One matrix of the checkpoint (bound, and laid out by tern_form_lay_out) -> linear->packed and ->scale, in `form`. */
 tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form *form, tern_linear *linear,
                              tern_error *err);
+/* Of one that is stored packed (bound, ->stored is not NULL): fails if a code is no ternary value. */
+tern_status tern_check_linear(const tern_linear *linear, tern_error *err);
 /* Add the head's screen, if it is large enough for one to pay: the file's, or else one that is made, if `make` allows.
  * `kernels` NULL: this rung has none, nothing happens. */
 tern_status tern_weights_screen(const tern_checkpoint *checkpoint, const tern_screen_kernels *kernels, tern_pool *pool,

@@ -81,7 +81,7 @@ static tern_status measure(const tern_kernels *kernels, tern_pool *pool, uint64_
 
 tern_status tern_choose_packing(const tern_kernels *kernels, const char *name, tern_pool *pool, uint64_t n_weights,
                                 const tern_ternary **ternary, tern_error *err) {
-    const char *source = "";
+    const char *source = "--packing ";
     if (!name || !*name || strcmp(name, "auto") == 0) {
         name = getenv("TERN_PACKING");
         source = "TERN_PACKING=";

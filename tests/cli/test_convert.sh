@@ -17,7 +17,9 @@ run "convert --force" "$TERN" convert "$model" "$own" --force -t 1
 is "$status" 0
 is "$(cksum <"$own")" "$before"
 fails 2 "another file" "convert onto itself" "$TERN" convert "$model" "$model" --force
-fails 2 "t5r16" "unknown packing" "$TERN" convert "$model" "$WORK/no.gguf" --packing t9
+fails 2 "--packing t9: " "unknown packing" "$TERN" convert "$model" "$WORK/no.gguf" --packing t9
+fails 2 "TERN_PACKING=t9: " "unknown packing in the environment" env TERN_PACKING=t9 "$TERN" convert "$model" "$WORK/no.gguf"
+fails 1 "too long" "a name too long" "$TERN" convert "$model" "$WORK/$(printf 'n%.0s' {1..300})"
 fails 2 "type 'q4_0'" "unknown type" "$TERN" convert "$model" "$WORK/no.gguf" --type q4_0
 fails 1 "directory" "convert onto a folder" "$TERN" convert "$model" "$WORK"
 fails 1 "No such file" "convert nothing" "$TERN" convert "$WORK/none.gguf" "$WORK/no.gguf"
@@ -29,6 +31,57 @@ run "convert on a full disk" bash -c 'trap "" XFSZ; ulimit -f 300; exec "$0" con
 is "$status" 1
 has "$err" "full.gguf: cannot write"
 is "$(ls "$WORK" | grep -c '^full\.gguf')" 0
+
+run "convert into a pipe" bash -c '"$0" convert "$1" /dev/stdout --force | cksum' "$TERN" "$model"
+is "$out" "$before"
+has "$err" "/dev/stdout: written"
+
+# --- what could not be loaded is not written, and no good file is replaced
+cat >"$WORK/damage.py" <<'END'
+import struct, sys
+kind, source, target = sys.argv[1:]
+data = bytearray(open(source, "rb").read())
+def end_of(name):
+    return data.rindex(name) + len(name)
+def offset_of(name, n_dims):
+    return struct.unpack_from("<Q", data, end_of(name) + 4 + n_dims * 8 + 4)[0]
+start = (end_of(b"tern.scales") + 4 + 2 * 8 + 4 + 8 + 63) // 64 * 64 if b"tern.scales" in data else 0
+if kind == "codes":
+    at = start + offset_of(b"blk.0.attn_q.t5r16", 2)
+    data[at : at + 4096] = b"\xff" * 4096
+elif kind == "norm":
+    at = start + offset_of(b"blk.0.attn_norm.weight", 1)
+    data[at : at + 4] = struct.pack("<f", float("nan"))
+else: # a key, and one that fills up to the alignment
+    def text(key, value):
+        return struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(value)) + value
+    keys = text(kind.encode(), b"((((")
+    keys += text(b"x", b"y" * (-(len(keys) + len(text(b"x", b""))) % 64))
+    data[16:24] = struct.pack("<Q", struct.unpack_from("<Q", data, 16)[0] + 2)
+    data[24:24] = keys
+open(target, "wb").write(data)
+END
+damage() { python3 "$WORK/damage.py" "$1" "$2" "$WORK/bad.gguf"; }
+"$TERN" convert "$model" "$own" --force --packing t5r16 2>/dev/null || fail "convert --packing t5r16"
+before=$(cksum <"$own")
+cp "$own" "$WORK/good.gguf"
+for packing in t5r16 t2r16; do
+    damage codes "$own"
+    fails 1 "no ternary values" "damaged codes to $packing" \
+        "$TERN" convert "$WORK/bad.gguf" "$WORK/good.gguf" --force --packing $packing
+done
+damage norm "$own"
+fails 1 "not finite" "damaged norm" "$TERN" convert "$WORK/bad.gguf" "$WORK/good.gguf" --force
+damage tokenizer.tern.pattern "$model"
+fails 1 "regular expression" "damaged pattern" "$TERN" convert "$WORK/bad.gguf" "$WORK/good.gguf" --force
+cmp -s "$WORK/good.gguf" "$own" || fail "a good file was replaced"
+damage tern.layout.source "$model" # which only means something in tern's own layout
+run "a key of ours" "$TERN" convert "$WORK/bad.gguf" "$WORK/good.gguf" --force --packing t5r16
+run "is not copied" "$TERN" inspect "$WORK/good.gguf"
+is "$status" 0
+hasnt "$out" "(((("
+run "from our layout to our layout" "$TERN" convert "$own" "$WORK/good.gguf" --force --packing t5r16
+is "$(cksum <"$WORK/good.gguf")" "$before"
 
 # --- the same text from both, with either packing and either head
 run "text of the original" "$TERN" run "$model" -p "Once upon" -n 12 --temp 0
