@@ -1,8 +1,10 @@
 /* tern bench --sweep: which series, and measuring them. */
 #include "cli/sweep.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cpu.h"
@@ -10,7 +12,7 @@
 #include "base/mem.h"
 #include "cli/measure.h"
 
-enum { MAX_PATH = 4096, MAX_VALUE = 1 << 20 };
+enum { MAX_PATH = 4096 };
 
 static const char *const names[TERN_N_SWEEP_KINDS] = {"threads", "context", "batch", "shape"};
 /* What is measured when no list is given; of threads: 1, 2, 4 ... all CPUs. */
@@ -18,6 +20,9 @@ static const char *const default_values[TERN_N_SWEEP_KINDS] = {NULL, "16,128,512
                                                                "0.7b,2b4t,3b,8b"};
 
 const char *tern_sweep_name(tern_sweep_kind kind) { return names[kind]; }
+
+/* As of the single options: --threads, --depth, --batch. */
+static const int32_t most[TERN_N_SWEEP_KINDS] = {1024, 1 << 20, 256, 0};
 
 /* ------------------------------------------------------------------- reading */
 
@@ -29,8 +34,9 @@ static int parse_numbers(const char *list, tern_sweep_series *series) {
     int32_t *values;
     size_t n;
     const char *bad;
-    if (!tern_parse_int_list(list, 1, MAX_VALUE, &values, &n, &bad))
-        return bad_list(series, list, "is no list of numbers like 1,2,4");
+    if (!tern_parse_int_list(list, 1, most[series->kind], &values, &n, &bad))
+        return tern_cli_usage("bench", "--sweep %s: '%s' is no list like 1,2,4 of numbers up to %d",
+                              names[series->kind], list, (int)most[series->kind]);
     bool fits = n > 0 && n <= TERN_SWEEP_MAX_VALUES;
     for (size_t i = 0; fits && i < n; i++)
         series->values[i] = values[i];
@@ -192,8 +198,11 @@ static int sweep_shapes(state *s, tern_sweep_series *series) {
     const char *parent = s->request->temporary ? s->request->temporary : getenv("TMPDIR");
     char folder[MAX_PATH], path[MAX_PATH + 16];
     int n = snprintf(folder, sizeof folder, "%s/tern-bench-XXXXXX", parent && *parent ? parent : "/tmp");
-    if (n < 0 || (size_t)n >= sizeof folder || !mkdtemp(folder))
-        return tern_cli_fail("%s: cannot make a folder for models there; name another one with --tmp", folder);
+    if (n < 0 || (size_t)n >= sizeof folder)
+        return tern_cli_fail("--tmp: the path is too long");
+    if (!mkdtemp(folder))
+        return tern_cli_fail("%s: cannot make a folder for models there: %s; name another one with --tmp",
+                             parent && *parent ? parent : "/tmp", strerror(errno));
     snprintf(path, sizeof path, "%s/model.gguf", folder);
     int status = 0;
     for (size_t i = 0; i < series->n_values && !status; i++) {
@@ -254,6 +263,25 @@ static int write_outputs(const tern_sweep_request *request, const tern_sweep_ser
     return 0;
 }
 
+/* Before hours of measuring: what could not be written at their end. */
+static int check_outputs(const tern_sweep_request *request) {
+    tern_error err;
+    for (size_t i = 0; i < request->outputs->count; i++) {
+        const char *path = request->outputs->items[i];
+        struct stat info;
+        tern_writer writer;
+        bool exists = stat(path, &info) == 0;
+        if (exists && S_ISDIR(info.st_mode))
+            return tern_cli_fail("%s: is a directory; name a file", path);
+        if (exists && !S_ISREG(info.st_mode))
+            continue; /* opening a pipe would be seen by its reader */
+        if (tern_writer_open(path, &writer, &err))
+            return tern_cli_error(&err);
+        tern_writer_abort(&writer);
+    }
+    return 0;
+}
+
 static int measure_all(const tern_sweep_request *request, tern_sweep_series *series) {
     size_t n = request->sweeps->count;
     int status = 0;
@@ -278,6 +306,8 @@ int tern_sweep(const tern_sweep_request *request) {
     if (!series)
         return tern_cli_fail("out of memory");
     int status = check(request, series);
+    if (!status)
+        status = check_outputs(request);
     if (!status)
         status = measure_all(request, series);
     if (!status && request->json)

@@ -134,19 +134,30 @@ fails 2 ".svg" "unknown format" "$TERN" bench "$model" --sweep threads -o "$WORK
 fails 2 "--sweep" "output of no series" "$TERN" bench "$model" -o "$WORK/s.svg"
 fails 2 "512 tokens" "context beyond the model's" "$TERN" bench "$model" -r 1 -n 4 -t 1 --sweep context=16,510
 fails 1 "--tmp" "no folder for models" "$TERN" bench --sweep shape=tiny --tmp "$WORK/none"
-run "no folder for the plot" "$TERN" bench "$model" -p 0 -n 2 -r 1 --sweep threads=1 -o "$WORK/none/s.svg"
-is "$status" 1
-has "$err" "none/s.svg"
+fails 1 "none/s.svg" "no folder for the plot" "$TERN" bench "$model" -p 0 -n 2 -r 1 --sweep threads=1 -o "$WORK/none/s.svg"
+mkdir "$WORK/folder.svg"
+fails 1 "is a directory" "a folder for the plot" "$TERN" bench "$model" -p 0 -n 2 -r 1 --sweep threads=1 -o "$WORK/folder.svg"
+fails 2 "up to 1024" "too many threads" "$TERN" bench "$model" --sweep threads=1,1025
+fails 2 "up to 256" "too many streams" "$TERN" bench "$model" --sweep batch=257
+fails 1 "$WORK/none: cannot make a folder for models there: No such file" "the folder that was named" \
+    "$TERN" bench --sweep shape=tiny --tmp "$WORK/none"
 # a model that the disk cannot hold: one error before anything is written, and nothing left (a limit stands in)
 run "sweep on a full disk" bash -c 'trap "" XFSZ; ulimit -f 300; exec "$0" bench --sweep shape=tiny -p 0 -n 2 -r 1 --tmp "$1/tmp"' \
     "$TERN" "$WORK"
 is "$status" 1
 is "$(ls "$WORK/tmp")" ""
-# Ctrl-C leaves nothing either (0: it was done before)
-timeout --preserve-status -s INT 0.5 "$TERN" bench --sweep shape=0.7b -p 0 -n 2 -r 1 --tmp "$WORK/tmp" >/dev/null 2>&1
-case $? in
-130 | 0) ;;
-*) fail "interrupted sweep: status $?" ;;
-esac
-is "$(ls "$WORK/tmp")" ""
+# and so it says where nobody ignores the signal
+run "sweep at a file size limit" bash -c 'ulimit -f 300; exec "$0" bench --sweep shape=tiny -p 0 -n 2 -r 1 --tmp "$1/tmp"' \
+    "$TERN" "$WORK"
+is "$status" 1
+has "$err" "File too large"
+# Ctrl-C, a kill and a closed terminal leave nothing either (0: it was done before)
+for signal in INT/130 TERM/143 HUP/129; do
+    name="sweep ended by $signal"
+    timeout --preserve-status -s "${signal%/*}" 0.5 \
+        "$TERN" bench --sweep shape=0.7b -p 0 -n 2 -r 1 --tmp "$WORK/tmp" >/dev/null 2>&1
+    status=$?
+    [ "$status" = 0 ] || is "$status" "${signal#*/}"
+    is "$(ls "$WORK/tmp")" ""
+done
 finish
