@@ -61,8 +61,10 @@ done
 [ -n "$llama" ] || [ -n "$template" ] || die "name a peer with --llama-bench or --command (see --help)"
 [ -z "$llama" ] || [ -z "$template" ] || die "--llama-bench and --command exclude each other"
 [ -n "$model" ] || die "name the peer's model with --model"
-case "$prompt$decode$runs" in *[!0-9]* | '') die "-p, -n and -r take whole numbers" ;; esac
-case $threads in *[!0-9,]* | ,* | *,) die "-t takes a list like 1,2" ;; esac
+for number in "$prompt" "$decode" "$runs"; do
+    case $number in *[!0-9]* | '') die "-p, -n and -r take whole numbers, not '$number'" ;; esac
+done
+case $threads in *[!0-9,]* | ,* | *, | '') die "-t takes a list like 1,2" ;; esac
 [ "$runs" -ge 1 ] || die "-r must be at least 1"
 [ -e "$model" ] || die "$model: no such file"
 tern_model=${tern_model:-$model}
@@ -72,16 +74,28 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 need python3 "$tern" ${llama:+"$llama"}
 [ -n "$name" ] || name=$(basename "${llama:-${template%% *}}")
 
+a_number='([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?'
+
+rate() { # PREFIX KEY NUMBER: no program makes 0 tokens a second
+    if [[ ${3%%[eE]*} =~ [1-9] ]]; then
+        sample "$1.$2" "$3"
+    else
+        note "the peer's $2 is $3 tokens a second"
+        sample "$1.failed" 1
+    fi
+}
+
 run_template() { # PREFIX THREADS
-    local command=$template line
+    local command=$template line figures
     command=${command//'{model}'/$(printf %q "$model")}
     command=${command//'{prompt}'/$prompt}
     command=${command//'{decode}'/$decode}
     command=${command//'{threads}'/$2}
     if line=$(bash -c "$command" 2>"$WORK/peer.err" | tail -n 1) &&
-        [[ $line =~ ^[[:space:]]*([0-9.]+)[[:space:]]+([0-9.]+)[[:space:]]*$ ]]; then
-        [ "$prompt" = 0 ] || sample "$1.prefill" "${BASH_REMATCH[1]}"
-        [ "$decode" = 0 ] || sample "$1.decode" "${BASH_REMATCH[2]}"
+        [[ $line =~ ^[[:space:]]*($a_number)[[:space:]]+($a_number)[[:space:]]*$ ]]; then
+        figures=("${BASH_REMATCH[1]}" "${BASH_REMATCH[5]}")
+        [ "$prompt" = 0 ] || rate "$1" prefill "${figures[0]}"
+        [ "$decode" = 0 ] || rate "$1" decode "${figures[1]}"
     else
         note "the peer's last line is not two numbers but '$line': $(tail -n 1 "$WORK/peer.err" | cut -c1-120)"
         sample "$1.failed" 1
@@ -124,4 +138,6 @@ for t in threads.split(","):
 failed = sum(len(v) for k, v in samples.items() if k.endswith(".failed"))
 if failed:
     print("\n%s failed %d times; such runs are left out." % (name, failed))
+if not any(k.startswith("peer.%s." % t) and not k.endswith(".failed") for t in threads.split(",") for k in samples):
+    sys.exit(1) # there is nothing to compare with
 ' "$SAMPLES" "$name" "$threads" "$prompt" "$decode" "$runs"

@@ -11,14 +11,24 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=${BUILD:-$root/build}
 draft=7
 tokens=200
+usage="usage: bench/speculation.sh [-d DRAFT] [-n TOKENS] [MODEL]"
+if [[ ${1-} == --help || ${1-} == -h ]]; then
+    echo "$usage"
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+    exit 0
+fi
 while getopts "d:n:" option; do
     case $option in
     d) draft=$OPTARG ;;
     n) tokens=$OPTARG ;;
-    *) echo "usage: bench/speculation.sh [-d DRAFT] [-n TOKENS] [MODEL]" >&2; exit 2 ;;
+    *) echo "$usage (see --help)" >&2; exit 2 ;;
     esac
 done
 shift $((OPTIND - 1))
+if [[ ! -f $build/CMakeCache.txt ]]; then
+    echo "speculation.sh: $build: no build folder; make it with cmake, or name another one with BUILD=" >&2
+    exit 1
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

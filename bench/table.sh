@@ -35,6 +35,8 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
+    --model | --sparse | --own | --peer | --peer-avx2 | --shapes | --threads | --rounds | -r | --tern | --tmp | --tern-args) ;;
+    *) die "unknown option '$1' (see --help)" ;;
     esac
     [ $# -ge 2 ] || die "$1 needs a value (see --help)"
     case $1 in
@@ -49,11 +51,18 @@ while [ $# -gt 0 ]; do
     --tern) tern=$2 ;;
     --tmp) tmp=$2 ;;
     --tern-args) tern_args=$2 ;;
-    *) die "unknown option '$1' (see --help)" ;;
     esac
     shift 2
 done
-case "$threads$rounds" in *[!0-9]* | '') die "--threads and --rounds take whole numbers" ;; esac
+for number in "$threads" "$rounds"; do
+    case $number in *[!0-9]* | '') die "--threads and --rounds take whole numbers, not '$number'" ;; esac
+done
+for file in "$model" "$sparse" "$own"; do
+    [ -z "$file" ] || [ -e "$file" ] || die "$file: no such file"
+done
+for shape in ${shapes//,/ }; do
+    case $shape in none | tiny | 0.7b | 2b4t | 2b | 3b | 8b | 13b) ;; *) die "--shapes: '$shape' is no shape of tern synth" ;; esac
+done
 need python3 "$tern"
 for peer in "${peers[@]}" "${peers_avx2[@]}"; do
     [[ $peer == *=*,* ]] || die "'$peer' is not NAME=PROGRAM,MODEL"

@@ -44,6 +44,13 @@ compare "no prefill" --command 'echo 1 2' --model "$model" -p 0 -n 4 -t 1 -r 1
 hasnt "$out" "prefill"
 compare "a peer that prints no figures" --command 'echo soon' --model "$model" -p 4 -n 4 -t 1 -r 1
 has "$out" "failed 2 times"
+is "$status" 1
+compare "figures that are none" --command 'echo 1.2.3 4' --model "$model" -p 4 -n 4 -t 1 -r 1
+is "$status" 1
+compare "a figure of 0, and one with an exponent" --command 'echo 0.0 1.5e1' --model "$model" -p 4 -n 4 -t 1 -r 1
+is "$status" 0
+has "$out" "| 1 | decode of 4 | 15.0 |"
+has "$out" "failed 2 times"
 
 wrong() { # PART NAME ARGUMENT...
     local part=$1
@@ -58,5 +65,7 @@ wrong "no such file" "a model that is not there" --command 'echo 1 2' --model "$
 wrong "cannot" "a peer that is not there" --llama-bench "$WORK/none" --model "$model"
 wrong "unknown option" "an unknown option" --fast
 wrong "list" "bad threads" --command 'echo 1 2' --model "$model" -t 1,x
+wrong "list" "no threads" --command 'echo 1 2' --model "$model" -t ''
+wrong "whole numbers" "no runs" --command 'echo 1 2' --model "$model" -r ''
 wrong "needs a value" "no value" --command
 finish
