@@ -35,6 +35,9 @@ uint64_t tern_limit_read_avx512vnni(const void *block, size_t bytes) {
     for (size_t i = 0; i < stream; i++)
         UNROLL for (size_t s = 0; s < TERN_READ_STREAMS; s++) sum[s] =
             _mm512_add_epi64(sum[s], _mm512_load_si512(vectors + s * stream + i));
-    return (uint64_t)_mm512_reduce_add_epi64(
-        _mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3])));
+    uint64_t lanes[8], total = 0; /* added as unsigned: the compiler's own reduction is signed, and may overflow */
+    _mm512_storeu_si512(lanes, _mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3])));
+    for (size_t i = 0; i < 8; i++)
+        total += lanes[i];
+    return total;
 }
