@@ -18,6 +18,7 @@ if(CMAKE_CROSSCOMPILING OR TERN_SANITIZE MATCHES "thread")
   foreach(name test_bits test_attention test_cpu_attention)
     target_compile_definitions(${name} PRIVATE TERN_SLOW_TESTS)
   endforeach()
+  set_tests_properties(test_head_screen PROPERTIES ENVIRONMENT "TERN_SCREEN_STATES=500")
 endif()
 
 # Every tests/cli/test_*.sh gets the command as $TERN and the repository as its working directory.
