@@ -160,10 +160,11 @@ typedef struct linear_job {
 } linear_job;
 
 /* How many of `rows` a task takes if `wanted` are right for a large matrix: all if sharing does not pay, and no more
- * than the scratch holds. A multiple of 16 unless all. */
+ * than the scratch holds. A multiple of `wanted`'s unit unless all: what the scratch holds is cut to whole
+ * TERN_LINE_ROWS, of which a task of columns must begin at one; there is room for one at least. */
 static uint32_t rows_per_task(const tern_cpu_linear *cpu, uint32_t rows, uint32_t wanted, uint64_t packed_bytes,
                               uint32_t n) {
-    size_t most = cpu->acc_size / n / TERN_GROUP_ROWS * TERN_GROUP_ROWS;
+    size_t most = cpu->acc_size / n / TERN_LINE_ROWS * TERN_LINE_ROWS;
     size_t take = packed_bytes * n < MIN_SHARED_BYTES || wanted > rows ? rows : wanted;
     return (uint32_t)(take < most ? take : most);
 }

@@ -287,6 +287,57 @@ static void test_sparse_ffn(void **state) {
     unlink(path);
 }
 
+/* Logits of 7 tokens with steps of `chunk` tokens. */
+static float *logits_in_steps(const char *path, const char *cpu, uint32_t chunk, size_t vocab) {
+    enum { N = 7 };
+    static const int32_t ids[N] = {1, 20, 300, 4, 50, 60, 7};
+    tern_model_params params = tern_model_defaults();
+    tern_session_params session_params = tern_session_defaults();
+    params.cpu = cpu;
+    params.packing = "t5r16";
+    params.n_threads = 2;
+    session_params.chunk = chunk;
+    tern_model *model;
+    tern_session *session;
+    float *logits = malloc(N * vocab * sizeof *logits);
+    assert_non_null(logits);
+    OK(tern_model_load(path, &params, &model, err));
+    OK(tern_session_create(model, &session_params, &session, err));
+    OK(tern_session_eval_logits(session, ids, N, logits, err));
+    tern_session_free(session);
+    tern_model_free(model);
+    return logits;
+}
+
+/* A `down` that is too small to be shared by threads, but of more rows than the scratch of a short step holds at
+ * once: its tasks must still begin at whole blocks of its lines. */
+static void test_narrow_ffn(void **state) {
+    (void)state;
+    char path[] = "/tmp/tern-bits-XXXXXX";
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    close(file);
+    tern_synth_params synth;
+    OK(tern_synth_shape("tiny", &synth, err));
+    synth.n_layers = 2;
+    synth.ffn_size = 128;
+    OK(tern_synth(path, &synth, err));
+    for (const tern_kernels *const *rung = tern_kernels_all(); *rung; rung++) {
+        bool has_lines = false;
+        for (size_t i = 0; (*rung)->ternary[i]; i++)
+            has_lines |= (*rung)->ternary[i]->lines != NULL;
+        if (!has_lines || ((*rung)->features & tern_cpu_features()) != (*rung)->features)
+            continue;
+        float *one = logits_in_steps(path, (*rung)->name, 1, synth.vocab_size);
+        float *all = logits_in_steps(path, (*rung)->name, 8, synth.vocab_size);
+        if (memcmp(one, all, 7 * synth.vocab_size * sizeof *all))
+            fail_msg("%s: steps of 8 tokens give other bits than steps of 1", (*rung)->name);
+        free(one);
+        free(all);
+    }
+    unlink(path);
+}
+
 /* ---- cancellation ---- */
 
 typedef struct canceller {
@@ -396,9 +447,10 @@ static void test_two_sessions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chunks), cmocka_unit_test(test_splits),       cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_rungs),  cmocka_unit_test(test_truncate),     cmocka_unit_test(test_overflow),
-        cmocka_unit_test(test_cancel), cmocka_unit_test(test_two_sessions), cmocka_unit_test(test_sparse_ffn),
+        cmocka_unit_test(test_chunks),     cmocka_unit_test(test_splits),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_rungs),      cmocka_unit_test(test_truncate),     cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_cancel),     cmocka_unit_test(test_two_sessions), cmocka_unit_test(test_sparse_ffn),
+        cmocka_unit_test(test_narrow_ffn),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
