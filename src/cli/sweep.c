@@ -200,6 +200,7 @@ static int sweep_shapes(state *s, tern_sweep_series *series) {
     int n = snprintf(folder, sizeof folder, "%s/tern-bench-XXXXXX", parent && *parent ? parent : "/tmp");
     if (n < 0 || (size_t)n >= sizeof folder)
         return tern_cli_fail("--tmp: the path is too long");
+    tern_interrupt_watch(NULL); /* first: from here on there is something to clear up */
     if (!mkdtemp(folder))
         return tern_cli_fail("%s: cannot make a folder for models there: %s; name another one with --tmp",
                              parent && *parent ? parent : "/tmp", strerror(errno));
@@ -216,7 +217,6 @@ static int sweep_shapes(state *s, tern_sweep_series *series) {
         params.embedding_type = "F16"; /* the types of the published 2B4T */
         params.seed = 1;
         params.progress = go_on;
-        tern_interrupt_watch(NULL);
         status = tern_synth(path, &params, &err) ? tern_cli_error(&err) : measure_shape(s, path, series, i);
         unlink(path);
     }
