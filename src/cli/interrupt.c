@@ -13,7 +13,7 @@
 
 static _Atomic(tern_session *) watched;
 static volatile sig_atomic_t interrupted; /* the signal's number */
-static struct timespec interrupted_at;   /* only the handler reads it, and it is not entered twice at a time */
+static struct timespec interrupted_at;    /* only the handler reads it, and it is not entered twice at a time */
 
 static bool same_event(int signal_number) {
     struct timespec now;
