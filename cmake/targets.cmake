@@ -13,10 +13,14 @@ foreach(library tern_static tern_shared)
   target_link_libraries(${library} PUBLIC PkgConfig::JANSSON PkgConfig::PCRE2 Threads::Threads m)
 endforeach()
 
+# Training is the command's, not the library's. Its objects, not its archive: that would bring the rooms' archives
+# beside the library that has them already.
+tern_room(train USES base format tokenizer kernels model LIBRARIES PkgConfig::JANSSON)
+
 # The command stands on the static library, so that build/tern runs from anywhere.
-# It sees tern.h and base only (tests/rooms/check_includes.sh).
+# It sees tern.h, base and the entry headers of train only (tests/rooms/check_includes.sh).
 file(GLOB_RECURSE command_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.c ${CMAKE_SOURCE_DIR}/src/eval/*.c)
-add_executable(tern_command ${command_sources})
+add_executable(tern_command ${command_sources} $<TARGET_OBJECTS:tern_train>)
 set_target_properties(tern_command PROPERTIES OUTPUT_NAME tern RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 target_include_directories(tern_command PRIVATE ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(tern_command PRIVATE tern_static PkgConfig::EDIT)

@@ -12,12 +12,14 @@ declare -A may=(
     [kernels]="base tern"
     [model]="base format tokenizer kernels tern"
     [runtime]="base kernels model tern"
+    [train]="base format tokenizer kernels model tern"
     [eval]="base tern"
-    [cli]="base eval tern"
+    [cli]="base eval train tern"
 )
 # library header: the rooms that may include it
 declare -A library=(
-    [jansson.h]="format tokenizer cli eval"
+    [jansson.h]="format tokenizer train cli eval"
+    [mpi.h]="train"
     [pcre2.h]="tokenizer"
     [histedit.h]="cli"
     [editline/readline.h]="cli"

@@ -1,0 +1,66 @@
+/*
+ * What a training run is told: one JSON file, read once, checked whole, and stored with every checkpoint.
+ * docs/TRAINING.md lists the keys; an unknown one is an error.
+ */
+#ifndef TERN_TRAIN_CONFIG_H
+#define TERN_TRAIN_CONFIG_H
+
+#include "base/str.h"
+#include "model/weights.h"
+
+/* How the matrices of the BitLinears enter the products (BitNet b1.58, Ma et al. 2024; BitNet, Wang et al. 2023). */
+typedef enum tern_weight_mode {
+    TERN_WEIGHTS_TERNARY, /* T = clip(round(W / gamma), -1, 1), gamma = max(mean|W|, 1e-5); int8 activations */
+    TERN_WEIGHTS_BINARY,  /* T = sign(W - mean W) (0 counts as +1), gamma = mean|W|; int8 activations */
+    TERN_WEIGHTS_FLOAT,   /* W itself, and float activations: the full-precision twin */
+} tern_weight_mode;
+
+typedef enum tern_decay_shape { TERN_DECAY_LINEAR, TERN_DECAY_COSINE } tern_decay_shape;
+
+/* Learning rate and weight decay over a run of n_steps (2B4T report section 3.1; training tips, section "Training
+ * tricks"): warm-up, then stage 1 up to switch_at * n_steps, then stage 2 with its own peak. Each stage follows one
+ * curve over the WHOLE run, eta_k * f(t / n_steps), so that only the peak changes at the switch. */
+typedef struct tern_schedule {
+    uint64_t n_steps, warmup_steps;
+    double switch_at; /* 0 .. 1; 1: one stage */
+    float lr[2];      /* peaks of the stages */
+    float weight_decay[2];
+    tern_decay_shape shape; /* of the learning rate, and of stage 1's weight decay where decay_follows */
+    bool decay_follows;     /* weight decay follows a cosine with that peak in stage 1, as 2B4T's; else constant */
+    float final_fraction;   /* of the peak, at the end */
+} tern_schedule;
+
+typedef struct tern_adam {
+    float beta1, beta2, eps, clip; /* clip: of the global gradient norm; 0: none */
+} tern_adam;
+
+typedef struct tern_train_config {
+    tern_dims dims; /* n_ctx: the longest sequence */
+    tern_weight_mode weights;
+    uint64_t fp_steps; /* of the run's beginning, in full precision (training-recipe: 20-30% help) */
+    char *tokenizer;   /* path of tokenizer.json; owned */
+    char *data;        /* shard file, made by `tern train data`; owned */
+    char *out;         /* folder of the run: state, log, exports; owned */
+    uint32_t batch;    /* sequences of n_ctx tokens in one optimiser step, over all ranks */
+    uint32_t micro;    /* sequences that go through the network at a time */
+    uint64_t seed;
+    tern_schedule schedule;
+    tern_adam adam;
+    float z_loss;   /* coefficient of mean(logsumexp^2); 0: none */
+    bool recompute; /* activation checkpointing: keep only each layer's input, run its forward pass again in backward */
+    uint64_t eval_every, eval_tokens, save_every, sample_every; /* steps; 0: never (save: at the end) */
+    char *sample_prompt;                                        /* owned */
+} tern_train_config;
+
+/* Defaults, then the file's keys. Relative paths are relative to the file's folder. On success free with
+ * tern_train_config_free(). One error line names file, key and what is allowed. */
+tern_status tern_train_config_read(const char *path, tern_train_config *config, tern_error *err);
+void tern_train_config_free(tern_train_config *config);
+/* The whole of it as JSON text (freed with free()); reading it again gives the same run. NULL: no memory. */
+char *tern_train_config_text(const tern_train_config *config);
+
+/* At step 0 <= t < n_steps. */
+float tern_schedule_lr(const tern_schedule *schedule, uint64_t step);
+float tern_schedule_weight_decay(const tern_schedule *schedule, uint64_t step);
+
+#endif

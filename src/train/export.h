@@ -1,0 +1,26 @@
+/* A trained model to files that tern and others load (../docs/FORMAT.md). */
+#ifndef TERN_TRAIN_EXPORT_H
+#define TERN_TRAIN_EXPORT_H
+
+#include "train/params.h"
+
+typedef enum tern_export_kind {
+    TERN_EXPORT_GGUF,      /* I2_S or TQ2_0/TQ1_0 matrices, F16/Q8_0/Q6_K/... embedding: one file */
+    TERN_EXPORT_HF_MASTER, /* folder: config.json, model.safetensors in bf16, tokenizer.json, ... */
+    TERN_EXPORT_HF_PACKED, /* folder: ternary weights packed four to a byte, as 2B4T's published form */
+} tern_export_kind;
+
+typedef struct tern_export_params {
+    tern_export_kind kind;
+    tern_weight_mode mode;      /* ternary; binary is written as ternary values +-1; float: master only, or F16 GGUF */
+    const char *weight_type;    /* GGUF: "I2_S" (NULL), "TQ1_0", "TQ2_0", "F16" ... */
+    const char *embedding_type; /* GGUF: "F16" (NULL), "F32", "BF16", "Q8_0", "Q6_K" */
+    const char *tokenizer_json; /* path; copied (HF) or written as arrays (GGUF) */
+    const char *name;           /* general.name */
+    const char *chat_template;  /* NULL: 2B4T's */
+} tern_export_params;
+
+/* `path` is replaced whole or not at all. */
+tern_status tern_export(const tern_params *params, const tern_export_params *how, const char *path, tern_error *err);
+
+#endif

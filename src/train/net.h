@@ -1,0 +1,60 @@
+/*
+ * The network of a training run: BitNet b1.58 2B4T forward and backward over a batch of sequences. All memory is drawn
+ * up by tern_net_create(); a step allocates nothing.
+ */
+#ifndef TERN_TRAIN_NET_H
+#define TERN_TRAIN_NET_H
+
+#include "train/ops.h"
+#include "train/params.h"
+
+typedef struct tern_batch {
+    size_t n_tokens;
+    const int32_t *inputs;  /* [n_tokens] */
+    const int32_t *targets; /* [n_tokens] the next token; -1: no loss here */
+    tern_sequences seqs;
+} tern_batch;
+
+/* Low-rank adapters (train/lora.h); NULL in a net without. */
+struct tern_lora;
+
+typedef struct tern_net tern_net;
+
+typedef struct tern_net_params {
+    size_t max_tokens; /* of one batch */
+    tern_weight_mode weights;
+    bool recompute;         /* keep each layer's input only */
+    bool forward_only;      /* validation, reference model: no backward pass, memory of one layer */
+    struct tern_lora *lora; /* the caller's; the base is frozen then: params has no gradients */
+    const char *cpu;        /* kernels; NULL: TERN_CPU, else the best */
+} tern_net_params;
+
+/* Bytes that tern_net_create() will take, for the memory plan. */
+uint64_t tern_net_bytes(const tern_dims *dims, const tern_net_params *how);
+/* params (and pool) must outlive the net. */
+tern_status tern_net_create(const tern_params *params, const tern_net_params *how, tern_pool *pool, tern_net **net,
+                            tern_error *err);
+void tern_net_free(tern_net *net);
+
+/* Make the products' matrices from params->values; after every change of those. `mode`: ternary/binary or, for the
+ * full-precision beginning of a run, float. Returns NULL or the tensor whose values are not finite. */
+const tern_param *tern_net_quantize(tern_net *net, tern_weight_mode mode);
+
+/* Forward pass up to the last norm; activations are kept for the two functions below. */
+void tern_net_forward(tern_net *net, const tern_batch *batch);
+/* nll [n_tokens] of the forward pass just made; `exact` as in tern_op_head_loss(). */
+void tern_net_losses(tern_net *net, const tern_batch *batch, bool exact, float *nll);
+
+/* Called when the gradients of values [offset, offset + n) are complete, in this rank: they can be sent. */
+typedef void (*tern_grads_ready_fn)(void *user, size_t offset, size_t n);
+
+/* Gradients of sum_t weight[t] * (nll[t] + z_loss * lse[t]^2) are ADDED to `grads` (layout of params, or of the
+ * adapters). nll [n_tokens] is set. `ready` may be NULL. */
+void tern_net_backward(tern_net *net, const tern_batch *batch, const float *weight, float z_loss, float *grads,
+                       float *nll, tern_grads_ready_fn ready, void *user);
+
+/* Share of the int8 values in front of layer's down projection that were 0 in the last forward pass, and of gates <= 0:
+ * what the sparse decode path saves. */
+void tern_net_sparsity(const tern_net *net, uint32_t layer, double *zero_inputs, double *closed_gates);
+
+#endif
