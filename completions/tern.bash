@@ -15,7 +15,7 @@ _tern_files() { # the word's files with one of the endings, and all folders
 
 _tern() {
     local tern=${COMP_WORDS[0]} word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local command=${COMP_WORDS[1]} name letter kind choices options=() before
+    local command=(${COMP_WORDS[1]}) name letter kind choices options=() before commands
     COMPREPLY=()
     # bash makes "=" a word of its own: --kv-type=q8 is three
     if [[ $word == "=" ]]; then
@@ -23,9 +23,18 @@ _tern() {
     elif [[ $previous == "=" ]]; then
         previous=${COMP_WORDS[COMP_CWORD - 2]}
     fi
+    commands=$("$tern" --list-commands 2>/dev/null | cut -f1)
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "$("$tern" --list-commands 2>/dev/null | cut -f1) --help --version" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "$(cut -d ' ' -f1 <<<"$commands" | sort -u) --help --version" -- "$word")
         return
+    fi
+    # commands of two words: tern train pretrain
+    if grep -q "^${command[0]} " <<<"$commands"; then
+        if ((COMP_CWORD == 2)); then
+            mapfile -t COMPREPLY < <(compgen -W "$(sed -n "s/^${command[0]} //p" <<<"$commands") --help" -- "$word")
+            return
+        fi
+        command+=("${COMP_WORDS[2]}")
     fi
     while IFS=$'\t' read -r name letter kind choices; do
         options+=("$name")
@@ -42,7 +51,7 @@ _tern() {
             ;;
         *) return ;;
         esac
-    done < <("$tern" --list-options "$command" 2>/dev/null)
+    done < <("$tern" --list-options "${command[@]}" 2>/dev/null)
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "${options[*]}" -- "$word")
         return
@@ -52,7 +61,8 @@ _tern() {
     for name in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do
         [[ $name == *.gguf || $name == demo || -d $name ]] && before=1
     done
-    case $command in
+    case ${command[*]} in
+    train\ *) _tern_files "$word" "*" && return ;;
     tokenize) _tern_files "$word" "*.@(gguf|json|model)" ;;
     perplexity) if ((before)); then _tern_files "$word" "*"; else _tern_files "$word" "*.gguf"; fi ;;
     *) _tern_files "$word" "*.gguf" ;;

@@ -15,7 +15,7 @@ enum { TERN_EXIT_OK = 0, TERN_EXIT_FAILURE = 1, TERN_EXIT_USAGE = 2 };
 typedef int (*tern_command_fn)(void *options, const char *const *operands, size_t n_operands);
 
 typedef struct tern_command {
-    const char *name;
+    const char *name;     /* one word, or two: "train pretrain" (help.c knows the first one of those) */
     const char *operands; /* "[MODEL]", for the usage line */
     const char *summary;  /* half a line */
     const char *example;  /* command lines, each ended by \n */

@@ -8,6 +8,41 @@ static const char environment[] =
     "  BITNET_KV_CACHE_DTYPE  default of --kv-type: f32, f16 or q8 (also float32, fp16, float16, int8)\n"
     "  BITNET_CHUNK_SIZE      default of --chunk, in tokens\n";
 
+/* Commands of two words: the overview names their first word only. */
+static const struct {
+    const char *name, *summary, *example;
+} groups[] = {
+    {"train", "make tokenizers, data sets and models", "tern train pretrain story.json"},
+};
+enum { N_GROUPS = sizeof groups / sizeof *groups };
+
+/* What stands behind the group's name and a blank in a command's; NULL: it is not of the group. */
+static const char *name_in_group(const tern_command *command, const char *group) {
+    size_t length = strlen(group);
+    return strncmp(command->name, group, length) == 0 && command->name[length] == ' ' ? command->name + length + 1
+                                                                                      : NULL;
+}
+
+bool tern_help_is_group(const char *name) {
+    for (size_t i = 0; tern_commands[i]; i++)
+        if (name_in_group(tern_commands[i], name))
+            return true;
+    return false;
+}
+
+void tern_help_group(FILE *file, const char *name) {
+    for (size_t i = 0; i < N_GROUPS; i++)
+        if (strcmp(groups[i].name, name) == 0)
+            fprintf(file, "Example:\n  %s\n\ntern %s: %s\n\n", groups[i].example, name, groups[i].summary);
+    fprintf(file, "Usage: tern %s COMMAND [OPTIONS] ...\n\nCommands:\n", name);
+    for (size_t i = 0; tern_commands[i]; i++) {
+        const char *rest = name_in_group(tern_commands[i], name);
+        if (rest)
+            fprintf(file, "  %-12s %s\n", rest, tern_commands[i]->summary);
+    }
+    fprintf(file, "\n  tern %s COMMAND --help    examples and options of a command\n", name);
+}
+
 void tern_help_overview(FILE *file) {
     fputs("tern runs BitNet b1.58 (ternary) language models on any CPU.\n\n"
           "Example:\n"
@@ -18,7 +53,11 @@ void tern_help_overview(FILE *file) {
           "Commands:\n",
           file);
     for (size_t i = 0; tern_commands[i]; i++)
-        fprintf(file, "  %-12s %s\n", tern_commands[i]->name, tern_commands[i]->summary);
+        if (!strchr(tern_commands[i]->name, ' '))
+            fprintf(file, "  %-12s %s\n", tern_commands[i]->name, tern_commands[i]->summary);
+    for (size_t i = 0; i < N_GROUPS; i++)
+        if (tern_help_is_group(groups[i].name))
+            fprintf(file, "  %-12s %s: tern %s --help\n", groups[i].name, groups[i].summary, groups[i].name);
     fprintf(file,
             "\nMODEL is a .gguf file, a Hugging Face folder (config.json, *.safetensors, tokenizer.json), or demo:\n"
             "the model that is built in, also used when no MODEL is named.\n\n"

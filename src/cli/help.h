@@ -7,6 +7,9 @@
 #include "cli/command.h"
 
 void tern_help_overview(FILE *file);
+/* Whether there are commands of two words that begin with `name` ("train"); the page that lists them. */
+bool tern_help_is_group(const char *name);
+void tern_help_group(FILE *file, const char *name);
 void tern_help_command(FILE *file, const tern_command *command);
 /* For the completions and the test of the man page: one option a line, as
  * "--long|-s|kind|choice choice ...", fields separated by tabs ("-" for no letter or no choices). */

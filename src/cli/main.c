@@ -20,11 +20,31 @@ const tern_command *const tern_commands[] = {
 
 enum { PARSE_HELP = -1 };
 
-static const tern_command *find_command(const char *name) {
-    for (size_t i = 0; tern_commands[i]; i++)
-        if (strcmp(tern_commands[i]->name, name) == 0)
+/* The command whose name, one word or two ("train pretrain"), argv [argc] begins with, and how many words it took. */
+static const tern_command *find_command(char **argv, int argc, int *n_words) {
+    for (size_t i = 0; tern_commands[i]; i++) {
+        const char *name = tern_commands[i]->name, *second = strchr(name, ' ');
+        size_t length = strcspn(name, " ");
+        if (strlen(argv[0]) != length || memcmp(argv[0], name, length) != 0)
+            continue;
+        *n_words = second ? 2 : 1;
+        if (!second || (argc > 1 && strcmp(argv[1], second + 1) == 0))
             return tern_commands[i];
+    }
     return NULL;
+}
+
+/* "tern train", "tern train --help", "tern train fly": argv[0] is the first word of several commands. */
+static int dispatch_group(char **argv, int argc) {
+    if (argc < 2) {
+        tern_help_group(stderr, argv[0]);
+        return TERN_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        tern_help_group(stdout, argv[0]);
+        return 0;
+    }
+    return tern_cli_usage(argv[0], argv[1][0] == '-' ? "unknown option '%s'" : "unknown command '%s'", argv[1]);
 }
 
 /* The row for "--name..." (length bytes) or, with length 0, for `letter`; and
@@ -151,16 +171,20 @@ static int dispatch(int argc, char **argv) {
         return 0;
     }
     if (strcmp(first, "--list-options") == 0) {
-        const tern_command *command = argc > 2 ? find_command(argv[2]) : NULL;
+        int n_words;
+        const tern_command *command = argc > 2 ? find_command(argv + 2, argc - 2, &n_words) : NULL;
         if (!command)
             return tern_cli_usage(NULL, "--list-options needs the name of a command");
         tern_help_list_options(stdout, command);
         return 0;
     }
-    const tern_command *command = find_command(first);
-    if (!command)
-        return tern_cli_usage(NULL, first[0] == '-' ? "unknown option '%s'" : "unknown command '%s'", first);
-    return run_command(command, argv + 2, argc - 2);
+    int n_words;
+    const tern_command *command = find_command(argv + 1, argc - 1, &n_words);
+    if (command)
+        return run_command(command, argv + 1 + n_words, argc - 1 - n_words);
+    if (tern_help_is_group(first))
+        return dispatch_group(argv + 1, argc - 1);
+    return tern_cli_usage(NULL, first[0] == '-' ? "unknown option '%s'" : "unknown command '%s'", first);
 }
 
 int main(int argc, char **argv) {

@@ -16,6 +16,27 @@ for command in run chat tokenize bench perplexity logits inspect synth convert; 
     has "$(sed -n 2p "$WORK/out")" "tern $command"
     has "$out" "Usage: tern $command"
 done
+while read -r group command; do # commands of two words: listed by their first one, with their own help
+    [ "$command" ] || continue
+    has "$overview" "  $group "
+    run "$group --help" "$TERN" "$group" --help
+    is "$status" 0
+    is "$err" ""
+    is "$(head -n 1 "$WORK/out")" "Example:"
+    has "$out" "  $command "
+    run "$group $command --help" "$TERN" "$group" "$command" --help
+    is "$status" 0
+    is "$err" ""
+    has "$(sed -n 2p "$WORK/out")" "tern $group $command"
+    has "$out" "Usage: tern $group $command"
+    run "$group alone" "$TERN" "$group"
+    is "$status" 2
+    is "$out" ""
+    has "$err" "  $command "
+    fails 2 "unknown command 'fly'" "$group fly" "$TERN" "$group" fly
+    fails 2 "unknown option '--fly'" "$group --fly" "$TERN" "$group" --fly
+    fails 2 "unknown option '--fly'" "$group $command --fly" "$TERN" "$group" "$command" --fly
+done < <("$TERN" --list-commands | cut -f1)
 run version "$TERN" --version
 is "$status" 0
 has "$out" "tern $(sed -n 's/^#define TERN_VERSION "\(.*\)"/\1/p' "$ROOT/include/tern/tern.h")"
@@ -116,8 +137,9 @@ fi
 
 # --- man page and completions
 man=$ROOT/man/tern.1
-options_of() { "$TERN" --list-options "$1" | cut -f1,2; }
-for command in $("$TERN" --list-commands | cut -f1); do
+options_of() { "$TERN" --list-options $1 | cut -f1,2; } # a command may be two words
+mapfile -t commands < <("$TERN" --list-commands | cut -f1)
+for command in "${commands[@]}"; do
     section=$(sed -n "/^\.SH TERN $(echo "$command" | tr a-z A-Z)\$/,/^\.SH/p" "$man")
     [ -n "$section" ] || fail "man page: no section on $command"
     count=0
@@ -162,9 +184,12 @@ complete_words() {
         printf "%s\n" "${COMPREPLY[@]}"' - "$ROOT" "$@" | sort
 }
 name="completion" err=
-for command in $("$TERN" --list-commands | cut -f1); do
-    is "$(complete_words "$command" --)" "$(options_of "$command" | cut -f1 | sort)"
-    complete_words "" | grep -qx "$command" || fail "completion: $command is missing"
+for command in "${commands[@]}"; do
+    is "$(complete_words $command --)" "$(options_of "$command" | cut -f1 | sort)"
+    complete_words "" | grep -qx "${command%% *}" || fail "completion: $command is missing"
+    if [ "${command% *}" != "$command" ]; then
+        complete_words "${command%% *}" "" | grep -qx "${command#* }" || fail "completion: $command is missing"
+    fi
 done
 is "$(complete_words run --kv-type "")" "$(printf 'f16\nf32\nq8')"
 is "$(complete_words run --kv-type = q)" "q8"
