@@ -163,8 +163,8 @@ static void load_task(void *context, size_t task, int worker) {
     }
 }
 
-static tern_status load_norm(const tern_checkpoint *checkpoint, uint32_t layer, tern_norm norm, uint32_t size,
-                             float *out, tern_error *err) {
+tern_status tern_norm_load(const tern_checkpoint *checkpoint, uint32_t layer, tern_norm norm, uint32_t size, float *out,
+                           tern_error *err) {
     char buffer[128];
     const char *name = tern_norm_name(checkpoint, buffer, layer, norm);
     const tern_tensor *tensor = tern_checkpoint_find(checkpoint, name);
@@ -208,7 +208,7 @@ static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *w
             {TERN_NORM_FFN_SUB, dims->ffn_size, &layer->ffn_sub_norm},
         };
         for (size_t j = 0; j < sizeof norms / sizeof *norms; j++) {
-            tern_status status = load_norm(checkpoint, i, norms[j].norm, norms[j].size, at, err);
+            tern_status status = tern_norm_load(checkpoint, i, norms[j].norm, norms[j].size, at, err);
             if (status)
                 return status;
             *norms[j].out = at;
@@ -216,7 +216,7 @@ static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *w
         }
     }
     weights->output_norm = at;
-    return load_norm(checkpoint, 0, TERN_NORM_OUTPUT, dims->hidden_size, at, err);
+    return tern_norm_load(checkpoint, 0, TERN_NORM_OUTPUT, dims->hidden_size, at, err);
 }
 
 /* Kernels may load whole vectors of packed groups: those want a cache line's alignment, which our converter gives. */

@@ -86,6 +86,10 @@ typedef enum tern_norm {
 /* The name of a norm's gain in this kind of checkpoint; written to buffer or static. */
 const char *tern_norm_name(const tern_checkpoint *checkpoint, char buffer[static 128], uint32_t layer, tern_norm norm);
 
+/* The values [size] of a norm's gain -> out. An error if it is missing, of another size or type, or not finite. */
+tern_status tern_norm_load(const tern_checkpoint *checkpoint, uint32_t layer, tern_norm norm, uint32_t size, float *out,
+                           tern_error *err);
+
 /* Check the dimensions and find every matrix (existence, shape, type); nothing is read yet. `weights` is filled but
  * for packed data and norms. On failure `weights` needs no freeing. */
 tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err);

@@ -57,5 +57,6 @@ void tern_params_init(tern_params *params, uint64_t seed);
 tern_status tern_params_load(const tern_checkpoint *checkpoint, tern_params *params, tern_error *err);
 /* The first tensor with a value (of `array`: values, grads, ...) that is not finite; NULL: none. */
 const tern_param *tern_params_find_bad(const tern_params *params, const float *array);
+bool tern_param_is_finite(const tern_param *param, const float *array);
 
 #endif
