@@ -2,6 +2,7 @@
 #ifndef TERN_MODEL_HANDLE_H
 #define TERN_MODEL_HANDLE_H
 
+#include "model/adapter.h"
 #include "model/vocab.h"
 #include "runtime/session.h"
 
@@ -11,6 +12,7 @@ struct tern_model {
     const tern_kernels *kernels;
     tern_pool *pool;
     tern_weights weights;
+    tern_adapter adapter; /* empty: none */
     tern_engine *engine;
     bool locked;
     bool low_memory;

@@ -70,6 +70,10 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
                                      expected_weights(&model->checkpoint->config), &ternary, err);
     if (!status)
         status = tern_weights_load(model->checkpoint, ternary, model->pool, &load_params, &model->weights, err);
+    if (!status && params->lora)
+        status = tern_adapter_open(params->lora, &model->weights.dims, &model->adapter, err);
+    if (!status && params->lora)
+        tern_adapter_attach(&model->adapter, &model->weights);
     if (!status && !params->exact_head)
         status = tern_weights_screen(model->checkpoint, model->kernels->screen, model->pool, !params->low_memory,
                                      &model->weights, err);
@@ -106,6 +110,7 @@ void tern_model_free(tern_model *model) {
     tern_engine_free(model->engine);
     tern_model_unlock(model);
     tern_weights_free(&model->weights);
+    tern_adapter_close(&model->adapter);
     tern_tokenizer_free(model->tokenizer);
     tern_checkpoint_close(model->checkpoint);
     tern_pool_free(model->pool);
@@ -147,8 +152,10 @@ void tern_model_get_info(const tern_model *model, tern_model_info *info) {
         .n_ternary = weights->n_ternary,
         .weight_bytes = weights->packed_bytes,
         .screen_bytes = weights->screen.bytes,
-        .loaded_bytes = weights->packed_bytes + weights->norm_bytes + ends + weights->screen.bytes,
-        .bytes_per_token = weights->packed_bytes + weights->norm_bytes +
+        .adapter_bytes = model->adapter.bytes,
+        .loaded_bytes =
+            weights->packed_bytes + weights->norm_bytes + ends + weights->screen.bytes + model->adapter.bytes,
+        .bytes_per_token = weights->packed_bytes + weights->norm_bytes + model->adapter.bytes +
                            (weights->screen.n_rows ? tern_screen_read_bytes(&weights->screen) : weights->head->bytes),
     };
 }

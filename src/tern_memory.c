@@ -15,8 +15,14 @@ static size_t n_matrices(const tern_model *model) {
 
 enum { PART_NORMS, PART_EMBEDDING, PART_HEAD, PART_SCREEN }; /* behind the matrices */
 
+static size_t n_screen_parts(const tern_model *model) { return model->weights.screen.n_rows ? TERN_SCREEN_ARRAYS : 0; }
+
+static size_t n_adapter_parts(const tern_model *model) {
+    return model->adapter.peft.checkpoint ? model->adapter.peft.checkpoint->n_tensors : 0;
+}
+
 static size_t n_parts(const tern_model *model) {
-    return n_matrices(model) + PART_SCREEN + (model->weights.screen.n_rows ? TERN_SCREEN_ARRAYS : 0);
+    return n_matrices(model) + PART_SCREEN + n_screen_parts(model) + n_adapter_parts(model);
 }
 
 static part part_of_screen(const tern_model *model, size_t index) {
@@ -45,7 +51,11 @@ static part part_of(const tern_model *model, size_t index) {
     case PART_HEAD:
         return (part){weights->head->data, (size_t)weights->head->bytes, true};
     default:
-        return part_of_screen(model, index - PART_SCREEN);
+        if (index - PART_SCREEN < n_screen_parts(model))
+            return part_of_screen(model, index - PART_SCREEN);
+        const tern_tensor *tensor =
+            &model->adapter.peft.checkpoint->tensors[index - PART_SCREEN - n_screen_parts(model)];
+        return (part){tensor->data, (size_t)tensor->bytes, false};
     }
 }
 

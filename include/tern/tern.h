@@ -91,19 +91,24 @@ typedef struct tern_model_params {
     const char *cpu;     /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
     const char *packing; /* force a packing of the weights ("t5r16", "t2r16"); NULL: $TERN_PACKING, else the one that
                             the kernels name first unless another measures 20% faster */
-    bool dense_ffn;  /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring. Only
-                        packing t5r16 leaves them out; with others it changes nothing */
-    bool low_memory; /* as little memory of the process's own as possible: no screen of the LM head is made (one that
-                        lies in the file, in tern's own layout, is used), and sessions take small prefill steps */
-    bool exact_head; /* no screen of the LM head: decode reads all of it; for measuring, or to save the memory */
-    bool pin;        /* keep each thread on a CPU of its own, physical cores first. The thread that evaluates is one
-                        of them, only while it does. TERN_ERR_UNSUPPORTED where the system cannot */
-    tern_numa numa;  /* changes nothing on a machine with one memory node */
-    bool huge_pages; /* packed weights in reserved huge pages (hugetlbfs); fails if there are too few */
-    bool mlock;      /* keep weights, embedding and head in memory, never swapped or dropped; fails if the system
-                        does not allow so much (ulimit -l) */
-    bool warm_up;    /* touch the weights, have embedding and head read from the disk and run a throw-away pass, so
-                        that the first prompt is no slower than the next ones */
+    bool dense_ffn;   /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring. Only
+                         packing t5r16 leaves them out; with others it changes nothing */
+    bool low_memory;  /* as little memory of the process's own as possible: no screen of the LM head is made (one that
+                         lies in the file, in tern's own layout, is used), and sessions take small prefill steps */
+    bool exact_head;  /* no screen of the LM head: decode reads all of it; for measuring, or to save the memory */
+    bool pin;         /* keep each thread on a CPU of its own, physical cores first. The thread that evaluates is one
+                         of them, only while it does. TERN_ERR_UNSUPPORTED where the system cannot */
+    tern_numa numa;   /* changes nothing on a machine with one memory node */
+    bool huge_pages;  /* packed weights in reserved huge pages (hugetlbfs); fails if there are too few */
+    bool mlock;       /* keep weights, embedding and head in memory, never swapped or dropped; fails if the system
+                         does not allow so much (ulimit -l) */
+    bool warm_up;     /* touch the weights, have embedding and head read from the disk and run a throw-away pass, so
+                         that the first prompt is no slower than the next ones */
+    const char *lora; /* folder of a LoRA adapter in the form of Hugging Face's PEFT (adapter_config.json,
+                         adapter_model.safetensors) that is added to the model; NULL: none. It is mapped as long as the
+                         model lives; one that was made for another base model is TERN_ERR_FORMAT, one that is more than
+                         plain LoRA on attention and FFN matrices TERN_ERR_UNSUPPORTED. Where it adapts gate or up,
+                         decode reads the whole of both */
     tern_progress_fn progress;
     void *progress_user;
 } tern_model_params;
@@ -134,8 +139,9 @@ typedef struct tern_model_info {
     uint64_t n_ternary;       /* of them ternary weights */
     uint64_t weight_bytes;    /* packed ternary weights in memory */
     uint64_t screen_bytes;    /* of the LM head's screen in memory; 0: there is none */
-    uint64_t loaded_bytes;    /* everything the loaded model keeps: packed weights, embedding, head, norms */
-    uint64_t bytes_per_token; /* weight and head bytes that one decode step reads (without the KV cache) */
+    uint64_t adapter_bytes;   /* of the LoRA adapter's matrices; 0: there is none */
+    uint64_t loaded_bytes;    /* everything the loaded model keeps: packed weights, embedding, head, norms, adapter */
+    uint64_t bytes_per_token; /* weight, adapter and head bytes that one decode step reads (without the KV cache) */
 } tern_model_info;
 
 /* The strings belong to the model. */

@@ -20,6 +20,9 @@ const tern_option tern_model_option_table[] = {
      "read the whole FFN for every token, to measure what skipping\nis worth; only packing t5r16 skips, others read "
      "all anyway",
      0, 0, NULL, NULL},
+    {"lora", 0, TERN_OPTION_FILE, offsetof(tern_model_options, lora), "FOLDER",
+     "add a LoRA adapter to the model: a folder as Hugging Face's\nPEFT or tern train lora writes it", 0, 0, NULL,
+     NULL},
     {0},
 };
 
@@ -90,6 +93,7 @@ int tern_cli_load_model(const char *path, const tern_model_options *options, ter
     params.n_threads = options ? (int)options->threads : 0;
     params.packing = options ? options->packing : NULL;
     params.dense_ffn = options && options->dense_ffn;
+    params.lora = options ? options->lora : NULL;
     if (options)
         tern_cli_place(&options->placement, &params);
     params.progress = tern_progress_update;

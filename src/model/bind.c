@@ -94,14 +94,20 @@ static bool is_plain_float(tern_dtype type) {
     return type == TERN_TYPE_F32 || type == TERN_TYPE_F16 || type == TERN_TYPE_BF16;
 }
 
+const char *tern_linear_hf_name(int which) { return linear_table[which].hf; }
+
+void tern_linear_shape(const tern_dims *dims, int which, uint32_t *rows, uint32_t *cols) {
+    const uint32_t size[] = {[HIDDEN] = dims->hidden_size, [KV] = tern_kv_size(dims), [FFN] = dims->ffn_size};
+    *rows = size[linear_table[which].rows];
+    *cols = size[linear_table[which].cols];
+}
+
 static tern_status bind_linear(const tern_checkpoint *checkpoint, const tern_dims *dims, uint32_t layer, int which,
                                tern_linear *linear, tern_error *err) {
-    const uint32_t size[] = {[HIDDEN] = dims->hidden_size, [KV] = tern_kv_size(dims), [FFN] = dims->ffn_size};
     char name[128];
     name_in_layer(checkpoint, name, layer, linear_table[which].gguf, linear_table[which].hf);
     linear->index = layer * TERN_LINEARS_PER_LAYER + (uint32_t)which;
-    linear->rows = size[linear_table[which].rows];
-    linear->cols = size[linear_table[which].cols];
+    tern_linear_shape(dims, which, &linear->rows, &linear->cols);
     if (checkpoint->layout_version)
         return tern_layout_bind(checkpoint, layer, which, linear, err);
     tern_status status = find(checkpoint, name, linear->rows, linear->cols, &linear->source, err);

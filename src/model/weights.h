@@ -41,9 +41,15 @@ typedef struct tern_linear {
     float scale;
     const tern_tensor *source; /* in the checkpoint */
     const tern_form *stored;   /* what the source is packed as; NULL: it is a tensor of another program's types */
+    const struct tern_low_rank *low_rank; /* what an adapter adds to it (model/adapter.h); NULL: nothing */
 } tern_linear;
 
 enum { TERN_LINEARS_PER_LAYER = 7 };
+
+/* Hugging Face's name of a matrix inside its layer, "self_attn.q_proj"; `which`: its place in tern_layer.linears. */
+const char *tern_linear_hf_name(int which);
+/* [out, in] of it. */
+void tern_linear_shape(const tern_dims *dims, int which, uint32_t *rows, uint32_t *cols);
 
 typedef struct tern_layer {
     const float *attn_norm, *attn_sub_norm, *ffn_norm; /* [hidden] */

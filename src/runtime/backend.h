@@ -2,6 +2,8 @@
  * What a device must be able to do to run the model: the operations that
  * forward.c is written in. The CPU backend is cpu_backend.c.
  *
+ * A BitLinear includes what an adapter adds to it (tern_linear.low_rank, model/adapter.h).
+ *
  * All float pointers in these calls are the backend's memory, from alloc(); but gains point into weights->memory, of
  * which a backend with memory of its own has a copy at the same offsets.
  * A batch is n tokens that may belong to different sequences; every operation

@@ -51,6 +51,7 @@ void tern_cpu_linear_free(tern_cpu_linear *cpu) {
     tern_aligned_free(cpu->q);
     free(cpu->q_scale);
     free(cpu->q_sum);
+    tern_cpu_adapter_free(&cpu->adapter);
     cpu->workers = NULL;
 }
 
@@ -90,6 +91,7 @@ static bool alloc_all(tern_cpu_linear *cpu, uint32_t max_batch) {
     cpu->q_sum = tern_alloc_array(max_batch, sizeof *cpu->q_sum);
     cpu->workers = tern_calloc_array((size_t)threads, sizeof *cpu->workers);
     bool ok = cpu->q && cpu->q_scale && cpu->q_sum && cpu->workers;
+    ok = ok && tern_cpu_adapter_create(cpu->weights, max_batch, &cpu->adapter);
     for (int i = 0; ok && i < threads; i++)
         ok = alloc_worker(cpu, &cpu->workers[i]);
     return ok;
@@ -231,10 +233,19 @@ static void run_linears(linear_job *job) {
     tern_pool_run(cpu->pool, n_tasks, linear_task, job);
 }
 
+/* What an adapter adds to products of the input. */
+static void add_low_rank(tern_cpu_linear *cpu, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
+                         uint32_t n) {
+    const tern_quantised input = {cpu->q, cpu->q_scale};
+    if (cpu->adapter.rank)
+        tern_cpu_adapter_add(&cpu->adapter, cpu->kernels, cpu->pool, &input, linears, out, n_linears, n);
+}
+
 void tern_cpu_linear_run(tern_cpu_linear *cpu, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
                          uint32_t n) {
     linear_job job = {.cpu = cpu, .linears = linears, .out = out, .n_linears = n_linears, .n_tokens = n};
     run_linears(&job);
+    add_low_rank(cpu, linears, out, n_linears, n);
 }
 
 /* ------------------------------------------------------- down, one token */
@@ -292,17 +303,17 @@ static void add_columns(tern_cpu_linear *cpu, const tern_linear *linear, float *
 }
 
 void tern_cpu_linear_add(tern_cpu_linear *cpu, const tern_linear *linear, float *x, uint32_t n) {
-    if (n == 1 && linear->layout == TERN_LAYOUT_COLUMNS) {
-        add_columns(cpu, linear, x);
-        return;
-    }
     linear_job job = {.cpu = cpu,
                       .linears = (const tern_linear *[]){linear},
                       .out = (float *[]){x},
                       .n_linears = 1,
                       .n_tokens = n,
                       .add = true};
-    run_linears(&job);
+    if (n == 1 && linear->layout == TERN_LAYOUT_COLUMNS)
+        add_columns(cpu, linear, x);
+    else
+        run_linears(&job);
+    add_low_rank(cpu, job.linears, job.out, 1, n);
 }
 
 /* ------------------------------------------------------------ gate and up */
@@ -361,8 +372,38 @@ static void gated_task(void *context, size_t task, int worker) {
     }
 }
 
+typedef struct relu2_job {
+    tern_cpu_linear *cpu;
+    float *out;
+    uint32_t ffn;
+} relu2_job;
+
+/* One task is one token. */
+static void relu2_task(void *context, size_t token, int worker) {
+    (void)worker;
+    const relu2_job *job = context;
+    float *gate = job->out + token * job->ffn;
+    job->cpu->kernels->relu2_mul(gate, job->cpu->adapter.up + token * job->ffn, job->ffn, gate);
+}
+
+/* With an adapter the signs of the gates are known only when all of its products are added. */
+static void gated_with_adapter(tern_cpu_linear *cpu, const tern_linear *gate, const tern_linear *up, float *out,
+                               uint32_t n) {
+    relu2_job job = {cpu, out, gate->rows};
+    tern_cpu_linear_run(cpu, (const tern_linear *[]){gate, up}, (float *[]){out, cpu->adapter.up}, 2, n);
+    tern_pool_run(cpu->pool, n, relu2_task, &job);
+    if (n == 1 && up->layout == TERN_LAYOUT_ROWS) {
+        cpu->workers[0].counts.up_read += up->rows;
+        cpu->workers[0].counts.up_total += up->rows;
+    }
+}
+
 void tern_cpu_gated(tern_cpu_linear *cpu, const tern_linear *gate, const tern_linear *up, float *out, uint32_t n) {
     gated_job job = {.cpu = cpu, .gate = gate, .up = up, .out = out, .n_tokens = n};
+    if (gate->low_rank || up->low_rank) {
+        gated_with_adapter(cpu, gate, up, out, n);
+        return;
+    }
     uint32_t share = gate->rows / (uint32_t)tern_pool_threads(cpu->pool) / TERN_GROUP_ROWS * TERN_GROUP_ROWS;
     uint32_t wanted = n > FEW_TOKENS ? MANY_ROWS : GATED_ROWS;
     if (wanted > share) /* more threads than tasks */
