@@ -57,7 +57,7 @@ typedef struct tern_model_options {
     int64_t threads;
     const char *packing;
     bool dense_ffn;
-    const char *lora; /* folder of an adapter */
+    const char *lora;                 /* folder of an adapter */
     tern_placement_options placement; /* all zero: as it comes */
 } tern_model_options;
 extern const tern_option tern_model_option_table[];
