@@ -42,7 +42,7 @@ typedef struct tern_train_config {
     char *data;        /* shard file, made by `tern train data`; owned */
     char *out;         /* folder of the run: state, log, exports; owned */
     uint32_t batch;    /* sequences of n_ctx tokens in one optimiser step, over all ranks */
-    uint32_t micro;    /* sequences that go through the network at a time */
+    uint32_t micro;    /* sequences that go through the network at a time; never 0 once it is read */
     uint64_t seed;
     tern_schedule schedule;
     tern_adam adam;
@@ -52,12 +52,25 @@ typedef struct tern_train_config {
     char *sample_prompt;                                        /* owned */
 } tern_train_config;
 
-/* Defaults, then the file's keys. Relative paths are relative to the file's folder. On success free with
- * tern_train_config_free(). One error line names file, key and what is allowed. */
+/* What holds without a configuration file; owns nothing but may be freed. */
+tern_status tern_train_config_defaults(tern_train_config *config, tern_error *err);
+/* Defaults, then the file's keys. Relative paths are relative to the file's folder. dims.vocab_size may be 0: the
+ * data's. On success free with tern_train_config_free(). One error line names file, key and what is allowed. */
 tern_status tern_train_config_read(const char *path, tern_train_config *config, tern_error *err);
 void tern_train_config_free(tern_train_config *config);
 /* The whole of it as JSON text (freed with free()); reading it again gives the same run. NULL: no memory. */
 char *tern_train_config_text(const tern_train_config *config);
+/* Whether a run whose stored configuration is `text` can go on with this one: every key that the numbers depend on
+ * must be the same. The error names the first one that is not, and both values; `where` stands in front. */
+tern_status tern_train_config_check_same(const tern_train_config *config, const char *text, const char *where,
+                                         tern_error *err);
+
+/* One line about the key-th key for people: name, JSON default, what is allowed, what it does. False: no more. */
+typedef struct tern_config_key {
+    const char *name, *help;
+    char preset[48], allowed[64];
+} tern_config_key;
+bool tern_train_config_key(size_t index, tern_config_key *key);
 
 /* At step 0 <= t < n_steps. */
 float tern_schedule_lr(const tern_schedule *schedule, uint64_t step);
