@@ -47,8 +47,12 @@ unsigned tern_cpu_features(void) {
         if (c >> 14 & 1)
             features |= TERN_CPU_AVX512POPCNT;
     }
-    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) && (features & TERN_CPU_AVX2))
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d))
+        return features;
+    if ((a >> 4 & 1) && (features & TERN_CPU_AVX2))
         features |= TERN_CPU_AVXVNNI;
+    if ((a >> 5 & 1) && (features & TERN_CPU_AVX512))
+        features |= TERN_CPU_AVX512BF16;
     return features;
 }
 

@@ -12,6 +12,7 @@ enum {
     TERN_CPU_I8MM = 1 << 6,
     TERN_CPU_AVX512VBMI = 1 << 7,   /* vpermb and vpmultishiftqb on zmm */
     TERN_CPU_AVX512POPCNT = 1 << 8, /* vpopcntd and vpopcntq on zmm */
+    TERN_CPU_AVX512BF16 = 1 << 9,   /* vdpbf16ps and vcvtne2ps2bf16 on zmm */
 };
 
 /* The TERN_CPU_* bits that hardware and operating system support. */

@@ -19,14 +19,27 @@
 #include "train/config.h"
 #include "train/gemm.h"
 
+struct tern_row_math; /* train/ops_rows.h */
+
 typedef struct tern_ops {
     tern_pool *pool;
     const tern_kernels *kernels; /* this CPU's rung */
     const tern_ternary *ternary; /* of that rung: packing t2r16 */
     const tern_gemm *gemm;       /* this CPU's float products */
-    void *scratch;               /* [scratch_bytes], 64-byte aligned */
-    size_t scratch_bytes;        /* tern_ops_scratch() of the largest call */
+    const struct tern_row_math *rows;
+    size_t max_tokens;
+
+    /* One block of memory and its parts, each 64-byte aligned: of tern_gemm_run(), of each worker, and of all. */
+    void *scratch;
+    size_t scratch_bytes;
+    uint8_t *gemm_scratch, *worker_scratch;
+    size_t worker_bytes; /* of one worker */
+    float *shared;
+    size_t n_shared;
 } tern_ops;
+
+/* Bytes that tern_ops_create() takes for a pool of that many threads; SIZE_MAX if they do not fit. */
+size_t tern_ops_scratch(const tern_dims *dims, size_t max_tokens, int threads);
 
 /* Choose kernels (name NULL: TERN_CPU, else the best) and reserve scratch for up to max_tokens tokens of a model of
  * these dimensions. */
