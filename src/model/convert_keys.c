@@ -3,9 +3,9 @@
 #include <string.h>
 
 #include "model/convert_parts.h"
+#include "model/keys.h"
 #include "model/vocab.h"
 
-#define ARCH "bitnet-b1.58"
 #define SOURCE_KEY "tern.layout.source"
 
 /* Ours are written anew; only what the matrices once were is known from the file, if that is in our layout. (The keys
@@ -38,31 +38,9 @@ static tern_view base_name(const char *path) {
 
 static tern_status put_vocab(const tern_checkpoint *checkpoint, tern_gguf_writer *writer, tern_error *err) {
     tern_tokenizer *tokenizer = NULL;
-    tern_vocab_export vocab;
     tern_status status = tern_vocab_from_checkpoint(checkpoint, &tokenizer, err);
-    if (status)
-        return status;
-    status = tern_tokenizer_export(tokenizer, &vocab, err);
-    if (!status) {
-        tern_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", vocab.add_bos);
-        tern_gguf_put_string(writer, "tokenizer.ggml.model", "gpt2");
-        if (vocab.pattern)
-            tern_gguf_put_string(writer, "tokenizer.tern.pattern", vocab.pattern);
-        else
-            tern_gguf_put_string(writer, "tokenizer.ggml.pre", "llama-bpe");
-        if (vocab.merge_tokens)
-            tern_gguf_put_bool(writer, "tokenizer.tern.merge_tokens", true);
-        tern_gguf_put_strings(writer, "tokenizer.ggml.tokens", vocab.tokens, vocab.n_tokens);
-        tern_gguf_put_i32s(writer, "tokenizer.ggml.token_type", vocab.types, vocab.n_tokens);
-        tern_gguf_put_strings(writer, "tokenizer.ggml.merges", vocab.merges, vocab.n_merges);
-        if (vocab.bos_id >= 0)
-            tern_gguf_put_u32(writer, "tokenizer.ggml.bos_token_id", (uint32_t)vocab.bos_id);
-        if (vocab.eos_id >= 0)
-            tern_gguf_put_u32(writer, "tokenizer.ggml.eos_token_id", (uint32_t)vocab.eos_id);
-        if (checkpoint->chat_template)
-            tern_gguf_put_string(writer, "tokenizer.chat_template", checkpoint->chat_template);
-        tern_vocab_export_free(&vocab);
-    }
+    if (!status)
+        status = tern_keys_put_vocab(writer, tokenizer, 0, checkpoint->chat_template, err);
     tern_tokenizer_free(tokenizer);
     return status;
 }
@@ -81,19 +59,8 @@ static tern_status make_keys(const tern_checkpoint *checkpoint, const tern_dims 
     tern_view folder = base_name(checkpoint->path);
     if (!tern_buffer_append(&name, folder.bytes, folder.size))
         return tern_fail_memory(err, checkpoint->path);
-    tern_gguf_put_string(writer, "general.architecture", ARCH);
-    tern_gguf_put_string(writer, "general.name", checkpoint->config.name ? checkpoint->config.name : name.bytes);
+    tern_keys_put_model(writer, checkpoint->config.name ? checkpoint->config.name : name.bytes, dims);
     tern_buffer_free(&name);
-    tern_gguf_put_u32(writer, ARCH ".vocab_size", dims->vocab_size);
-    tern_gguf_put_u32(writer, ARCH ".context_length", dims->n_ctx);
-    tern_gguf_put_u32(writer, ARCH ".embedding_length", dims->hidden_size);
-    tern_gguf_put_u32(writer, ARCH ".block_count", dims->n_layers);
-    tern_gguf_put_u32(writer, ARCH ".feed_forward_length", dims->ffn_size);
-    tern_gguf_put_u32(writer, ARCH ".rope.dimension_count", dims->head_dim);
-    tern_gguf_put_u32(writer, ARCH ".attention.head_count", dims->n_heads);
-    tern_gguf_put_u32(writer, ARCH ".attention.head_count_kv", dims->n_kv_heads);
-    tern_gguf_put_f32(writer, ARCH ".attention.layer_norm_rms_epsilon", dims->rms_eps);
-    tern_gguf_put_f32(writer, ARCH ".rope.freq_base", dims->rope_theta);
     return put_vocab(checkpoint, writer, err);
 }
 

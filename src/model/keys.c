@@ -1,0 +1,83 @@
+#include "model/keys.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ARCH "bitnet-b1.58"
+
+void tern_keys_put_model(tern_gguf_writer *writer, const char *name, const tern_dims *dims) {
+    tern_gguf_put_string(writer, "general.architecture", ARCH);
+    tern_gguf_put_string(writer, "general.name", name);
+    tern_gguf_put_u32(writer, ARCH ".vocab_size", dims->vocab_size);
+    tern_gguf_put_u32(writer, ARCH ".context_length", dims->n_ctx);
+    tern_gguf_put_u32(writer, ARCH ".embedding_length", dims->hidden_size);
+    tern_gguf_put_u32(writer, ARCH ".block_count", dims->n_layers);
+    tern_gguf_put_u32(writer, ARCH ".feed_forward_length", dims->ffn_size);
+    tern_gguf_put_u32(writer, ARCH ".rope.dimension_count", dims->head_dim);
+    tern_gguf_put_u32(writer, ARCH ".attention.head_count", dims->n_heads);
+    tern_gguf_put_u32(writer, ARCH ".attention.head_count_kv", dims->n_kv_heads);
+    tern_gguf_put_f32(writer, ARCH ".attention.layer_norm_rms_epsilon", dims->rms_eps);
+    tern_gguf_put_f32(writer, ARCH ".rope.freq_base", dims->rope_theta);
+}
+
+/* As tern_tokenizer_export() calls and types the ids that no token has. */
+static tern_status add_unused(tern_vocab_export *vocab, uint32_t vocab_size, tern_error *err) {
+    enum { UNUSED = 5, LONGEST = 20 };
+    if (vocab->n_tokens >= vocab_size)
+        return TERN_OK;
+    tern_view *tokens = realloc(vocab->tokens, vocab_size * sizeof *tokens);
+    if (tokens)
+        vocab->tokens = tokens;
+    int32_t *types = realloc(vocab->types, vocab_size * sizeof *types);
+    if (types)
+        vocab->types = types;
+    if (!tokens || !types)
+        return tern_fail_memory(err, "the vocabulary");
+    for (size_t id = vocab->n_tokens; id < vocab_size; id++) {
+        char *name = tern_arena_alloc(&vocab->arena, LONGEST);
+        if (!name)
+            return tern_fail_memory(err, "the vocabulary");
+        tokens[id] = (tern_view){name, (size_t)snprintf(name, LONGEST, "[PAD%zu]", id)};
+        types[id] = UNUSED;
+    }
+    vocab->n_tokens = vocab_size;
+    return TERN_OK;
+}
+
+static void put_vocab(tern_gguf_writer *writer, const tern_vocab_export *vocab, const char *chat_template) {
+    tern_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", vocab->add_bos);
+    tern_gguf_put_string(writer, "tokenizer.ggml.model", "gpt2");
+    if (vocab->pattern)
+        tern_gguf_put_string(writer, "tokenizer.tern.pattern", vocab->pattern);
+    else
+        tern_gguf_put_string(writer, "tokenizer.ggml.pre", "llama-bpe");
+    if (vocab->merge_tokens)
+        tern_gguf_put_bool(writer, "tokenizer.tern.merge_tokens", true);
+    tern_gguf_put_strings(writer, "tokenizer.ggml.tokens", vocab->tokens, vocab->n_tokens);
+    tern_gguf_put_i32s(writer, "tokenizer.ggml.token_type", vocab->types, vocab->n_tokens);
+    tern_gguf_put_strings(writer, "tokenizer.ggml.merges", vocab->merges, vocab->n_merges);
+    if (vocab->bos_id >= 0)
+        tern_gguf_put_u32(writer, "tokenizer.ggml.bos_token_id", (uint32_t)vocab->bos_id);
+    if (vocab->eos_id >= 0)
+        tern_gguf_put_u32(writer, "tokenizer.ggml.eos_token_id", (uint32_t)vocab->eos_id);
+    if (chat_template)
+        tern_gguf_put_string(writer, "tokenizer.chat_template", chat_template);
+}
+
+tern_status tern_keys_put_vocab(tern_gguf_writer *writer, const tern_tokenizer *tokenizer, uint32_t vocab_size,
+                                const char *chat_template, tern_error *err) {
+    tern_vocab_export vocab;
+    tern_status status = tern_tokenizer_export(tokenizer, &vocab, err);
+    if (status)
+        return status;
+    if (vocab_size && vocab.n_tokens > vocab_size)
+        status = tern_fail(err, TERN_ERR_ARGUMENT, "the tokenizer has %zu tokens, the model's vocabulary only %" PRIu32,
+                           vocab.n_tokens, vocab_size);
+    if (!status)
+        status = add_unused(&vocab, vocab_size, err);
+    if (!status)
+        put_vocab(writer, &vocab, chat_template);
+    tern_vocab_export_free(&vocab);
+    return status;
+}
