@@ -11,20 +11,19 @@ enum { MAX_NR = 64, MAX_MR = 16, TASKS_PER_THREAD = 4, LARGEST_UNIT = 4, LINE = 
 
 extern const tern_gemm tern_gemm_ref;
 #if defined(__x86_64__)
-extern const tern_gemm tern_gemm_avx2, tern_gemm_avx512vnni;
+extern const tern_gemm tern_gemm_avx2, tern_gemm_avx512vnni, tern_gemm_avx512bf16;
 #elif defined(__aarch64__)
 extern const tern_gemm tern_gemm_neon;
 #endif
 
 static const tern_gemm *const ladder[] = {
 #if defined(__x86_64__)
-    &tern_gemm_avx512vnni,
+    &tern_gemm_avx512bf16, &tern_gemm_avx512vnni,
     &tern_gemm_avx2,
 #elif defined(__aarch64__)
     &tern_gemm_neon,
 #endif
-    &tern_gemm_ref,
-    NULL,
+    &tern_gemm_ref,        NULL,
 };
 
 const tern_gemm *const *tern_gemm_all(void) { return ladder; }
@@ -88,7 +87,7 @@ static void pack_trits(const gemm_job *job, size_t first, size_t n, uint8_t *to)
     for (size_t k = 0; k < job->nk; k += TERN_GROUP_ROWS) { /* stretches begin at whole groups */
         unpack_trits(&job->p->b, (job->k0 + k) / TERN_GROUP_ROWS, first, n, rows);
         size_t left = job->nk - k < TERN_GROUP_ROWS ? job->nk - k : TERN_GROUP_ROWS;
-        gemm->pack_k_major(&part, 0, left, 0, n, gemm->nr, to + k / gemm->unit * gemm->nr * gemm->unit_bytes);
+        gemm->pack_k_major(&part, 0, left, 0, n, gemm->nr, gemm->nr, to + k / gemm->unit * gemm->nr * gemm->unit_bytes);
     }
 }
 
@@ -102,7 +101,7 @@ static void pack_panel(void *context, size_t panel, int worker) {
     if (job->p->b.type == TERN_OPERAND_TRITS)
         pack_trits(job, first, n, to);
     else if (job->p->b.k_major)
-        gemm->pack_k_major(&job->p->b, job->k0, job->nk, first, n, gemm->nr, to);
+        gemm->pack_k_major(&job->p->b, job->k0, job->nk, first, n, gemm->nr, gemm->nr, to);
     else
         gemm->pack_turned(&job->p->b, job->k0, job->nk, first, n, gemm->nr, to);
 }
@@ -116,21 +115,22 @@ static void rows_task(void *context, size_t task, int worker) {
     size_t row = task / job->n_splits * job->rows_per_task, split = task % job->n_splits;
     size_t m = p->m - row < job->rows_per_task ? p->m - row : job->rows_per_task, width = round_up(m, gemm->mr);
     uint8_t *block = job->blocks + (size_t)worker * block_bytes();
-    size_t a_row = gemm->unit_bytes, a_step = width * gemm->unit_bytes;
+    size_t row_bytes = job->units * gemm->unit_bytes; /* also a group's, divided by its rows */
+    size_t a_row = gemm->unit_bytes, a_step = gemm->mr * gemm->unit_bytes;
     if (p->a.k_major) {
-        gemm->pack_k_major(&p->a, job->k0, job->nk, row, m, width, block);
+        gemm->pack_k_major(&p->a, job->k0, job->nk, row, m, width, gemm->mr, block);
     } else {
-        a_row = job->units * gemm->unit_bytes, a_step = gemm->unit_bytes;
+        a_row = row_bytes, a_step = gemm->unit_bytes;
         gemm->pack_rows(&p->a, job->k0, job->nk, row, m, block);
-        memset(block + m * a_row, 0, (width - m) * a_row);
+        memset(block + m * row_bytes, 0, (width - m) * row_bytes);
     }
     size_t first = split * job->panels_per_split, end = first + job->panels_per_split;
     for (size_t j = first; j < end && j * gemm->nr < job->nn; j++) {
         size_t n = job->nn - j * gemm->nr < gemm->nr ? job->nn - j * gemm->nr : gemm->nr;
         float *c = p->c + row * p->ldc + job->n0 + j * gemm->nr;
         for (size_t i = 0; i < m; i += gemm->mr)
-            gemm->tile(job->units, block + i * a_row, a_row, a_step, job->panels + j * panel_bytes(job), c + i * p->ldc,
-                       p->ldc, m - i < gemm->mr ? m - i : gemm->mr, n, p->alpha, p->add || job->k0);
+            gemm->tile(job->units, block + i * row_bytes, a_row, a_step, job->panels + j * panel_bytes(job),
+                       c + i * p->ldc, p->ldc, m - i < gemm->mr ? m - i : gemm->mr, n, p->alpha, p->add || job->k0);
     }
 }
 

@@ -51,9 +51,10 @@ typedef struct tern_gemm {
     size_t mr, nr, unit, unit_bytes; /* nr is a multiple of 16 */
     const struct tern_gemm *exact;   /* float32 products for this CPU; itself if these are */
 
-    /* k_major operand (not trits), k in [k0, k0 + nk), i in [first, first + n) -> to [units][width], zeros behind n */
+    /* k_major operand (not trits), k in [k0, k0 + nk), i in [first, first + n) -> to [width / group][units][group],
+     * zeros behind n; group is mr or nr, and width a multiple of it */
     void (*pack_k_major)(const tern_operand *from, size_t k0, size_t nk, size_t first, size_t n, size_t width,
-                         void *to);
+                         size_t group, void *to);
     /* The other kind -> to [n][units] */
     void (*pack_rows)(const tern_operand *from, size_t k0, size_t nk, size_t first, size_t n, void *to);
     /* The other kind -> to [units][width], zeros behind n */
