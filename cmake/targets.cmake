@@ -15,7 +15,22 @@ endforeach()
 
 # Training is the command's, not the library's. Its objects, not its archive: that would bring the rooms' archives
 # beside the library that has them already.
-tern_room(train USES base format tokenizer kernels model LIBRARIES PkgConfig::JANSSON)
+tern_room(train USES base format tokenizer kernels model LIBRARIES PkgConfig::JANSSON ${CMAKE_DL_LIBS})
+
+# Training over several processes: a module that is loaded in processes which mpirun started, so that the command itself
+# needs no libmpi. Without MPI's development files tern is built without it.
+include(GNUInstallDirs)
+pkg_check_modules(MPI IMPORTED_TARGET ompi-c)
+set(TERN_MODULE_DIR ${CMAKE_INSTALL_LIBDIR}/tern)
+file(RELATIVE_PATH TERN_MODULE_FROM_BIN /${CMAKE_INSTALL_BINDIR} /${TERN_MODULE_DIR})
+set_source_files_properties(${CMAKE_SOURCE_DIR}/src/train/comm.c PROPERTIES
+  COMPILE_DEFINITIONS TERN_MODULE_FROM_BIN="${TERN_MODULE_FROM_BIN}")
+if(MPI_FOUND)
+  add_library(tern_mpi MODULE ${CMAKE_SOURCE_DIR}/src/train/mpi/comm_mpi.c)
+  set_target_properties(tern_mpi PROPERTIES PREFIX "" SUFFIX ".so" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  target_include_directories(tern_mpi PRIVATE ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(tern_mpi PRIVATE PkgConfig::MPI)
+endif()
 
 # The command stands on the static library, so that build/tern runs from anywhere.
 # It sees tern.h, base and the entry headers of train only (tests/rooms/check_includes.sh).
@@ -23,4 +38,7 @@ file(GLOB_RECURSE command_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/
 add_executable(tern_command ${command_sources} $<TARGET_OBJECTS:tern_train>)
 set_target_properties(tern_command PROPERTIES OUTPUT_NAME tern RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 target_include_directories(tern_command PRIVATE ${CMAKE_SOURCE_DIR}/src)
-target_link_libraries(tern_command PRIVATE tern_static PkgConfig::EDIT)
+target_link_libraries(tern_command PRIVATE tern_static PkgConfig::EDIT ${CMAKE_DL_LIBS})
+if(TARGET tern_mpi)
+  add_dependencies(tern_command tern_mpi)
+endif()
