@@ -3,42 +3,12 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "tokenizer/alphabet.h"
 #include "tokenizer/internal.h"
 
-enum { GGUF_NORMAL = 1, GGUF_CONTROL = 3, GGUF_USER_DEFINED = 4, GGUF_UNUSED = 5, N_BYTES = 256 };
+enum { GGUF_NORMAL = 1, GGUF_CONTROL = 3, GGUF_USER_DEFINED = 4, GGUF_UNUSED = 5 };
 
-/* GPT-2's alphabet: printable bytes stand for themselves, the others for the characters from U+0100 on, in order. */
-typedef struct alphabet {
-    char text[N_BYTES][2];
-    uint8_t size[N_BYTES];
-} alphabet;
-
-static bool is_printable(unsigned byte) {
-    return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-}
-
-static void make_alphabet(alphabet *a) {
-    unsigned next = 256;
-    for (unsigned byte = 0; byte < N_BYTES; byte++) {
-        unsigned character = is_printable(byte) ? byte : next++;
-        a->size[byte] = character < 128 ? 1 : 2;
-        a->text[byte][0] = (char)(character < 128 ? character : 0xc0 | character >> 6);
-        a->text[byte][1] = (char)(0x80 | (character & 63));
-    }
-}
-
-/* bytes in the alphabet to `out`, which has room for twice as many; the size. */
-static size_t spell(const alphabet *a, tern_view bytes, char *out) {
-    size_t size = 0;
-    for (size_t i = 0; i < bytes.size; i++) {
-        uint8_t byte = (uint8_t)bytes.bytes[i];
-        memcpy(out + size, a->text[byte], a->size[byte]);
-        size += a->size[byte];
-    }
-    return size;
-}
-
-static bool export_token(const tern_vocab *vocab, const alphabet *a, size_t id, tern_vocab_export *out) {
+static bool export_token(const tern_vocab *vocab, const tern_alphabet *a, size_t id, tern_vocab_export *out) {
     static const int32_t types[] = {[TERN_KIND_HOLE] = GGUF_UNUSED,
                                     [TERN_KIND_NORMAL] = GGUF_NORMAL,
                                     [TERN_KIND_CONTROL] = GGUF_CONTROL,
@@ -57,7 +27,7 @@ static bool export_token(const tern_vocab *vocab, const alphabet *a, size_t id, 
     text = tern_arena_alloc(&out->arena, 2 * bytes.size + 1);
     if (!text)
         return false;
-    out->tokens[id] = (tern_view){text, spell(a, bytes, text)};
+    out->tokens[id] = (tern_view){text, tern_alphabet_spell(a, bytes, text)};
     return true;
 }
 
@@ -99,8 +69,8 @@ static bool export_merges(const tern_vocab *vocab, tern_vocab_export *out) {
 
 tern_status tern_tokenizer_export(const tern_tokenizer *tokenizer, tern_vocab_export *out, tern_error *err) {
     const tern_vocab *vocab = &tokenizer->vocab;
-    alphabet a;
-    make_alphabet(&a);
+    tern_alphabet a;
+    tern_alphabet_make(&a);
     *out = (tern_vocab_export){.n_tokens = vocab->n,
                                .bos_id = tokenizer->bos_id,
                                .eos_id = tokenizer->eos_id,
