@@ -5,7 +5,7 @@
 #include "base/cpu.h"
 #include "kernels/kernels.h"
 
-enum { MAX_NR = 64, MAX_MR = 16, TASKS_PER_THREAD = 4, LARGEST_UNIT = 4, LINE = 64 };
+enum { MAX_NR = 64, MAX_MR = 16, TASKS_PER_THREAD = 4, LARGEST_UNIT = 4, LINE = 64, PIECE = 32 };
 
 /* ---------------------------------------------------------------- the ladder */
 
@@ -39,27 +39,39 @@ const tern_gemm *tern_gemm_choose(unsigned features) {
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
-static size_t panels_bytes(size_t widest) {
-    size_t columns = widest < TERN_GEMM_NC ? round_up(widest, MAX_NR) : TERN_GEMM_NC;
-    return columns * TERN_GEMM_KC * LARGEST_UNIT;
+/* Units of a group of A from the next one's: the groups of one k, that are written one after the other, would fall into
+ * the same few sets of the cache if they lay a power of 2 apart. An odd number of 8 units of 4 bytes x 6 rows is an odd
+ * number of lines. */
+static size_t odd_stride(size_t units) { return round_up(units, 8) | 8; }
+
+static size_t panels_bytes(size_t n) {
+    return (n < TERN_GEMM_NC ? round_up(n, MAX_NR) : TERN_GEMM_NC) * TERN_GEMM_KC * LARGEST_UNIT;
+}
+
+static size_t shared_bytes(size_t m) {
+    size_t rows = (m < TERN_GEMM_SHARED_M ? m : TERN_GEMM_SHARED_M) + MAX_MR;
+    return round_up(rows * odd_stride(TERN_GEMM_KC) * LARGEST_UNIT, LINE);
 }
 
 static size_t block_bytes(void) {
     return round_up((size_t)(TERN_GEMM_MC + MAX_MR) * TERN_GEMM_KC * LARGEST_UNIT, LINE);
 }
 
-size_t tern_gemm_scratch(size_t widest, int threads) { return panels_bytes(widest) + (size_t)threads * block_bytes(); }
+size_t tern_gemm_scratch(size_t widest, int threads) {
+    size_t blocks = (size_t)threads * block_bytes(), shared = shared_bytes(widest);
+    return panels_bytes(widest) + (blocks > shared ? blocks : shared);
+}
 
 /* ---------------------------------------------------------------- packing */
 
 typedef struct gemm_job {
     const tern_gemm *gemm;
     const tern_product *p;
-    uint8_t *panels, *blocks;       /* of B, and of A per worker */
-    size_t k0, nk, units;           /* this stretch */
-    size_t n0, nn;                  /* these columns */
-    size_t rows_per_task, n_splits; /* of C; its columns are split in so many */
-    size_t panels_per_split;
+    uint8_t *panels, *blocks; /* of B; of A, per worker or, if it is k_major, of all */
+    size_t k0, nk, units;     /* this stretch */
+    size_t m0, mm, n0, nn;    /* these rows and columns of C */
+    size_t n_panels;
+    size_t rows_per_task, panels_per_task, n_splits; /* splits: tasks with the same rows */
 } gemm_job;
 
 static size_t panel_bytes(const gemm_job *job) { return job->units * job->gemm->nr * job->gemm->unit_bytes; }
@@ -87,13 +99,12 @@ static void pack_trits(const gemm_job *job, size_t first, size_t n, uint8_t *to)
     for (size_t k = 0; k < job->nk; k += TERN_GROUP_ROWS) { /* stretches begin at whole groups */
         unpack_trits(&job->p->b, (job->k0 + k) / TERN_GROUP_ROWS, first, n, rows);
         size_t left = job->nk - k < TERN_GROUP_ROWS ? job->nk - k : TERN_GROUP_ROWS;
-        gemm->pack_k_major(&part, 0, left, 0, n, gemm->nr, gemm->nr, to + k / gemm->unit * gemm->nr * gemm->unit_bytes);
+        gemm->pack_k_major(&part, 0, left, 0, n, gemm->nr, gemm->nr, job->units,
+                           to + k / gemm->unit * gemm->nr * gemm->unit_bytes);
     }
 }
 
-static void pack_panel(void *context, size_t panel, int worker) {
-    (void)worker;
-    const gemm_job *job = context;
+static void pack_panel(const gemm_job *job, size_t panel) {
     const tern_gemm *gemm = job->gemm;
     size_t first = panel * gemm->nr, n = job->nn - first < gemm->nr ? job->nn - first : gemm->nr;
     uint8_t *to = job->panels + panel * panel_bytes(job);
@@ -101,9 +112,26 @@ static void pack_panel(void *context, size_t panel, int worker) {
     if (job->p->b.type == TERN_OPERAND_TRITS)
         pack_trits(job, first, n, to);
     else if (job->p->b.k_major)
-        gemm->pack_k_major(&job->p->b, job->k0, job->nk, first, n, gemm->nr, gemm->nr, to);
+        gemm->pack_k_major(&job->p->b, job->k0, job->nk, first, n, gemm->nr, gemm->nr, job->units, to);
     else
         gemm->pack_turned(&job->p->b, job->k0, job->nk, first, n, gemm->nr, to);
+}
+
+/* A piece of a k_major A: whole rows in memory. */
+static void pack_piece(const gemm_job *job, size_t piece) {
+    const tern_gemm *gemm = job->gemm;
+    size_t k = piece * PIECE, nk = job->nk - k < PIECE ? job->nk - k : PIECE;
+    gemm->pack_k_major(&job->p->a, job->k0 + k, nk, job->m0, job->mm, round_up(job->mm, gemm->mr), gemm->mr,
+                       odd_stride(job->units), job->blocks + k / gemm->unit * gemm->mr * gemm->unit_bytes);
+}
+
+static void pack_task(void *context, size_t task, int worker) {
+    (void)worker;
+    const gemm_job *job = context;
+    if (task < job->n_panels)
+        pack_panel(job, task);
+    else
+        pack_piece(job, task - job->n_panels);
 }
 
 /* ---------------------------------------------------------------- products */
@@ -112,55 +140,66 @@ static void rows_task(void *context, size_t task, int worker) {
     const gemm_job *job = context;
     const tern_gemm *gemm = job->gemm;
     const tern_product *p = job->p;
-    size_t row = task / job->n_splits * job->rows_per_task, split = task % job->n_splits;
-    size_t m = p->m - row < job->rows_per_task ? p->m - row : job->rows_per_task, width = round_up(m, gemm->mr);
-    uint8_t *block = job->blocks + (size_t)worker * block_bytes();
-    size_t row_bytes = job->units * gemm->unit_bytes; /* also a group's, divided by its rows */
+    size_t row = task / job->n_splits * job->rows_per_task, first = task % job->n_splits * job->panels_per_task;
+    size_t m = job->mm - row < job->rows_per_task ? job->mm - row : job->rows_per_task;
+    size_t row_bytes = odd_stride(job->units) * gemm->unit_bytes; /* those of a group, divided by its rows */
     size_t a_row = gemm->unit_bytes, a_step = gemm->mr * gemm->unit_bytes;
-    if (p->a.k_major) {
-        gemm->pack_k_major(&p->a, job->k0, job->nk, row, m, width, gemm->mr, block);
-    } else {
-        a_row = row_bytes, a_step = gemm->unit_bytes;
-        gemm->pack_rows(&p->a, job->k0, job->nk, row, m, block);
-        memset(block + m * row_bytes, 0, (width - m) * row_bytes);
+    uint8_t *block = job->blocks + row * row_bytes;
+    if (!p->a.k_major) {
+        a_row = row_bytes = job->units * gemm->unit_bytes, a_step = gemm->unit_bytes;
+        block = job->blocks + (size_t)worker * block_bytes();
+        gemm->pack_rows(&p->a, job->k0, job->nk, job->m0 + row, m, block);
+        memset(block + m * row_bytes, 0, (round_up(m, gemm->mr) - m) * row_bytes);
     }
-    size_t first = split * job->panels_per_split, end = first + job->panels_per_split;
-    for (size_t j = first; j < end && j * gemm->nr < job->nn; j++) {
+    float *c = p->c + (job->m0 + row) * p->ldc + job->n0;
+    for (size_t j = first; j < first + job->panels_per_task && j < job->n_panels; j++) {
         size_t n = job->nn - j * gemm->nr < gemm->nr ? job->nn - j * gemm->nr : gemm->nr;
-        float *c = p->c + row * p->ldc + job->n0 + j * gemm->nr;
         for (size_t i = 0; i < m; i += gemm->mr)
             gemm->tile(job->units, block + i * row_bytes, a_row, a_step, job->panels + j * panel_bytes(job),
-                       c + i * p->ldc, p->ldc, m - i < gemm->mr ? m - i : gemm->mr, n, p->alpha, p->add || job->k0);
+                       c + i * p->ldc + j * gemm->nr, p->ldc, m - i < gemm->mr ? m - i : gemm->mr, n, p->alpha,
+                       p->add || job->k0);
     }
 }
 
-/* Enough tasks for all threads: fewer rows each, then fewer columns. */
+/* Enough tasks for all threads: first by columns, which costs nothing if A is packed already, and then by rows. */
 static size_t plan(gemm_job *job, size_t wanted) {
-    size_t m = job->p->m, mr = job->gemm->mr, n_panels = (job->nn + job->gemm->nr - 1) / job->gemm->nr;
-    size_t rows = TERN_GEMM_MC / mr * mr;
-    while (rows > 4 * mr && (m + rows - 1) / rows < wanted)
-        rows -= mr;
-    size_t n_rows = (m + rows - 1) / rows, splits = 1;
-    while (n_rows * splits < wanted && 2 * splits <= n_panels)
-        splits *= 2;
-    job->rows_per_task = rows;
-    job->n_splits = splits;
-    job->panels_per_split = (n_panels + splits - 1) / splits;
-    return n_rows * splits;
+    size_t mr = job->gemm->mr, most = TERN_GEMM_MC / mr * mr, n_rows = (job->mm + most - 1) / most;
+    job->rows_per_task = most;
+    job->n_splits = 1;
+    while (n_rows * job->n_splits < wanted && job->n_splits < job->n_panels && job->p->a.k_major)
+        job->n_splits++;
+    while (n_rows * job->n_splits < wanted && job->rows_per_task > 2 * mr) {
+        job->rows_per_task -= mr;
+        n_rows = (job->mm + job->rows_per_task - 1) / job->rows_per_task;
+    }
+    while (n_rows * job->n_splits < wanted && job->n_splits < job->n_panels)
+        job->n_splits++;
+    job->panels_per_task = (job->n_panels + job->n_splits - 1) / job->n_splits;
+    return n_rows * job->n_splits;
+}
+
+static void run_block(gemm_job *job, tern_pool *pool) {
+    const tern_product *p = job->p;
+    int threads = tern_pool_threads(pool);
+    job->n_panels = (job->nn + job->gemm->nr - 1) / job->gemm->nr;
+    size_t n_tasks = plan(job, threads > 1 ? (size_t)threads * TASKS_PER_THREAD : 1);
+    for (job->k0 = 0; job->k0 < p->k; job->k0 += TERN_GEMM_KC) {
+        job->nk = p->k - job->k0 < TERN_GEMM_KC ? p->k - job->k0 : TERN_GEMM_KC;
+        job->units = (job->nk + job->gemm->unit - 1) / job->gemm->unit;
+        tern_pool_run(pool, job->n_panels + (p->a.k_major ? (job->nk + PIECE - 1) / PIECE : 0), pack_task, job);
+        tern_pool_run(pool, n_tasks, rows_task, job);
+    }
 }
 
 void tern_gemm_run(const tern_gemm *gemm, tern_pool *pool, const tern_product *p, void *scratch) {
     gemm_job job = {.gemm = gemm, .p = p, .panels = scratch};
-    int threads = tern_pool_threads(pool);
+    size_t rows = p->a.k_major ? TERN_GEMM_SHARED_M / gemm->mr * gemm->mr : p->m;
     job.blocks = job.panels + panels_bytes(p->n);
     for (job.n0 = 0; job.n0 < p->n; job.n0 += TERN_GEMM_NC) {
         job.nn = p->n - job.n0 < TERN_GEMM_NC ? p->n - job.n0 : TERN_GEMM_NC;
-        size_t n_tasks = plan(&job, threads > 1 ? (size_t)threads * TASKS_PER_THREAD : 1);
-        for (job.k0 = 0; job.k0 < p->k; job.k0 += TERN_GEMM_KC) {
-            job.nk = p->k - job.k0 < TERN_GEMM_KC ? p->k - job.k0 : TERN_GEMM_KC;
-            job.units = (job.nk + gemm->unit - 1) / gemm->unit;
-            tern_pool_run(pool, (job.nn + gemm->nr - 1) / gemm->nr, pack_panel, &job);
-            tern_pool_run(pool, n_tasks, rows_task, &job);
+        for (job.m0 = 0; job.m0 < p->m; job.m0 += rows) {
+            job.mm = p->m - job.m0 < rows ? p->m - job.m0 : rows;
+            run_block(&job, pool);
         }
     }
 }

@@ -4,9 +4,9 @@
  * in float32. Not part of the bit-identity of kernels.h: the same CPU gives the same bits, for every number of threads.
  *
  * How: the summed index k is cut into stretches of TERN_GEMM_KC. Of each, B is packed once, by all threads, into panels
- * of `nr` columns; then tasks of a few rows of C each pack their part of A and run over the panels with a tile of
- * mr x nr sums in registers (Goto and van de Geijn 2008). The stretches follow one another in every element of C, so
- * its order of summation does not depend on how the tasks are cut.
+ * of `nr` columns, and so is A if its rows in memory are k; then tasks of a few rows of C each (pack their part of A
+ * and) run over the panels with a tile of mr x nr sums in registers (Goto and van de Geijn 2008). The stretches follow
+ * one another in every element of C, so its order of summation does not depend on how the tasks are cut.
  */
 #ifndef TERN_TRAIN_GEMM_H
 #define TERN_TRAIN_GEMM_H
@@ -51,10 +51,10 @@ typedef struct tern_gemm {
     size_t mr, nr, unit, unit_bytes; /* nr is a multiple of 16 */
     const struct tern_gemm *exact;   /* float32 products for this CPU; itself if these are */
 
-    /* k_major operand (not trits), k in [k0, k0 + nk), i in [first, first + n) -> to [width / group][units][group],
-     * zeros behind n; group is mr or nr, and width a multiple of it */
+    /* k_major operand (not trits), k in [k0, k0 + nk), i in [first, first + n) -> to [width / group][stride][group],
+     * the first units of each stride; zeros behind n. group is mr or nr, width a multiple of it. */
     void (*pack_k_major)(const tern_operand *from, size_t k0, size_t nk, size_t first, size_t n, size_t width,
-                         size_t group, void *to);
+                         size_t group, size_t stride, void *to);
     /* The other kind -> to [n][units] */
     void (*pack_rows)(const tern_operand *from, size_t k0, size_t nk, size_t first, size_t n, void *to);
     /* The other kind -> to [units][width], zeros behind n */
@@ -65,7 +65,8 @@ typedef struct tern_gemm {
                  size_t m, size_t n, float alpha, bool add);
 } tern_gemm;
 
-enum { TERN_GEMM_KC = 512, TERN_GEMM_MC = 96, TERN_GEMM_NC = 4096 };
+/* Of a stretch of k, at a time: rows of C in a task, rows of A that are packed together, columns of B. */
+enum { TERN_GEMM_KC = 512, TERN_GEMM_MC = 96, TERN_GEMM_SHARED_M = 4096, TERN_GEMM_NC = 4096 };
 
 /* All that are compiled in, best first, NULL behind the last. */
 const tern_gemm *const *tern_gemm_all(void);

@@ -31,11 +31,11 @@ INLINE void copy_scaled(const tern_operand *from, size_t at, size_t n, float sca
 }
 
 static void pack_k_major(const tern_operand *from, size_t k0, size_t nk, size_t first, size_t n, size_t width,
-                         size_t group, void *to) {
+                         size_t group, size_t stride, void *to) {
     for (size_t k = 0; k < nk; k++) {
         float scale = from->divide ? 1.0f / from->divide[k0 + k] : 1.0f;
         for (size_t i = 0; i < width; i += group) {
-            float *out = (float *)to + i * nk + k * group;
+            float *out = (float *)to + i * stride + k * group;
             size_t here = i >= n ? 0 : n - i < group ? n - i : group;
             copy_scaled(from, (k0 + k) * from->ld + first + i, here, scale, out);
             for (size_t j = here; j < group; j++)

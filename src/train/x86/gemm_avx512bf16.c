@@ -8,7 +8,7 @@
 #include "train/gemm.h"
 #include "train/x86/turn_avx512.h"
 
-enum { MR = 6, NV = 4, NR = 16 * NV };
+enum { MR = 6, NV = 4, NR = 16 * NV, AHEAD_PAIRS = 16, AHEAD_ROWS = 6 };
 
 INLINE __mmask16 mask_of(size_t n) { return n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1); }
 
@@ -41,6 +41,11 @@ INLINE row_pair pair_of(const tern_operand *from, size_t k0, size_t k, size_t nk
 
 /* Units of the columns [i, i + n), n <= 16. */
 INLINE __m512i pair_units(const row_pair *pair, size_t i, size_t n) {
+    if (pair->from->type == TERN_OPERAND_F32) {
+        const float *ahead = (const float *)pair->from->data + pair->at + AHEAD_PAIRS * 2 * pair->from->ld + i;
+        __builtin_prefetch(ahead, 0, 3);
+        __builtin_prefetch(ahead + pair->from->ld, 0, 3);
+    }
     const __m512i interleave = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
                                                 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     __m512 even = _mm512_mul_ps(load_some(pair->from, pair->at + i, n), pair->factors[0]), odd = _mm512_setzero_ps();
@@ -54,19 +59,19 @@ INLINE size_t left_of(size_t i, size_t n) { return i < n ? n - i : 0; }
 
 /* Panels of NR columns, or groups of MR rows of A: two of these at a time, the second one's lanes to its own place. */
 static void pack_k_major(const tern_operand *from, size_t k0, size_t nk, size_t first, size_t n, size_t width,
-                         size_t group, void *to) {
+                         size_t group, size_t stride, void *to) {
     size_t units = (nk + 1) / 2;
     for (size_t u = 0; u < units; u++) {
         row_pair pair = pair_of(from, k0, 2 * u, nk, first);
         uint32_t *out = (uint32_t *)to + u * group;
         for (size_t i = 0; group == NR && i < width; i += 16)
-            _mm512_store_si512(out + i / NR * NR * units + i % NR, pair_units(&pair, i, left_of(i, n)));
+            _mm512_store_si512(out + i / NR * NR * stride + i % NR, pair_units(&pair, i, left_of(i, n)));
         for (size_t i = 0; group == MR && i < width; i += 2 * MR) {
             size_t left = left_of(i, n);
             __m512i two = pair_units(&pair, i, left < 2 * MR ? left : 2 * MR);
-            _mm512_mask_storeu_epi32(out + i * units, 0x3f, two);
+            _mm512_mask_storeu_epi32(out + i * stride, 0x3f, two);
             if (i + MR < width)
-                _mm512_mask_storeu_epi32(out + (i + MR) * units - MR, 0xfc0, two);
+                _mm512_mask_storeu_epi32(out + (i + MR) * stride - MR, 0xfc0, two);
         }
     }
 }
@@ -81,9 +86,15 @@ INLINE __m512i row_units(const tern_operand *from, size_t at, size_t nk, size_t 
 static void pack_rows(const tern_operand *from, size_t k0, size_t nk, size_t first, size_t n, void *to) {
     size_t units = (nk + 1) / 2;
     for (size_t i = 0; i < n; i++)
-        for (size_t u = 0; u < units; u += 16)
+        for (size_t u = 0; u < units; u += 16) {
+            if (from->type == TERN_OPERAND_F32) {
+                const float *ahead = (const float *)from->data + (first + i + AHEAD_ROWS) * from->ld + k0 + 2 * u;
+                __builtin_prefetch(ahead, 0, 3);
+                __builtin_prefetch(ahead + 16, 0, 3);
+            }
             _mm512_mask_storeu_epi32((uint32_t *)to + i * units + u, mask_of(units - u),
                                      row_units(from, (first + i) * from->ld + k0, nk, u));
+        }
 }
 
 static void pack_turned(const tern_operand *from, size_t k0, size_t nk, size_t first, size_t n, size_t width,
