@@ -39,18 +39,18 @@ const tern_gemm *tern_gemm_choose(unsigned features) {
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
-/* Units of a group of A from the next one's: the groups of one k, that are written one after the other, would fall into
- * the same few sets of the cache if they lay a power of 2 apart. An odd number of 8 units of 4 bytes x 6 rows is an odd
- * number of lines. */
-static size_t odd_stride(size_t units) { return round_up(units, 8) | 8; }
+/* Units from a group of columns of A or B to the next one. The groups' units of one k are written one after the other
+ * and would fall into the same few sets of the cache if they lay a power of 2 apart: an odd number of lines spreads
+ * them (8 units of 4 bytes of 6 rows are 3 lines; a unit of 64 columns is 4, which is as good). */
+static size_t group_stride(size_t units) { return round_up(units, 8) | 8; }
 
 static size_t panels_bytes(size_t n) {
-    return (n < TERN_GEMM_NC ? round_up(n, MAX_NR) : TERN_GEMM_NC) * TERN_GEMM_KC * LARGEST_UNIT;
+    return (n < TERN_GEMM_NC ? round_up(n, MAX_NR) : TERN_GEMM_NC) * group_stride(TERN_GEMM_KC) * LARGEST_UNIT;
 }
 
 static size_t shared_bytes(size_t m) {
     size_t rows = (m < TERN_GEMM_SHARED_M ? m : TERN_GEMM_SHARED_M) + MAX_MR;
-    return round_up(rows * odd_stride(TERN_GEMM_KC) * LARGEST_UNIT, LINE);
+    return round_up(rows * group_stride(TERN_GEMM_KC) * LARGEST_UNIT, LINE);
 }
 
 static size_t block_bytes(void) {
@@ -70,11 +70,13 @@ typedef struct gemm_job {
     uint8_t *panels, *blocks; /* of B; of A, per worker or, if it is k_major, of all */
     size_t k0, nk, units;     /* this stretch */
     size_t m0, mm, n0, nn;    /* these rows and columns of C */
-    size_t n_panels;
+    size_t n_panels, n_pieces;
     size_t rows_per_task, panels_per_task, n_splits; /* splits: tasks with the same rows */
 } gemm_job;
 
-static size_t panel_bytes(const gemm_job *job) { return job->units * job->gemm->nr * job->gemm->unit_bytes; }
+static size_t panel_bytes(const gemm_job *job) {
+    return group_stride(job->units) * job->gemm->nr * job->gemm->unit_bytes;
+}
 
 /* 16 rows of a ternary matrix, columns [first, first + n): the group's fields, 4 columns of a row at a time. */
 static void unpack_trits(const tern_operand *from, size_t group, size_t first, size_t n, int8_t to[16][MAX_NR]) {
@@ -111,27 +113,32 @@ static void pack_panel(const gemm_job *job, size_t panel) {
     first += job->n0;
     if (job->p->b.type == TERN_OPERAND_TRITS)
         pack_trits(job, first, n, to);
-    else if (job->p->b.k_major)
-        gemm->pack_k_major(&job->p->b, job->k0, job->nk, first, n, gemm->nr, gemm->nr, job->units, to);
     else
         gemm->pack_turned(&job->p->b, job->k0, job->nk, first, n, gemm->nr, to);
 }
 
-/* A piece of a k_major A: whole rows in memory. */
+/* Of operands that are k_major: whole rows, as memory likes to be read, to all panels or groups. */
+static bool by_pieces(const tern_operand *operand) { return operand->k_major && operand->type != TERN_OPERAND_TRITS; }
+
 static void pack_piece(const gemm_job *job, size_t piece) {
     const tern_gemm *gemm = job->gemm;
-    size_t k = piece * PIECE, nk = job->nk - k < PIECE ? job->nk - k : PIECE;
-    gemm->pack_k_major(&job->p->a, job->k0 + k, nk, job->m0, job->mm, round_up(job->mm, gemm->mr), gemm->mr,
-                       odd_stride(job->units), job->blocks + k / gemm->unit * gemm->mr * gemm->unit_bytes);
+    const tern_product *p = job->p;
+    size_t k = piece * PIECE, nk = job->nk - k < PIECE ? job->nk - k : PIECE, unit = k / gemm->unit * gemm->unit_bytes;
+    if (by_pieces(&p->a))
+        gemm->pack_k_major(&p->a, job->k0 + k, nk, job->m0, job->mm, round_up(job->mm, gemm->mr), gemm->mr,
+                           group_stride(job->units), job->blocks + unit * gemm->mr);
+    if (by_pieces(&p->b))
+        gemm->pack_k_major(&p->b, job->k0 + k, nk, job->n0, job->nn, job->n_panels * gemm->nr, gemm->nr,
+                           group_stride(job->units), job->panels + unit * gemm->nr);
 }
 
 static void pack_task(void *context, size_t task, int worker) {
     (void)worker;
     const gemm_job *job = context;
-    if (task < job->n_panels)
-        pack_panel(job, task);
+    if (task < job->n_pieces)
+        pack_piece(job, task);
     else
-        pack_piece(job, task - job->n_panels);
+        pack_panel(job, task - job->n_pieces);
 }
 
 /* ---------------------------------------------------------------- products */
@@ -142,7 +149,7 @@ static void rows_task(void *context, size_t task, int worker) {
     const tern_product *p = job->p;
     size_t row = task / job->n_splits * job->rows_per_task, first = task % job->n_splits * job->panels_per_task;
     size_t m = job->mm - row < job->rows_per_task ? job->mm - row : job->rows_per_task;
-    size_t row_bytes = odd_stride(job->units) * gemm->unit_bytes; /* those of a group, divided by its rows */
+    size_t row_bytes = group_stride(job->units) * gemm->unit_bytes; /* those of a group, divided by its rows */
     size_t a_row = gemm->unit_bytes, a_step = gemm->mr * gemm->unit_bytes;
     uint8_t *block = job->blocks + row * row_bytes;
     if (!p->a.k_major) {
@@ -186,7 +193,8 @@ static void run_block(gemm_job *job, tern_pool *pool) {
     for (job->k0 = 0; job->k0 < p->k; job->k0 += TERN_GEMM_KC) {
         job->nk = p->k - job->k0 < TERN_GEMM_KC ? p->k - job->k0 : TERN_GEMM_KC;
         job->units = (job->nk + job->gemm->unit - 1) / job->gemm->unit;
-        tern_pool_run(pool, job->n_panels + (p->a.k_major ? (job->nk + PIECE - 1) / PIECE : 0), pack_task, job);
+        job->n_pieces = by_pieces(&p->a) || by_pieces(&p->b) ? (job->nk + PIECE - 1) / PIECE : 0;
+        tern_pool_run(pool, job->n_pieces + (by_pieces(&p->b) ? 0 : job->n_panels), pack_task, job);
         tern_pool_run(pool, n_tasks, rows_task, job);
     }
 }
