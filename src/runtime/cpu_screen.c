@@ -22,6 +22,7 @@
 #include "runtime/row_cache.h"
 
 enum {
+    CACHE_LINE = 64,
     TASK_GROUPS = 16,
     EXACT_ROWS = 4, /* a task; the head kernel takes four at a time */
     CACHE_BYTES = 12 << 20,
@@ -430,6 +431,15 @@ static void sift_group(const job *j, size_t group, const uint16_t *masks) {
                 (entry){(uint32_t)(row + r), tokens[r]};
 }
 
+/* What sift_group() will read of a group comes into the cache while it is at another one. */
+static void fetch_group(const tern_screen *screen, size_t group) {
+    size_t fine_bytes = tern_screen_fine_bytes(screen->k_pad), step_bytes = tern_screen_step_bytes(screen->k_pad);
+    for (size_t i = 0; i < fine_bytes; i += CACHE_LINE)
+        __builtin_prefetch(screen->fine + group * fine_bytes + i);
+    for (size_t i = 0; i < step_bytes; i += CACHE_LINE)
+        __builtin_prefetch(screen->steps + group * step_bytes + i);
+}
+
 static void sift_task(void *context, size_t task, int worker) {
     (void)worker;
     const job *j = context;
@@ -451,8 +461,13 @@ static void sift_task(void *context, size_t task, int worker) {
         atomic_fetch_add_explicit(&s->n_coarse, n_coarse, memory_order_relaxed);
     }
     for (size_t g = 0; g < n; g++) {
-        for (uint32_t t = 0; t < j->n; t++)
+        uint16_t next = 0;
+        for (uint32_t t = 0; t < j->n; t++) {
             of_group[t] = masks[t][g];
+            next |= g + 1 < n ? masks[t][g + 1] : 0;
+        }
+        if (next)
+            fetch_group(screen, group + g + 1);
         sift_group(j, group + g, of_group);
     }
 }

@@ -4,6 +4,7 @@
  * activations are subtracted at the end. The lines come from memory, in lists with gaps that hardware prefetchers do
  * not follow: the ones to come are fetched by hand.
  */
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels/x86/lines_avx512vbmi.h"
@@ -24,6 +25,8 @@ INLINE const uint8_t *line_ahead(const uint8_t *lines, size_t bytes, const uint3
 
 /* n_rows lines x n_tokens rows of q, both constant: up to 4 x 4 or 2 x 8 sums. (3 x 8 were spilled, and 20% slower.) */
 enum { MOST_ROWS = 4, MOST_SUMS = 16 };
+/* Dot products have a latency of 4 cycles, and two begin in each: few sums are split by digit. */
+INLINE size_t sums_per_dot(size_t n_sums) { return n_sums <= 4 ? LINES_DIGITS : 1; }
 
 typedef struct product {
     const uint8_t *line[MOST_ROWS], *ahead[MOST_ROWS];
@@ -31,18 +34,23 @@ typedef struct product {
     size_t n, ld_q;
 } product;
 
-/* sum[t][r] += block at `at` of line r . q of token t. */
-INLINE void dot_block(const product *p, size_t at, lines_block block, size_t n_rows, size_t n_tokens, __m512i *sum) {
+/* sum[.][t][r] += block at `at` of line r . q of token t. inside (constant): the line goes on for 64 bytes from where
+ * the block begins, and plain loads do, which are faster. */
+INLINE void dot_block(const product *p, size_t at, lines_block block, bool inside, size_t n_rows, size_t n_tokens,
+                      __m512i (*sum)[MOST_SUMS]) {
     __m512i codes[MOST_ROWS];
-    UNROLL for (size_t r = 0; r < n_rows; r++) codes[r] =
-        lines_codes(p->line[r] + at / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, block);
+    UNROLL for (size_t r = 0; r < n_rows; r++) {
+        const uint8_t *from = p->line[r] + at / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES;
+        codes[r] = inside ? t5_split(t5_load_inside(from)) : lines_codes(from, block);
+    }
     UNROLL for (int f = 0; f < LINES_DIGITS; f++) {
         __m512i digits[MOST_ROWS];
         UNROLL for (size_t r = 0; r < n_rows; r++) digits[r] = lines_digit(codes[r], f);
         UNROLL for (size_t t = 0; t < n_tokens; t++) {
             const int8_t *q = p->q + t * p->ld_q + at + (size_t)f * block.m;
             __m512i x = block.m == 64 ? _mm512_loadu_si512(q) : _mm512_maskz_loadu_epi8(block.codes, q);
-            UNROLL for (size_t r = 0; r < n_rows; r++) lines_add_dots(&sum[t * n_rows + r], digits[r], x);
+            UNROLL for (size_t r = 0; r < n_rows; r++)
+                lines_add_dots(&sum[(size_t)f % sums_per_dot(n_rows * n_tokens)][t * n_rows + r], digits[r], x);
         }
     }
 }
@@ -58,19 +66,27 @@ INLINE __m128i sum_lanes(const __m512i *x) {
 
 /* out [n_tokens][n_rows]: line r . q of token t, with T + 1 for T. */
 INLINE void dot(const product *p, size_t n_rows, size_t n_tokens, int32_t *out) {
-    __m512i sum[MOST_SUMS];
+    __m512i sum[LINES_DIGITS][MOST_SUMS];
     size_t at = 0, n_sums = n_rows * n_tokens, padded = (n_sums + 3) / 4 * 4;
-    UNROLL for (size_t i = 0; i < padded; i++) sum[i] = _mm512_setzero_si512();
+    UNROLL for (size_t f = 0; f < sums_per_dot(n_sums); f++) UNROLL for (size_t i = 0; i < padded; i++) sum[f][i] =
+        _mm512_setzero_si512();
+    const size_t bytes = tern_line_bytes(p->n);
+    for (size_t offset = 0; offset + LINES_CACHE_LINE <= bytes;
+         at += TERN_LINE_BLOCK, offset += TERN_LINE_BLOCK_BYTES) {
+        UNROLL for (size_t r = 0; r < n_rows; r++) _mm_prefetch((const char *)p->ahead[r] + offset, _MM_HINT_T0);
+        dot_block(p, at, lines_whole_block(), true, n_rows, n_tokens, sum);
+    }
     for (; at + TERN_LINE_BLOCK <= p->n; at += TERN_LINE_BLOCK) {
         size_t offset = at / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES;
         UNROLL for (size_t r = 0; r < n_rows; r++) _mm_prefetch((const char *)p->ahead[r] + offset, _MM_HINT_T0);
-        dot_block(p, at, lines_whole_block(), n_rows, n_tokens, sum);
+        dot_block(p, at, lines_whole_block(), false, n_rows, n_tokens, sum);
     }
-    UNROLL for (size_t r = 0; r < n_rows; r++)
-        _mm_prefetch((const char *)p->ahead[r] + tern_line_bytes(p->n) - 1, _MM_HINT_T0);
+    UNROLL for (size_t r = 0; r < n_rows; r++) _mm_prefetch((const char *)p->ahead[r] + bytes - 1, _MM_HINT_T0);
     if (at < p->n)
-        dot_block(p, at, lines_block_of(p->n - at), n_rows, n_tokens, sum);
-    UNROLL for (size_t i = 0; i < padded; i += 4) _mm_storeu_si128((__m128i *)(out + i), sum_lanes(sum + i));
+        dot_block(p, at, lines_block_of(p->n - at), false, n_rows, n_tokens, sum);
+    UNROLL for (size_t f = 1; f < sums_per_dot(n_sums); f++) UNROLL for (size_t i = 0; i < padded; i++) sum[0][i] =
+        _mm512_add_epi32(sum[0][i], sum[f][i]);
+    UNROLL for (size_t i = 0; i < padded; i += 4) _mm_storeu_si128((__m128i *)(out + i), sum_lanes(sum[0] + i));
 }
 
 static void dots(const uint8_t *lines, size_t n, const uint32_t *which, size_t n_which, const int8_t *q, int32_t q_sum,

@@ -16,6 +16,12 @@ enum {
     PREFETCH_BYTES = 4096 /* ahead; the hardware's own reach ends at the page */
 };
 
+/* _mm512_dpbusd_epi32(); but from that GCC 12 makes copies of the sums. */
+INLINE __m512i dot(__m512i sum, __m512i digits, __m512i x) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(digits), "v"(x));
+    return sum;
+}
+
 INLINE __m512i four(const int8_t *digits) {
     int32_t word;
     memcpy(&word, digits, 4);
@@ -45,10 +51,10 @@ INLINE void coarse_tile(const uint8_t *coarse, const uint8_t *steps, const float
                 __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
                 UNROLL for (size_t t = 0; t < n_tokens; t++) {
                     const int8_t *digits = x[t].digits + (4 * block + chunk) * 16;
-                    high[t] = _mm512_dpbusd_epi32(high[t], first, four(digits));
-                    low[t] = _mm512_dpbusd_epi32(low[t], first, four(digits + 4));
-                    high[t] = _mm512_dpbusd_epi32(high[t], second, four(digits + 8));
-                    low[t] = _mm512_dpbusd_epi32(low[t], second, four(digits + 12));
+                    high[t] = dot(high[t], first, four(digits));
+                    low[t] = dot(low[t], first, four(digits + 4));
+                    high[t] = dot(high[t], second, four(digits + 8));
+                    low[t] = dot(low[t], second, four(digits + 12));
                 }
             }
             __m512 step = _mm512_cvtepi32_ps(_mm512_and_si512(u, byte));
@@ -114,8 +120,8 @@ INLINE void fine_tile(const uint8_t *fine, const uint8_t *steps, const float *ro
                 __m512i second = _mm512_and_si512(_mm512_srli_epi16(bits, (unsigned)i), two);
                 UNROLL for (size_t t = 0; t < n_tokens; t++) {
                     const int8_t *z = x[t].fine + block * TERN_SCREEN_BLOCK + 4 * i;
-                    even[t] = _mm512_dpbusd_epi32(even[t], first, four(z));
-                    odd[t] = _mm512_dpbusd_epi32(odd[t], second, four(z + 4));
+                    even[t] = dot(even[t], first, four(z));
+                    odd[t] = dot(odd[t], second, four(z + 4));
                 }
             }
             __m512i step = _mm512_and_si512(u, byte);
