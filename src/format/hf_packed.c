@@ -38,3 +38,13 @@ tern_status tern_hf_packed_scale(const tern_tensor *tensor, float *scale, tern_e
     *scale = value;
     return TERN_OK;
 }
+
+void tern_hf_packed_encode(const int8_t *trits, uint64_t rows, uint64_t cols, uint8_t *out) {
+    uint64_t n = rows / 4 * cols; /* of the bytes, and from one of a byte's codes to the next */
+    for (uint64_t i = 0; i < n; i++) {
+        unsigned byte = 0;
+        for (unsigned j = 0; j < 4; j++)
+            byte |= (unsigned)(trits[j * n + i] + 1) << (2 * j);
+        out[i] = (uint8_t)byte;
+    }
+}

@@ -20,7 +20,9 @@ typedef struct tern_export_params {
     const char *chat_template;  /* NULL: 2B4T's */
 } tern_export_params;
 
-/* `path` is replaced whole or not at all. */
+/* `path` is replaced whole or not at all; a folder only if it holds nothing but such files. The matrices and scales are
+ * those that tern_net_quantize() makes; types with a smaller scale (TQ: 16 bits; packed: bf16) round it, and a master
+ * in bf16 rounds before it is quantised, so that I2_S and F32 give the training's losses exactly and these closely. */
 tern_status tern_export(const tern_params *params, const tern_export_params *how, const char *path, tern_error *err);
 
 #endif

@@ -63,6 +63,10 @@ size_t tern_bit_bytes(uint32_t rows, uint32_t cols);
 /* w [rows, cols] -> bit->packed and ->scale (or ->values = w) as bit->mode says. Once per optimiser step. NaN or
  * infinity gives a scale that is not finite. */
 void tern_op_quantize_weights(const tern_ops *ops, const float *w, tern_bit *bit);
+/* What it does for binary weights (for ternary ones: format/codec.h): mean W and gamma = mean|W| of w [n], and the
+ * values +-1 of rows for that mean. */
+void tern_binary_scale(const float *w, size_t n, float *mean, float *scale);
+void tern_binarize(const float *w, size_t n, float mean, int8_t *trits);
 
 /* The input of a BitLinear as the products see it: int8 (x~ = q / scale) or, for a float model, x itself. */
 typedef struct tern_act {

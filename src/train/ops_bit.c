@@ -27,10 +27,10 @@ static float absmean(const tern_ops *ops, const float *w, const tern_bit *bit) {
     return tern_absmean(&tensor, tern_worker_scratch(ops, 0), &mean, NULL) ? NAN : mean;
 }
 
-/* mean W and mean |W|, in double: rows one after the other, each in 4 sums that compilers vectorise. */
-static void means(const float *w, const tern_bit *bit, float *mean, float *size) {
+/* In double: rows one after the other, each in 4 sums that compilers vectorise. */
+void tern_binary_scale(const float *w, size_t n, float *mean, float *scale) {
     double sum[4] = {0}, sizes[4] = {0};
-    size_t n = (size_t)bit->rows * bit->cols, i = 0;
+    size_t i = 0;
     for (; i + 4 <= n; i += 4)
         for (size_t j = 0; j < 4; j++) {
             sum[j] += (double)w[i + j];
@@ -41,7 +41,12 @@ static void means(const float *w, const tern_bit *bit, float *mean, float *size)
         sizes[0] += fabs((double)w[i]);
     }
     *mean = (float)((sum[0] + sum[1] + sum[2] + sum[3]) / (double)n);
-    *size = (float)((sizes[0] + sizes[1] + sizes[2] + sizes[3]) / (double)n);
+    *scale = (float)((sizes[0] + sizes[1] + sizes[2] + sizes[3]) / (double)n);
+}
+
+void tern_binarize(const float *w, size_t n, float mean, int8_t *trits) {
+    for (size_t i = 0; i < n; i++)
+        trits[i] = w[i] >= mean ? 1 : -1;
 }
 
 typedef struct pack_job {
@@ -60,8 +65,7 @@ static void pack_task(void *context, size_t group, int worker) {
     size_t n_rows = bit->rows - row < TERN_GROUP_ROWS ? bit->rows - row : TERN_GROUP_ROWS;
     const float *w = job->w + row * cols;
     if (bit->mode == TERN_WEIGHTS_BINARY)
-        for (size_t i = 0; i < n_rows * cols; i++)
-            trits[i] = w[i] >= job->mean ? 1 : -1;
+        tern_binarize(w, n_rows * cols, job->mean, trits);
     else
         tern_ternarize_row(w, n_rows * cols, bit->scale, trits);
     tern_packing_t2r16.pack_group(bit->packed + group * tern_group_bytes(&tern_packing_t2r16, cols), trits, cols,
@@ -77,7 +81,7 @@ void tern_op_quantize_weights(const tern_ops *ops, const float *w, tern_bit *bit
         return;
     }
     if (bit->mode == TERN_WEIGHTS_BINARY)
-        means(w, bit, &job.mean, &bit->scale);
+        tern_binary_scale(w, (size_t)bit->rows * bit->cols, &job.mean, &bit->scale);
     else
         bit->scale = absmean(ops, w, bit);
     if (isfinite(bit->scale))
