@@ -309,6 +309,18 @@ tern_status tern_train_config_read(const char *path, tern_train_config *config, 
     return status;
 }
 
+tern_status tern_train_config_parse(const char *text, const char *where, tern_train_config *config, tern_error *err) {
+    tern_status status = tern_train_config_defaults(config, err);
+    if (status)
+        return status;
+    status = parse(text, strlen(text), "", config, err);
+    if (status) {
+        tern_error_prefix(err, "%s", where);
+        tern_train_config_free(config);
+    }
+    return status;
+}
+
 void tern_train_config_free(tern_train_config *config) {
     for (const config_key *key = tern_config_keys; key->name; key++)
         if (key->kind == KEY_TEXT || key->kind == KEY_PATH)

@@ -57,6 +57,8 @@ tern_status tern_train_config_defaults(tern_train_config *config, tern_error *er
 /* Defaults, then the file's keys. Relative paths are relative to the file's folder. dims.vocab_size may be 0: the
  * data's. On success free with tern_train_config_free(). One error line names file, key and what is allowed. */
 tern_status tern_train_config_read(const char *path, tern_train_config *config, tern_error *err);
+/* The same from the text that tern_train_config_text() made; relative paths stay as they are. */
+tern_status tern_train_config_parse(const char *text, const char *where, tern_train_config *config, tern_error *err);
 void tern_train_config_free(tern_train_config *config);
 /* The whole of it as JSON text (freed with free()); reading it again gives the same run. NULL: no memory. */
 char *tern_train_config_text(const tern_train_config *config);
