@@ -1,9 +1,9 @@
 /*
- * The operations of a training step: float products by shape, then all operations of a layer, with 1 thread and with
- * all, as GFLOP/s and as a fraction of what the same CPU did in the same run on registers alone (fp32 FMA, and bf16
- * dot products where it has them). Medians.
+ * The operations of a training step: float products by shape, all operations of a layer, and a whole step, with 1
+ * thread and with all, as GFLOP/s and as a fraction of what the same CPU did in the same run on registers alone (fp32
+ * FMA, and bf16 dot products where it has them). Medians.
  *
- *     bench_train [-t THREADS] [-r RUNS] [-n TOKENS] [--cpu RUNG] [gemm] [ops]
+ *     bench_train [-t THREADS] [-r RUNS] [-n TOKENS] [--cpu RUNG] [gemm] [ops] [step]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "train/ops.h"
+#include "train/net.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 enum { MAX_RUNS = 99 };
@@ -164,7 +164,7 @@ typedef struct ops_case {
     float *x, *gain, *y, *a, *b, *c, *d, *e, *f, *lse, *table, *dtable, *nll, *cosines, *sines;
 } ops_case;
 
-enum { VOCAB = 4096, HIDDEN = 256, FFN = 768, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 64, CTX = 512 };
+enum { VOCAB = 4096, HIDDEN = 256, FFN = 768, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 64, CTX = 512, LAYERS = 8 };
 
 static void run_quantize(void *user) {
     ops_case *t = user;
@@ -292,10 +292,60 @@ static void bench_ops(const char *cpu) {
     tern_ops_free(&t.ops);
 }
 
+/* ---------------------------------------------------------------- a step */
+
+typedef struct step_case {
+    tern_params params;
+    tern_net *net;
+    tern_batch batch;
+    float *weight, *nll;
+} step_case;
+
+static void run_net_quantize(void *user) {
+    step_case *t = user;
+    tern_net_quantize(t->net, TERN_WEIGHTS_TERNARY);
+}
+static void run_forward(void *user) {
+    step_case *t = user;
+    tern_net_forward(t->net, &t->batch);
+}
+static void run_backward(void *user) {
+    step_case *t = user;
+    tern_net_backward(t->net, &t->batch, t->weight, 0.0f, t->params.grads, t->nll, NULL, NULL);
+}
+
+/* Forward and backward pass of a model of the demo's shape. */
+static void bench_step(const char *cpu) {
+    const tern_dims dims = {VOCAB, CTX, HIDDEN, FFN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, 1e-5f, 10000};
+    const tern_net_params how = {.max_tokens = n_tokens, .weights = TERN_WEIGHTS_TERNARY, .cpu = cpu};
+    ops_case ops = {0};
+    make_case(&ops, cpu);
+    step_case t = {.weight = normals(n_tokens, 1.0), .nll = normals(n_tokens, 1.0)};
+    tern_error error;
+    if (tern_params_create(&dims, true, &t.params, &error) || tern_net_create(&t.params, &how, pool, &t.net, &error)) {
+        fprintf(stderr, "bench_train: %s\n", error.message);
+        exit(1);
+    }
+    tern_params_init(&t.params, 1);
+    t.batch = (tern_batch){ops.seqs.start[ops.seqs.n], ops.targets, ops.targets, ops.seqs};
+    double n = (double)t.batch.n_tokens, kv = KV_HEADS * HEAD_DIM;
+    double matrices = LAYERS * HIDDEN * (2.0 * HIDDEN + 2.0 * kv + 3.0 * FFN);
+    double attention = 2.0 * n * (CTX + 1) / 2 * HEADS * HEAD_DIM * LAYERS, head = 2.0 * n * VOCAB * HIDDEN;
+    report("step: quantize", median_seconds(run_net_quantize, &t), 0);
+    double forward = median_seconds(run_forward, &t), backward = median_seconds(run_backward, &t);
+    report("step: forward", forward, 2 * n * matrices + 2 * attention);
+    report("step: backward, with the head", backward, 4 * n * matrices + 5 * attention + 3 * head);
+    report("step", forward + backward, 6 * n * matrices + 7 * attention + 3 * head);
+    printf("%.0f tokens/s without the optimiser\n", n / (forward + backward));
+    tern_net_free(t.net);
+    tern_params_free(&t.params);
+    tern_ops_free(&ops.ops);
+}
+
 int main(int argc, char **argv) {
     int most = tern_cpu_count();
     const char *cpu = NULL;
-    bool gemm = false, ops = false;
+    bool gemm = false, ops = false, step = false;
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "-t") == 0 && i + 1 < argc)
             most = atoi(argv[++i]);
@@ -309,10 +359,12 @@ int main(int argc, char **argv) {
             gemm = true;
         else if (strcmp(argv[i], "ops") == 0)
             ops = true;
+        else if (strcmp(argv[i], "step") == 0)
+            step = true;
         else
             most = 0;
     if (most < 1 || n_runs < 1 || n_runs > MAX_RUNS || n_tokens < CTX) {
-        fprintf(stderr, "usage: bench_train [-t THREADS] [-r RUNS] [-n TOKENS] [--cpu RUNG] [gemm] [ops]\n");
+        fprintf(stderr, "usage: bench_train [-t THREADS] [-r RUNS] [-n TOKENS] [--cpu RUNG] [gemm] [ops] [step]\n");
         return 2;
     }
     n_threads = most;
@@ -327,10 +379,13 @@ int main(int argc, char **argv) {
     bf16_peak = chosen.gemm->unit == 2 ? measure_peak(chosen.gemm) : 0;
     printf("%s, %d threads, %zu tokens: peak %.0f GFLOP/s in fp32, %.0f in bf16\n", chosen.gemm->name, n_threads,
            n_tokens, fp32_peak * 1e-9, bf16_peak * 1e-9);
-    if (gemm || !ops)
+    bool all = !gemm && !ops && !step;
+    if (gemm || all)
         bench_gemm(chosen.gemm);
-    if (ops || !gemm)
+    if (ops || all)
         bench_ops(cpu);
+    if (step || all)
+        bench_step(cpu);
     tern_ops_free(&chosen);
     tern_pool_free(pool);
     return 0;

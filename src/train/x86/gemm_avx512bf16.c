@@ -138,10 +138,8 @@ static void tile(size_t n_units, const void *a, size_t a_row, size_t a_step, con
     }
     __m512 factor = _mm512_set1_ps(alpha);
     UNROLL for (size_t r = 0; r < MR; r++) {
-        if (r >= m)
-            break;
         UNROLL for (size_t j = 0; j < NV; j++) {
-            __mmask16 lanes = 16 * j < n ? mask_of(n - 16 * j) : 0;
+            __mmask16 lanes = r < m && 16 * j < n ? mask_of(n - 16 * j) : 0;
             float *to = c + r * ldc + 16 * j;
             __m512 product = _mm512_mul_ps(factor, sum[r][j]);
             if (add)
