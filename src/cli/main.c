@@ -11,17 +11,12 @@
 #include "cli/help.h"
 
 const tern_command *const tern_commands[] = {
-    &tern_command_run,
-    &tern_command_chat,
-    &tern_command_tokenize,
-    &tern_command_bench,
-    &tern_command_perplexity,
-    &tern_command_logits,
-    &tern_command_inspect,
-    &tern_command_synth,
-    &tern_command_convert,
-    &tern_command_train_tokenizer,
-    NULL,
+    &tern_command_run,        &tern_command_chat,
+    &tern_command_tokenize,   &tern_command_bench,
+    &tern_command_perplexity, &tern_command_logits,
+    &tern_command_inspect,    &tern_command_synth,
+    &tern_command_convert,    &tern_command_train_tokenizer,
+    &tern_command_train_data, NULL,
 };
 
 enum { PARSE_HELP = -1 };

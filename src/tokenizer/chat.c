@@ -72,3 +72,98 @@ tern_status tern_chat_tokenize(const tern_tokenizer *tokenizer, const tern_messa
     tern_buffer_free(&taint);
     return status;
 }
+
+/* ----------------------------------------------------------------- learning */
+
+/* Text with its taint. */
+typedef struct rendering {
+    tern_buffer text, taint;
+} rendering;
+
+static void free_rendering(rendering *r) {
+    tern_buffer_free(&r->text);
+    tern_buffer_free(&r->taint);
+}
+
+/* Append the tokens of r's text from byte `from` on. `answer`: learnt, up to the token that ends it. */
+static tern_status append_part(const tern_tokenizer *tokenizer, const rendering *r, size_t from, bool answer,
+                               tern_chat_lesson *lesson, tern_error *err) {
+    tern_text_span *spans = NULL;
+    size_t n_spans = 0, n_ids = 0;
+    int32_t *ids = NULL;
+    unsigned bos = lesson->n == 0 ? TERN_TOKENIZE_BOS : 0;
+    if (r->text.size == from)
+        return TERN_OK;
+    tern_status status = make_spans(r->taint.bytes + from, r->text.size - from, &spans, &n_spans, err);
+    if (status == TERN_OK)
+        status = tern_tokenize_spans(tokenizer, r->text.bytes + from, r->text.size - from, TERN_TOKENIZE_SPECIAL | bos,
+                                     spans, n_spans, &ids, &n_ids, err);
+    free(spans);
+    if (status)
+        return status;
+    size_t n = lesson->n + n_ids;
+    int32_t *all_ids = n_ids ? realloc(lesson->ids, n * sizeof *all_ids) : lesson->ids;
+    if (all_ids)
+        lesson->ids = all_ids;
+    uint8_t *mask = n_ids ? realloc(lesson->mask, n) : lesson->mask;
+    if (mask)
+        lesson->mask = mask;
+    if (n_ids && (!all_ids || !mask)) {
+        free(ids);
+        return tern_fail_memory(err, "the conversation's tokens");
+    }
+    for (size_t i = 0; i < n_ids; i++) {
+        lesson->ids[lesson->n] = ids[i];
+        lesson->mask[lesson->n++] = answer;
+        answer = answer && !tern_tokenizer_is_end(tokenizer, ids[i]);
+    }
+    free(ids);
+    return TERN_OK;
+}
+
+/* Message `index` is an answer: what stands between byte `done` of the text so far and it, then it; *done moves on. */
+static tern_status append_answer(const tern_tokenizer *tokenizer, const tern_message *messages, size_t index,
+                                 bool learn, size_t *done, tern_chat_lesson *lesson, tern_error *err) {
+    rendering prompt = {0}, whole = {0};
+    tern_status status = render(tokenizer, messages, index, true, &prompt.text, &prompt.taint, err);
+    if (!status)
+        status = render(tokenizer, messages, index + 1, false, &whole.text, &whole.taint, err);
+    size_t size = prompt.text.size;
+    if (!status &&
+        (*done > size || whole.text.size < size || (size && memcmp(whole.text.bytes, prompt.text.bytes, size) != 0)))
+        status = tern_fail(err, TERN_ERR_UNSUPPORTED,
+                           "the chat template does not put an answer behind its generation prompt: it cannot be said "
+                           "which tokens are the answer");
+    if (!status)
+        status = append_part(tokenizer, &prompt, *done, false, lesson, err);
+    if (!status)
+        status = append_part(tokenizer, &whole, size, learn, lesson, err);
+    for (size_t i = size; !status && learn && i < whole.taint.size; i++)
+        lesson->answer_bytes += whole.taint.bytes[i] != 0;
+    *done = whole.text.size;
+    free_rendering(&prompt);
+    free_rendering(&whole);
+    return status;
+}
+
+tern_status tern_chat_learn(const tern_tokenizer *tokenizer, const tern_message *messages, size_t n_messages,
+                            bool last_only, tern_chat_lesson *lesson, tern_error *err) {
+    size_t last = n_messages, done = 0;
+    tern_status status = TERN_OK;
+    *lesson = (tern_chat_lesson){0};
+    for (size_t i = 0; i < n_messages; i++)
+        if (strcmp(messages[i].role, "assistant") == 0)
+            last = i;
+    for (size_t i = 0; !status && i < n_messages; i++)
+        if (strcmp(messages[i].role, "assistant") == 0)
+            status = append_answer(tokenizer, messages, i, !last_only || i == last, &done, lesson, err);
+    if (status)
+        tern_chat_lesson_free(lesson);
+    return status;
+}
+
+void tern_chat_lesson_free(tern_chat_lesson *lesson) {
+    free(lesson->ids);
+    free(lesson->mask);
+    *lesson = (tern_chat_lesson){0};
+}

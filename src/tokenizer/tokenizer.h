@@ -62,6 +62,22 @@ typedef struct tern_vocab_export {
 tern_status tern_tokenizer_export(const tern_tokenizer *tokenizer, tern_vocab_export *out, tern_error *err);
 void tern_vocab_export_free(tern_vocab_export *out);
 
+/* A conversation to learn from. The tokens are those that the model has before it and behind it when it answers: up to
+ * each answer what tern_chat_tokenize() gives with a generation prompt, then the answer on its own, so that no token
+ * reaches over the place where generating begins. What follows the last answer is left out. */
+typedef struct tern_chat_lesson {
+    int32_t *ids;        /* [n] */
+    uint8_t *mask;       /* [n]: 1 for the tokens of answers and the end token of each */
+    size_t n;            /* 0: there is no answer */
+    size_t answer_bytes; /* of the messages that are learnt */
+} tern_chat_lesson;
+
+/* `last_only`: mask the last answer only. Special tokens inside a message stay plain text. TERN_ERR_UNSUPPORTED if the
+ * template does not put an answer behind its generation prompt. Free with tern_chat_lesson_free(). */
+tern_status tern_chat_learn(const tern_tokenizer *tokenizer, const tern_message *messages, size_t n_messages,
+                            bool last_only, tern_chat_lesson *lesson, tern_error *err);
+void tern_chat_lesson_free(tern_chat_lesson *lesson);
+
 void tern_tokenizer_set_ids(tern_tokenizer *tokenizer, int32_t bos_id, int32_t eos_id); /* -1: keep */
 
 #endif

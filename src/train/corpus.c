@@ -87,9 +87,9 @@ static tern_status check_plain(const tern_corpus_file *file, tern_error *err) {
     return TERN_OK;
 }
 
-static tern_status open_file(const char *path, tern_corpus_file *file, tern_error *err) {
+static tern_status open_file(const char *path, tern_cut cut, tern_corpus_file *file, tern_error *err) {
     struct stat info;
-    *file = (tern_corpus_file){.name = path, .json_lines = ends_with(path, ".jsonl")};
+    *file = (tern_corpus_file){.name = path, .json_lines = cut == TERN_CUT_LINES || ends_with(path, ".jsonl")};
     if (stat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == 0)
         return TERN_OK; /* no text is some text, but cannot be mapped */
     tern_status status = tern_map_open(path, &file->map, err);
@@ -102,7 +102,7 @@ tern_status tern_corpus_open(const char *const *paths, size_t n_paths, tern_cut 
     size_t capacity = 0;
     tern_status status = corpus->files ? TERN_OK : tern_fail_memory(err, "the list of texts");
     for (size_t i = 0; !status && i < n_paths; i++) {
-        status = open_file(paths[i], &corpus->files[i], err);
+        status = open_file(paths[i], cut, &corpus->files[i], err);
         corpus->n_files = i + 1;
         corpus->n_bytes += corpus->files[i].map.size;
         if (!status && !cut_file(corpus, &capacity, (uint32_t)i, cut, separator, block_bytes))

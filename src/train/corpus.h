@@ -31,6 +31,7 @@ typedef struct tern_corpus {
 typedef enum tern_cut {
     TERN_CUT_WORDS, /* in front of a blank that follows a letter: pre-tokens on both sides are the same, cut or not */
     TERN_CUT_DOCUMENTS, /* behind a separator; a document of more than TERN_MAX_DOCUMENT bytes is cut between words */
+    TERN_CUT_LINES,     /* all files are JSON lines, whatever their names */
 } tern_cut;
 
 #define TERN_MAX_DOCUMENT ((size_t)16 << 20)
