@@ -16,7 +16,8 @@ const tern_command *const tern_commands[] = {
     &tern_command_perplexity, &tern_command_logits,
     &tern_command_inspect,    &tern_command_synth,
     &tern_command_convert,    &tern_command_train_tokenizer,
-    &tern_command_train_data, NULL,
+    &tern_command_train_data, &tern_command_train_pretrain,
+    &tern_command_train_plot, NULL,
 };
 
 enum { PARSE_HELP = -1 };

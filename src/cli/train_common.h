@@ -1,0 +1,23 @@
+/* What the commands that train show while they do. */
+#ifndef TERN_CLI_TRAIN_COMMON_H
+#define TERN_CLI_TRAIN_COMMON_H
+
+#include "cli/progress.h"
+#include "train/loop.h"
+
+/* A progress bar with the loss on a terminal; elsewhere a line for each validation and each tenth of the run. */
+typedef struct tern_train_display {
+    tern_progress bar;
+    char label[96];
+    bool started;
+    uint64_t first_step; /* done before this process began */
+} tern_train_display;
+
+/* Hooks for tern_train_loop() whose user is the display. */
+void tern_train_display_warn(void *display, const char *message);
+void tern_train_display_progress(void *display, const tern_loop_report *report);
+bool tern_train_display_go_on(void *display); /* until Ctrl-C */
+/* Take the bar away, so that something else can be written. */
+void tern_train_display_clear(tern_train_display *display);
+
+#endif

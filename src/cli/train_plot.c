@@ -1,0 +1,303 @@
+/* tern train plot: the logs of runs as one SVG, drawn by gnuplot. */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "cli/command.h"
+
+/* A curve of more points than pixels is drawn as means of neighbours. */
+enum { MAX_POINTS = 1000, MAX_LOG_BYTES = 1 << 30, MAX_SVG_BYTES = 1 << 28 };
+
+typedef struct settings {
+    const char *out, *title;
+    int64_t from;
+    int by;
+} settings;
+
+enum { BY_STEP, BY_TOKENS };
+static const tern_choice by_choices[] = {{"step", BY_STEP, false}, {"tokens", BY_TOKENS, false}, {NULL, 0, false}};
+
+static const tern_option options[] = {
+    {"out", 'o', TERN_OPTION_FILE, offsetof(settings, out), "FILE", "the SVG to write", 0, 0, NULL, NULL},
+    {"title", 0, TERN_OPTION_STRING, offsetof(settings, title), "TEXT", "above the panels", 0, 0, NULL,
+     "the first log"},
+    {"from", 0, TERN_OPTION_INT, offsetof(settings, from), "N", "leave out the steps before N", 0, 1e15, NULL, NULL},
+    {"by", 0, TERN_OPTION_ENUM, offsetof(settings, by), "WHAT", "the axis: step or tokens", 0, 0, by_choices, NULL},
+    {0},
+};
+
+/* What is drawn of a log's lines, and in which panel. */
+enum curve { LOSS, VALIDATION, RATE, NORM, SPEED, N_CURVES };
+static const char *const fields[N_CURVES] = {"loss", "validation", "lr", "grad_norm", "tokens_per_second"};
+
+typedef struct point {
+    double x, y;
+} point;
+
+typedef struct curve_points {
+    point *points; /* [n], owned */
+    size_t n, capacity;
+} curve_points;
+
+typedef struct run_log {
+    char name[64]; /* in the legend */
+    curve_points curves[N_CURVES];
+} run_log;
+
+/* -------------------------------------------------------------------- reading */
+
+/* Control characters away; a quote doubled, as gnuplot wants it inside '...'. */
+static void put_quoted(tern_buffer *script, const char *text) {
+    tern_buffer_text(script, "'");
+    for (; *text; text++) {
+        char one[2] = {(unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text, 0};
+        tern_buffer_text(script, *text == '\'' ? "''" : one);
+    }
+    tern_buffer_text(script, "'");
+}
+
+/* The folder of the run that a log is of, else the file: "runs/a/log.jsonl" -> "a". */
+static void name_of(const char *path, char name[64]) {
+    const char *slash = strrchr(path, '/'), *begin = slash;
+    if (!slash || strcmp(slash, "/log.jsonl") != 0) {
+        snprintf(name, 64, "%.63s", slash ? slash + 1 : path);
+        return;
+    }
+    while (begin > path && begin[-1] != '/')
+        begin--;
+    snprintf(name, 64, "%.*s", slash - begin < 63 ? (int)(slash - begin) : 63, begin);
+}
+
+static bool add_line(const settings *s, const json_t *line, run_log *log) {
+    double step = json_number_value(json_object_get(line, "step"));
+    double x = s->by == BY_TOKENS ? json_number_value(json_object_get(line, "tokens")) : step;
+    if (step < (double)s->from)
+        return true;
+    for (int i = 0; i < N_CURVES; i++) {
+        const json_t *value = json_object_get(line, fields[i]);
+        curve_points *curve = &log->curves[i];
+        if (!json_is_number(value))
+            continue;
+        if (!tern_grow_array((void **)&curve->points, &curve->capacity, curve->n + 1, sizeof *curve->points))
+            return false;
+        curve->points[curve->n++] = (point){x, json_number_value(value)};
+    }
+    return true;
+}
+
+static tern_status read_log(const settings *s, const char *operand, run_log *log, tern_error *err) {
+    char path[1024], *text;
+    size_t n_bytes;
+    int length = snprintf(path, sizeof path, "%s%s", operand, tern_is_directory(operand) ? "/log.jsonl" : "");
+    if (length < 0 || (size_t)length >= sizeof path)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: the name is too long", operand);
+    tern_status status = tern_read_file(path, MAX_LOG_BYTES, &text, &n_bytes, err);
+    if (status)
+        return status;
+    name_of(path, log->name);
+    size_t number = 1;
+    for (char *line = text, *end; !status && *line; line = end, number++) {
+        json_error_t where;
+        end = strchrnul(line, '\n');
+        bool whole = *end == '\n'; /* a run that is writing right now may have got half a line out */
+        json_t *object = json_loadb(line, (size_t)(end - line), 0, &where);
+        if (object && !json_is_object(object))
+            status = tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu is no log of training", path, number);
+        else if (object && !add_line(s, object, log))
+            status = tern_fail_memory(err, path);
+        else if (!object && whole)
+            status = tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu: %s", path, number, where.text);
+        json_decref(object);
+        end += whole;
+    }
+    free(text);
+    if (!status && !log->curves[LOSS].n)
+        status = tern_fail(err, TERN_ERR_FORMAT, "%s: no losses to draw", path);
+    return status;
+}
+
+/* -------------------------------------------------------------------- drawing */
+
+/* "$name << EOD": the curve, thinned. */
+static void put_data(tern_buffer *script, size_t log, int which, const curve_points *curve) {
+    size_t bin = (curve->n + MAX_POINTS - 1) / MAX_POINTS;
+    tern_buffer_printf(script, "$d%zu_%d << EOD\n", log, which);
+    for (size_t i = 0; i < curve->n; i += bin) {
+        size_t n = curve->n - i < bin ? curve->n - i : bin;
+        double x = 0, y = 0;
+        for (size_t k = i; k < i + n; k++) {
+            x += curve->points[k].x / (double)n;
+            y += curve->points[k].y / (double)n;
+        }
+        tern_buffer_printf(script, "%.10g %.8g\n", x, y);
+    }
+    tern_buffer_text(script, "EOD\n");
+}
+
+typedef struct panel {
+    const char *label;
+    int curves[2], n;
+} panel;
+
+static void put_panel(tern_buffer *script, const panel *p, const run_log *logs, size_t n_logs) {
+    /* told apart by the colour-blind (Okabe and Ito 2008) */
+    static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555", "#e69f00", "#56b4e9"};
+    bool any = false;
+    tern_buffer_printf(script, "set ylabel '%s'\nplot ", p->label);
+    for (size_t i = 0; i < n_logs; i++)
+        for (int k = 0; k < p->n; k++) {
+            int which = p->curves[k];
+            const char *colour = colours[i % (sizeof colours / sizeof *colours)];
+            if (!logs[i].curves[which].n)
+                continue;
+            tern_buffer_printf(script, "%s$d%zu_%d using 1:2 ", any ? ", " : "", i, which);
+            if (which == VALIDATION)
+                tern_buffer_printf(script, "with points pt 7 ps 0.5 lc rgb '%s' notitle", colour);
+            else {
+                tern_buffer_printf(script, "with lines lw 1.3 lc rgb '%s' title ", colour);
+                put_quoted(script, logs[i].name);
+            }
+            any = true;
+        }
+    tern_buffer_text(script, any ? "\n" : "NaN notitle\n");
+}
+
+static char *make_script(const settings *s, const run_log *logs, size_t n_logs) {
+    static const panel panels[] = {
+        {"loss, nats a token (points: validation)", {LOSS, VALIDATION}, 2},
+        {"learning rate", {RATE}, 1},
+        {"tokens a second", {SPEED}, 1},
+        {"norm of the gradient", {NORM}, 1},
+    };
+    tern_buffer script = {0};
+    tern_buffer_text(&script, "set terminal svg size 1000,720 dynamic background rgb 'white' noenhanced\n"
+                              "set grid lc rgb '#dddddd'\nset key top right\n");
+    for (size_t i = 0; i < n_logs; i++)
+        for (int k = 0; k < N_CURVES; k++)
+            put_data(&script, i, k, &logs[i].curves[k]);
+    tern_buffer_printf(&script, "set format x '%s'\n", s->by == BY_TOKENS ? "%.1s%c" : "%g");
+    tern_buffer_printf(&script, "set xlabel '%s'\nset multiplot layout 2,2 title ", by_choices[s->by].name);
+    put_quoted(&script, s->title ? s->title : logs[0].name);
+    tern_buffer_text(&script, "\n");
+    for (size_t i = 0; i < sizeof panels / sizeof *panels; i++)
+        put_panel(&script, &panels[i], logs, n_logs);
+    tern_buffer_text(&script, "unset multiplot\n");
+    return tern_buffer_take(&script, NULL);
+}
+
+/* gnuplot on folder/script -> its standard output; its messages go to folder/messages. The exit status, -1: none. */
+static int run_gnuplot(const char *folder, tern_buffer *svg) {
+    char command[128], piece[4096];
+    snprintf(command, sizeof command, "exec gnuplot %s/script 2>%s/messages", folder, folder);
+    FILE *pipe = popen(command, "re");
+    for (size_t got; pipe && svg->size < MAX_SVG_BYTES && (got = fread(piece, 1, sizeof piece, pipe)) > 0;)
+        tern_buffer_append(svg, piece, got);
+    int status = pipe ? pclose(pipe) : -1;
+    return status != -1 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static bool write_script(const char *path, const char *script) {
+    FILE *file = fopen(path, "we");
+    bool good = file && fputs(script, file) >= 0;
+    return (file && fclose(file) == 0) && good;
+}
+
+static int explain(int status, const char *messages) {
+    char *text = NULL;
+    size_t n_bytes;
+    if (status == 127)
+        return tern_cli_fail("gnuplot is not installed (Debian: apt install gnuplot-nox; Fedora: dnf install gnuplot; "
+                             "macOS: brew install gnuplot)");
+    if (status == 0)
+        return tern_cli_fail("gnuplot drew nothing, or there is no memory for it");
+    tern_read_file(messages, 1 << 16, &text, &n_bytes, NULL);
+    tern_cli_fail("gnuplot failed: %s", text ? text + strspn(text, "\n ") : "");
+    free(text);
+    return TERN_EXIT_FAILURE;
+}
+
+/* What gnuplot makes of the script, freed with free(); NULL after a message. */
+static char *draw(const char *script, size_t *n_bytes) {
+    char folder[] = "/tmp/tern-plot-XXXXXX", path[48], messages[48];
+    tern_buffer svg = {0};
+    if (!mkdtemp(folder)) {
+        tern_cli_fail("%s: cannot make a folder: %s", folder, strerror(errno));
+        return NULL;
+    }
+    snprintf(path, sizeof path, "%s/script", folder);
+    snprintf(messages, sizeof messages, "%s/messages", folder);
+    if (!write_script(path, script)) {
+        tern_cli_fail("%s: cannot write: %s", path, strerror(errno));
+    } else {
+        int status = run_gnuplot(folder, &svg);
+        if (status || svg.failed || !svg.size) {
+            explain(status, messages);
+            tern_buffer_free(&svg);
+        }
+    }
+    unlink(path);
+    unlink(messages);
+    rmdir(folder);
+    return svg.size ? tern_buffer_take(&svg, n_bytes) : NULL;
+}
+
+static int write_plot(const settings *s, const run_log *logs, size_t n_logs) {
+    char *script = make_script(s, logs, n_logs);
+    if (!script)
+        return tern_cli_fail("out of memory");
+    size_t n_bytes;
+    char *svg = draw(script, &n_bytes);
+    free(script);
+    if (!svg)
+        return TERN_EXIT_FAILURE;
+    tern_error err;
+    tern_writer writer;
+    tern_status status = tern_writer_open(s->out, &writer, &err);
+    if (!status) {
+        fwrite(svg, 1, n_bytes, writer.file);
+        status = tern_writer_commit(&writer, &err);
+    }
+    free(svg);
+    return status ? tern_cli_error(&err) : 0;
+}
+
+static int run(void *parsed, const char *const *operands, size_t n_operands) {
+    const settings *s = parsed;
+    run_log *logs = calloc(n_operands, sizeof *logs);
+    tern_error err;
+    int status = logs ? 0 : tern_cli_fail("out of memory");
+    for (size_t i = 0; !status && i < n_operands; i++)
+        if (read_log(s, operands[i], &logs[i], &err))
+            status = tern_cli_error(&err);
+    if (!status)
+        status = write_plot(s, logs, n_operands);
+    for (size_t i = 0; logs && i < n_operands; i++)
+        for (int k = 0; k < N_CURVES; k++)
+            free(logs[i].curves[k].points);
+    free(logs);
+    return status;
+}
+
+static const settings defaults = {.out = "loss.svg"};
+
+const tern_command tern_command_train_plot = {
+    .name = "train plot",
+    .operands = "LOG...",
+    .summary = "draw loss, learning rate and throughput of runs (needs gnuplot)",
+    .example = "tern train plot run/log.jsonl -o loss.svg\n"
+               "tern train plot ternary full-precision --by tokens --title \"What ternary weights cost\"\n",
+    .notes = "LOG is a log.jsonl or the folder of a run. Several are drawn over each other.\n",
+    .min_operands = 1,
+    .max_operands = 16,
+    .groups = {{"Options", options, 0}},
+    .options_size = sizeof(settings),
+    .defaults = &defaults,
+    .run = run,
+};
