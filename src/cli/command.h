@@ -33,6 +33,9 @@ extern const tern_command tern_command_bench, tern_command_perplexity, tern_comm
 extern const tern_command tern_command_train_tokenizer, tern_command_train_data, tern_command_train_pretrain,
     tern_command_train_plot;
 
+extern const tern_command tern_command_train_continue, tern_command_train_sft, tern_command_train_dpo,
+    tern_command_train_lora;
+
 /* All commands, ended by NULL. */
 extern const tern_command *const tern_commands[];
 

@@ -11,13 +11,24 @@
 #include "cli/help.h"
 
 const tern_command *const tern_commands[] = {
-    &tern_command_run,        &tern_command_chat,
-    &tern_command_tokenize,   &tern_command_bench,
-    &tern_command_perplexity, &tern_command_logits,
-    &tern_command_inspect,    &tern_command_synth,
-    &tern_command_convert,    &tern_command_train_tokenizer,
-    &tern_command_train_data, &tern_command_train_pretrain,
-    &tern_command_train_plot, NULL,
+    &tern_command_run,
+    &tern_command_chat,
+    &tern_command_tokenize,
+    &tern_command_bench,
+    &tern_command_perplexity,
+    &tern_command_logits,
+    &tern_command_inspect,
+    &tern_command_synth,
+    &tern_command_convert,
+    &tern_command_train_tokenizer,
+    &tern_command_train_data,
+    &tern_command_train_pretrain,
+    &tern_command_train_continue,
+    &tern_command_train_sft,
+    &tern_command_train_dpo,
+    &tern_command_train_lora,
+    &tern_command_train_plot,
+    NULL,
 };
 
 enum { PARSE_HELP = -1 };

@@ -145,30 +145,31 @@ void tern_plan_choose(tern_plan *plan, uint64_t available, bool recompute) {
     plan->fits = plan->total[plan->recompute] < UINT64_MAX && (double)plan->total[plan->recompute] <= usable;
 }
 
-static void add_bytes(tern_buffer *text, const char *name, uint64_t bytes) {
-    tern_buffer_printf(text, "  %-32s %8.2f GB\n", name, (double)bytes / 1e9);
+static void add_bytes(tern_buffer *text, const char *name, uint64_t bytes, bool in_gb) {
+    tern_buffer_printf(text, "  %-32s %8.2f %s\n", name, (double)bytes / (in_gb ? 1e9 : 1e6), in_gb ? "GB" : "MB");
 }
 
 char *tern_plan_text(const tern_plan *plan) {
     tern_buffer text = {0};
     char name[64];
+    bool in_gb = plan->total[0] >= 1000000000;
     tern_buffer_text(&text, "memory plan:\n");
-    add_bytes(&text, "weights", plan->weights);
-    add_bytes(&text, "gradients", plan->gradients);
-    add_bytes(&text, "Adam's moments", plan->moments);
+    add_bytes(&text, "weights", plan->weights, in_gb);
+    add_bytes(&text, "gradients", plan->gradients, in_gb);
+    add_bytes(&text, "Adam's moments", plan->moments, in_gb);
     if (plan->other)
-        add_bytes(&text, "other copies", plan->other);
+        add_bytes(&text, "other copies", plan->other, in_gb);
     for (int i = 0; i < 2; i++) {
         snprintf(name, sizeof name, "activations, %s", i ? "recomputed" : "all kept");
-        add_bytes(&text, name, plan->net[i]);
+        add_bytes(&text, name, plan->net[i], in_gb);
     }
     for (int i = 0; i < 2; i++) {
         snprintf(name, sizeof name, "in all, activations %s%s", i ? "recomputed" : "kept",
                  plan->recompute == (bool)i ? " *" : "");
-        add_bytes(&text, name, plan->total[i]);
+        add_bytes(&text, name, plan->total[i], in_gb);
     }
     if (plan->available != UINT64_MAX)
-        add_bytes(&text, "available", plan->available);
+        add_bytes(&text, "available", plan->available, in_gb);
     tern_buffer_printf(&text, "  * chosen, for micro-batches of %" PRIu32 " sequence%s\n", plan->micro,
                        plan->micro == 1 ? "" : "s");
     return tern_buffer_take(&text, NULL);

@@ -1,0 +1,52 @@
+/*
+ * Training that begins with a model there is: supervised fine-tuning, DPO, going on with pre-training, and adapters.
+ * From the files' names to the exported model; src/cli/train_*.c put options and a progress bar around it.
+ */
+#ifndef TERN_TRAIN_TUNE_H
+#define TERN_TRAIN_TUNE_H
+
+#include "train/loop.h"
+#include "train/plan.h"
+
+typedef enum tern_tune_kind {
+    TERN_TUNE_SFT,      /* all weights, CHAT shards */
+    TERN_TUNE_DPO,      /* all weights, PAIRS */
+    TERN_TUNE_CONTINUE, /* all weights, TEXT */
+    TERN_TUNE_LORA,     /* adapters on a frozen ternary model; the objective is that of the shards */
+    TERN_TUNE_MERGE,    /* adapters of a float master, merged and ternarised again (train/merge.h); likewise */
+} tern_tune_kind;
+
+typedef struct tern_tune_params {
+    tern_tune_kind kind;
+    const char *model;     /* folder of a run's state, or a float master: HF folder or GGUF; LORA: any model */
+    const char *shard;     /* made by `tern train data` with the model's tokenizer */
+    const char *out;       /* folder of the run: state, log, and at the end the model or adapter */
+    const char *tokenizer; /* tokenizer.json for the export; NULL: the model's own, where it has such a file */
+    /* 0 (or below 0): a default that the kind or the model sets */
+    uint32_t n_ctx, batch, micro;
+    uint64_t n_steps; /* 0: by epochs */
+    double epochs;
+    float lr, final_fraction, weight_decay, clip, z_loss;
+    uint64_t warmup_steps;
+    bool recompute;
+    uint64_t seed, eval_every, eval_tokens, save_every;
+    double beta;   /* DPO */
+    uint32_t rank; /* adapters: r, alpha, targets (bits TERN_PARAM_Q .. TERN_PARAM_DOWN) */
+    float alpha;
+    unsigned targets;
+    const char *adapter; /* begin with this adapter (a PEFT folder, of whatever r and targets); NULL: a fresh one */
+    bool plan_only;      /* the plan is told, and nothing is trained */
+    int n_threads;
+    const char *cpu;       /* kernels */
+    tern_loop_hooks hooks; /* finished: called after the export */
+    /* All may be NULL. */
+    void *user;
+    void (*on_plan)(void *user, const tern_plan *plan, const tern_train_config *config); /* before it is taken */
+    void (*on_reference)(void *user, uint64_t done, uint64_t total); /* DPO: rows of the reference pass */
+    void (*on_export)(void *user, const char *path);                 /* a file or folder that was written */
+} tern_tune_params;
+
+/* All that, or one line of error. A run that was interrupted goes on when called again with the same parameters. */
+tern_status tern_tune(const tern_tune_params *params, tern_error *err);
+
+#endif

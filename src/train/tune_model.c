@@ -1,0 +1,191 @@
+/* The model that a run begins with, and the one that it leaves. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "model/demo.h"
+#include "train/export.h"
+#include "train/tune_parts.h"
+
+enum { WIDTHS = 128 }; /* as a run's configuration has them (train/config.c) */
+
+/* "folder/name" into path, which is returned. */
+static const char *in_folder(char path[static 1100], const char *folder, const char *name) {
+    snprintf(path, 1100, "%s/%s", folder, name);
+    return path;
+}
+
+/* -------------------------------------------------------------------- opening */
+
+/* A run's own configuration says what its values are. */
+static tern_status open_state(tune *t, tern_error *err) {
+    tern_error warning = {0};
+    tern_train_config config;
+    bool found = false;
+    if (t->p->kind == TERN_TUNE_LORA)
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "%s: holds the state of a run, whose weights are not ternary; give the model that it "
+                         "exported, or train adapters of the masters with --merge",
+                         t->p->model);
+    tern_status status = tern_state_open(t->p->model, &t->state, &found, &warning, err);
+    if (!status && !found)
+        status = tern_fail(err, TERN_ERR_IO, "%s: holds no state of a run", t->p->model);
+    if (status)
+        return status;
+    t->from_state = true;
+    if (warning.message[0] && t->p->hooks.warn)
+        t->p->hooks.warn(t->p->hooks.user, warning.message);
+    status = tern_train_config_parse(t->state.state.config, t->state.path, &config, err);
+    if (status)
+        return status;
+    t->dims = config.dims;
+    t->mode = config.weights;
+    t->tokenizer = config.tokenizer && *config.tokenizer ? strdup(config.tokenizer) : NULL;
+    tern_train_config_free(&config);
+    return TERN_OK;
+}
+
+static tern_status open_checkpoint(tune *t, tern_error *err) {
+    bool demo = strcmp(t->p->model, "demo") == 0;
+    tern_status status =
+        demo ? tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &t->checkpoint, err)
+             : tern_checkpoint_open(t->p->model, &t->checkpoint, err);
+    tern_weights bound;
+    if (!status)
+        status = tern_weights_bind(t->checkpoint, &bound, err);
+    if (status)
+        return status;
+    t->dims = bound.dims;
+    t->mode = TERN_WEIGHTS_TERNARY;
+    t->base_bytes = bound.n_ternary / 4 + bound.embedding->bytes; /* packed as t2r16; the embedding stays as stored */
+    tern_weights_free(&bound);
+    return TERN_OK;
+}
+
+tern_status tern_tune_open(tune *t, tern_error *err) {
+    char newest[1100], previous[1100];
+    in_folder(newest, t->p->model, TERN_STATE_NAME);
+    in_folder(previous, t->p->model, TERN_STATE_PREVIOUS);
+    if (strcmp(t->p->model, t->p->out) == 0)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is the model and the run's folder at once; give another folder",
+                         t->p->out);
+    bool is_run = tern_file_exists(newest) || tern_file_exists(previous);
+    tern_status status = is_run ? open_state(t, err) : open_checkpoint(t, err);
+    if (!status && (t->dims.hidden_size % WIDTHS || t->dims.ffn_size % WIDTHS))
+        status = tern_fail(err, TERN_ERR_UNSUPPORTED,
+                           "%s: hidden size %" PRIu32 " and FFN size %" PRIu32
+                           " must be multiples of %d to be trained and exported",
+                           t->p->model, t->dims.hidden_size, t->dims.ffn_size, WIDTHS);
+    return status;
+}
+
+static tern_status hash_file(const char *path, uint64_t *hash, tern_error *err) {
+    tern_map map;
+    tern_status status = tern_map_open(path, &map, err);
+    if (status)
+        return status;
+    *hash = tern_hash_bytes(map.data, map.size);
+    tern_map_close(&map);
+    return TERN_OK;
+}
+
+tern_status tern_tune_find_tokenizer(tune *t, tern_error *err) {
+    char path[1100];
+    if (t->p->kind == TERN_TUNE_LORA) /* an adapter has none */
+        return TERN_OK;
+    if (t->p->tokenizer) {
+        free(t->tokenizer);
+        t->tokenizer = strdup(t->p->tokenizer);
+    } else if (!t->tokenizer && tern_file_exists(in_folder(path, t->p->model, "tokenizer.json"))) {
+        t->tokenizer = strdup(path);
+    }
+    if (!t->tokenizer)
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "%s: has no tokenizer.json, which the trained model will need; name one with --tokenizer",
+                         t->p->model);
+    uint64_t wanted = tern_shard_describe(t->shard)->tokenizer_hash, hash, of_model = 0;
+    tern_status status = hash_file(t->tokenizer, &hash, err);
+    /* a shard may also have been made with the model's own file */
+    if (!status && wanted && wanted != hash && (hash_file(t->p->model, &of_model, NULL) || wanted != of_model))
+        status = tern_fail(err, TERN_ERR_ARGUMENT, "%s: was not made with the tokenizer %s; make it anew with this one",
+                           t->p->shard, t->tokenizer);
+    return status;
+}
+
+/* -------------------------------------------------------------------- loading */
+
+static tern_status load_state(tune *t, tern_error *err) {
+    if (t->state.n_arrays < 1 || t->state.n_values != t->params.n_values)
+        return tern_fail(err, TERN_ERR_FORMAT,
+                         "%s: holds %" PRIu64 " values where the model has %zu; it is the state of adapters or damaged",
+                         t->state.path, t->state.n_values, t->params.n_values);
+    memcpy(t->params.values, t->state.arrays, t->params.n_values * sizeof(float));
+    tern_state_close(&t->state);
+    t->from_state = false;
+    const tern_param *bad = tern_params_find_bad(&t->params, t->params.values);
+    return bad ? tern_fail(err, TERN_ERR_FORMAT, "%s: %s holds a value that is not finite", t->p->model, bad->name)
+               : TERN_OK;
+}
+
+tern_status tern_tune_load(tune *t, tern_error *err) {
+    if (t->p->kind == TERN_TUNE_LORA) {
+        const tern_ternary *ternary;
+        tern_status status = tern_net_ternary(t->p->cpu, &ternary, err);
+        return status ? status : tern_weights_load(t->checkpoint, ternary, t->pool, NULL, &t->weights, err);
+    }
+    tern_status status = tern_params_create(&t->dims, t->p->kind != TERN_TUNE_MERGE, &t->params, err);
+    if (status)
+        return status;
+    return t->from_state ? load_state(t, err) : tern_params_load(t->checkpoint, &t->params, err);
+}
+
+void tern_tune_close(tune *t) {
+    if (t->from_state)
+        tern_state_close(&t->state);
+    tern_weights_free(&t->weights);
+    tern_checkpoint_close(t->checkpoint);
+    free(t->tokenizer);
+}
+
+/* -------------------------------------------------------------------- exporting */
+
+tern_status tern_tune_export(tune *t, tern_error *err) {
+    char path[1100];
+    const char *slash = strrchr(t->p->out, '/');
+    if (t->p->kind == TERN_TUNE_LORA) {
+        tern_status status = tern_lora_save(&t->lora, t->p->out, err);
+        if (!status && t->p->on_export)
+            t->p->on_export(t->p->user, t->p->out);
+        return status;
+    }
+    const tern_params *params = t->p->kind == TERN_TUNE_MERGE ? &t->merge.merged : &t->params;
+    const struct {
+        tern_export_kind kind;
+        const char *name;
+        bool of_floats; /* too */
+    } exports[] = {{TERN_EXPORT_GGUF, "model.gguf", true},
+                   {TERN_EXPORT_HF_MASTER, "master", true},
+                   {TERN_EXPORT_HF_PACKED, "packed", false}};
+    for (size_t i = 0; i < sizeof exports / sizeof *exports; i++) {
+        const tern_export_params how = {
+            .kind = exports[i].kind,
+            .mode = t->mode,
+            .weight_type = t->mode == TERN_WEIGHTS_FLOAT ? "F32" : NULL,
+            .embedding_type = "F32", /* as it is in training: the logits are the same bits */
+            .tokenizer_json = t->tokenizer,
+            .name = slash && slash[1] ? slash + 1 : t->p->out,
+            .chat_template = t->checkpoint ? t->checkpoint->chat_template : NULL,
+        };
+        if (t->mode == TERN_WEIGHTS_FLOAT && !exports[i].of_floats)
+            continue;
+        tern_status status = tern_export(params, &how, in_folder(path, t->p->out, exports[i].name), err);
+        if (status)
+            return status;
+        if (t->p->on_export)
+            t->p->on_export(t->p->user, path);
+    }
+    return TERN_OK;
+}

@@ -1,0 +1,49 @@
+/* What tune.c (the run) and tune_model.c (the model's files) share. */
+#ifndef TERN_TRAIN_TUNE_PARTS_H
+#define TERN_TRAIN_TUNE_PARTS_H
+
+#include "train/merge.h"
+#include "train/tune.h"
+
+struct tern_sft;
+struct tern_dpo;
+
+typedef struct tune {
+    const tern_tune_params *p;
+    /* the model that it begins with: a checkpoint, or a run's state */
+    tern_checkpoint *checkpoint;
+    tern_state_file state;
+    bool from_state;
+    tern_dims dims;        /* the model's; config.dims.n_ctx is that of the run */
+    tern_weight_mode mode; /* of the net, and so of what is exported */
+    char *tokenizer;       /* tokenizer.json; owned; NULL: none is needed */
+    uint64_t base_bytes;   /* LORA: of the frozen weights in memory */
+    tern_weights weights;  /* LORA: the frozen base */
+    tern_params params;    /* else: masters */
+    /* the run */
+    tern_shard *shard;
+    tern_comm *comm;
+    tern_pool *pool;
+    tern_train_config config;
+    bool micro_is_set; /* config.micro must stay as it is */
+    uint32_t rank;
+    float alpha;
+    unsigned targets;
+    tern_lora lora;
+    tern_merge merge;
+    tern_net *net;
+    struct tern_sft *sft; /* one of the two */
+    struct tern_dpo *dpo;
+} tune;
+
+/* Open the model without loading it: checkpoint or state, dims, mode, base_bytes. */
+tern_status tern_tune_open(tune *t, tern_error *err);
+/* t->tokenizer, if the export will need one; an error if there is none or the shard was made with another one. */
+tern_status tern_tune_find_tokenizer(tune *t, tern_error *err);
+/* t->params or t->weights. */
+tern_status tern_tune_load(tune *t, tern_error *err);
+/* What was trained, to the files of the run's folder. */
+tern_status tern_tune_export(tune *t, tern_error *err);
+void tern_tune_close(tune *t);
+
+#endif
