@@ -22,4 +22,8 @@ foreach(source ${fuzzers})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE TERN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE tern_static)
+  if(parser STREQUAL "shard") # the training room is not in the library
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:tern_train>)
+    target_link_libraries(${name} PRIVATE ${CMAKE_DL_LIBS})
+  endif()
 endforeach()
