@@ -34,17 +34,9 @@ void tern_net_copy(const tern_net *net, const float *from, float *to, size_t n) 
 
 /* -------------------------------------------------- BitLinear and adapter */
 
-/* Adapters stand in tern_lora.list layer by layer, A before B, for those matrices that have one. */
 static bool adapter(const tern_net *net, uint32_t layer, int which, const float **a, const float **b) {
     const tern_lora *lora = net->how.lora;
-    if (!lora || !(lora->targets >> which & 1))
-        return false;
-    size_t index = layer * (lora->n / net->dims.n_layers);
-    for (int i = 0; i < which; i++)
-        index += 2 * (lora->targets >> i & 1);
-    *a = lora->values + lora->list[index].offset;
-    *b = lora->values + lora->list[index + 1].offset;
-    return true;
+    return lora && tern_lora_find(lora, lora->values, layer, which, a, b);
 }
 
 static void linear(const tern_net *net, uint32_t layer, int which, const tern_act *act, size_t n, float *y, bool add) {

@@ -10,6 +10,7 @@
 #include "base/half.h"
 #include "model/vocab.h"
 #include "train/export.h"
+#include "train/lora.h"
 
 #define TOKENIZER TERN_SOURCE_DIR "/tests/data/tokenizer/small.json"
 enum { LENGTH = 40 };
@@ -172,26 +173,40 @@ static void test_same_results(void **state) {
         check_form(*state, &forms[i]);
 }
 
-/* The losses of a network over the packed weights of f->path. */
-static void frozen_results(const fixture *f, float *nll) {
-    tern_checkpoint *checkpoint = NULL;
+/* A model loaded from f->path for a network over its packed weights. */
+typedef struct loaded {
+    tern_checkpoint *checkpoint;
     tern_weights weights;
+} loaded;
+
+static void load(const fixture *f, const char *cpu, loaded *l) {
     const tern_ternary *ternary;
+    *l = (loaded){0};
+    MUST(tern_checkpoint_open(f->path, &l->checkpoint, err));
+    MUST(tern_net_ternary(cpu, &ternary, err));
+    MUST(tern_weights_load(l->checkpoint, ternary, f->pool, NULL, &l->weights, err));
+}
+
+static void unload(loaded *l) {
+    tern_weights_free(&l->weights);
+    tern_checkpoint_close(l->checkpoint);
+}
+
+/* The network's losses. */
+static void frozen_results(const fixture *f, float *nll) {
+    loaded l;
     tern_net *net = NULL;
     tern_net_params how = {.max_tokens = LENGTH};
-    MUST(tern_checkpoint_open(f->path, &checkpoint, err));
-    MUST(tern_net_ternary(NULL, &ternary, err));
-    MUST(tern_weights_load(checkpoint, ternary, f->pool, NULL, &weights, err));
+    load(f, NULL, &l);
     /* there is nothing that could be trained */
-    assert_int_equal(tern_net_create_frozen(&weights, &how, f->pool, &net, NULL), TERN_ERR_ARGUMENT);
+    assert_int_equal(tern_net_create_frozen(&l.weights, &how, f->pool, &net, NULL), TERN_ERR_ARGUMENT);
     how.forward_only = true;
-    MUST(tern_net_create_frozen(&weights, &how, f->pool, &net, err));
+    MUST(tern_net_create_frozen(&l.weights, &how, f->pool, &net, err));
     assert_null(tern_net_quantize(net, TERN_WEIGHTS_TERNARY));
     tern_net_forward(net, &f->batch);
     tern_net_losses(net, &f->batch, true, nll);
     tern_net_free(net);
-    tern_weights_free(&weights);
-    tern_checkpoint_close(checkpoint);
+    unload(&l);
 }
 
 /* They are inference's, whichever way the embedding is stored: the layers do the same arithmetic, the head the same to
@@ -220,6 +235,78 @@ static void test_frozen(void **state) {
         remove_model(f);
     }
     free(logits);
+}
+
+typedef struct span_log {
+    size_t begins[4], n;
+    size_t end; /* of the last one */
+} span_log;
+
+static void on_ready(void *user, size_t offset, size_t n) {
+    span_log *log = user;
+    if (log->n > 0)
+        assert_int_equal(offset + n, log->begins[log->n - 1]);
+    else
+        log->end = offset + n;
+    log->begins[log->n++] = offset;
+}
+
+/* Gradients of the adapters [n_values] and losses of one backward pass. */
+static void adapter_gradients(const fixture *f, tern_net *net, const tern_lora *lora, float *grads, float *nll) {
+    float weights[LENGTH];
+    span_log log = {.n = 0};
+    for (size_t t = 0; t < LENGTH; t++)
+        weights[t] = (float)draw(4, 3000, t) + 0.25f;
+    memset(grads, 0, lora->n_values * sizeof *grads);
+    tern_net_forward(net, &f->batch);
+    tern_net_backward(net, &f->batch, weights, 0.01f, grads, nll, on_ready, &log);
+    assert_int_equal(log.n, dims.n_layers);
+    assert_int_equal(log.end, lora->n_values);
+    assert_int_equal(log.begins[log.n - 1], 0);
+}
+
+/* Adapters over the packed file have the gradients that they have over the masters; with recomputation to the bit. */
+static void test_frozen_adapters(void **state) {
+    const fixture *f = *state;
+    const tern_export_params how = gguf(TERN_WEIGHTS_TERNARY, NULL, "F32");
+    tern_net_params net_how = {.max_tokens = LENGTH, .cpu = "ref"};
+    tern_lora lora;
+    tern_net *nets[3];
+    loaded l;
+    MUST(tern_export(&f->params, &how, f->path, err));
+    load(f, "ref", &l);
+    MUST(tern_lora_create(&dims, 4, 8, 1 << TERN_PARAM_Q | 1 << TERN_PARAM_O | 1 << TERN_PARAM_DOWN, &lora, err));
+    for (size_t i = 0; i < lora.n_values; i++)
+        lora.values[i] = (float)draw(5, 1, i) / 8;
+    net_how.lora = &lora;
+    MUST(tern_net_create(&f->params, &net_how, f->pool, &nets[0], err));
+    MUST(tern_net_create_frozen(&l.weights, &net_how, f->pool, &nets[1], err));
+    net_how.recompute = true;
+    MUST(tern_net_create_frozen(&l.weights, &net_how, f->pool, &nets[2], err));
+    float *grads[3], nll[3][LENGTH];
+    for (int i = 0; i < 3; i++) {
+        grads[i] = malloc(lora.n_values * sizeof *grads[i]);
+        assert_non_null(grads[i]);
+        assert_null(tern_net_quantize(nets[i], TERN_WEIGHTS_TERNARY));
+        adapter_gradients(f, nets[i], &lora, grads[i], nll[i]);
+    }
+    double errors = 0, squares = 0;
+    for (size_t i = 0; i < lora.n_values; i++) {
+        errors += pow((double)grads[0][i] - grads[1][i], 2);
+        squares += pow((double)grads[0][i], 2);
+    }
+    assert_true(squares > 0 && sqrt(errors / squares) < 1e-5);
+    assert_memory_equal(grads[1], grads[2], lora.n_values * sizeof **grads);
+    assert_memory_equal(nll[1], nll[2], sizeof nll[1]);
+    for (size_t t = 0; t < LENGTH; t++)
+        assert_true(fabs((double)nll[0][t] - nll[1][t]) < 1e-5);
+    for (int i = 0; i < 3; i++) {
+        free(grads[i]);
+        tern_net_free(nets[i]);
+    }
+    tern_lora_free(&lora);
+    unload(&l);
+    remove_model(f);
 }
 
 /* --------------------------------------------------------------- tokenizer */
@@ -432,6 +519,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_same_results, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_frozen, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_frozen_adapters, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tokenizer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_masters, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_masters, set_up, tear_down),

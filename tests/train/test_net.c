@@ -2,6 +2,7 @@
  * differences, and against itself: checkpointing, threads, micro-batches. */
 #include "train_fixture.h"
 
+#include "base/half.h"
 #include "golden/golden.h"
 #include "train/optim.h"
 
@@ -149,6 +150,66 @@ static void test_golden_here(void **state) {
         tear_down(&s);
     }
     golden_close(&golden);
+}
+
+/* A model of another program's making, with the loss and all gradients at a prompt (reference/README.md: 5e-3 each, as
+ * matrices are stored in bf16). */
+static void test_reference(void **state) {
+    (void)state;
+    if (access(SHARED "/tiny-b/grad.safetensors", R_OK))
+        skip();
+    golden_file grads = golden_open(SHARED "/tiny-b/grad.safetensors");
+    golden_file golden = golden_open(SHARED "/tiny-b/golden.safetensors");
+    tern_checkpoint *checkpoint = NULL;
+    tern_weights weights;
+    setup s;
+    MUST(tern_checkpoint_open(SHARED "/tiny-b/hf-bf16", &checkpoint, err));
+    MUST(tern_weights_bind(checkpoint, &weights, err));
+    MUST(tern_pool_create(2, &s.pool, err));
+    MUST(tern_params_create(&weights.dims, true, &s.params, err));
+    MUST(tern_params_load(checkpoint, &s.params, err));
+    size_t n, n_losses;
+    int32_t *prompt = golden_copy(&golden, "prompt", &n);
+    float *loss = golden_copy(&grads, "loss", &n_losses), ones[64], nll[64];
+    const uint32_t starts[] = {0, (uint32_t)n - 1};
+    const tern_batch batch = {n - 1, prompt, prompt + 1, {starts, 1}};
+    const tern_net_params how = {.max_tokens = n, .cpu = "ref"};
+    double mean = 0;
+    MUST(tern_net_create(&s.params, &how, s.pool, &s.net, err));
+    assert_null(tern_net_quantize(s.net, TERN_WEIGHTS_TERNARY));
+    for (size_t i = 0; i + 1 < n; i++)
+        ones[i] = 1 / (float)(n - 1);
+    tern_net_forward(s.net, &batch);
+    tern_net_backward(s.net, &batch, ones, 0, s.params.grads, nll, NULL, NULL);
+    for (size_t i = 0; i + 1 < n; i++)
+        mean += (double)nll[i] / (double)(n - 1);
+    assert_true(fabs(mean / *loss - 1) < 1e-5);
+    for (size_t i = 0; i < s.params.n; i++) {
+        const tern_param *param = &s.params.list[i];
+        size_t n_values = (size_t)param->rows * param->cols, words;
+        const uint8_t *bytes = golden_find(&grads, param->name, &words);
+        float *expected = malloc(n_values * sizeof *expected);
+        assert_non_null(expected);
+        for (size_t j = 0; j < n_values; j++) {
+            uint16_t half;
+            memcpy(&half, bytes + 2 * j, sizeof half);
+            if (words == n_values)
+                memcpy(&expected[j], bytes + 4 * j, sizeof *expected);
+            else
+                expected[j] = tern_bf16_to_f32(half);
+        }
+        double d = distance(s.params.grads + param->offset, 1, expected, n_values);
+        if (!(d < 5e-3))
+            fail_msg("%s: the gradient is %g apart", param->name, d);
+        free(expected);
+    }
+    free(prompt);
+    free(loss);
+    golden_close(&grads);
+    golden_close(&golden);
+    tern_weights_free(&weights);
+    tern_checkpoint_close(checkpoint);
+    tear_down(&s);
 }
 
 /* ---------------------------------------------------- central differences */
@@ -398,15 +459,11 @@ static void test_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_golden_here),
-        cmocka_unit_test(test_central_differences),
-        cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_micro_batches),
-        cmocka_unit_test(test_forward_only),
-        cmocka_unit_test(test_ready),
-        cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_sparsity),
+        cmocka_unit_test(test_golden),       cmocka_unit_test(test_golden_here),
+        cmocka_unit_test(test_reference),    cmocka_unit_test(test_central_differences),
+        cmocka_unit_test(test_same_bits),    cmocka_unit_test(test_micro_batches),
+        cmocka_unit_test(test_forward_only), cmocka_unit_test(test_ready),
+        cmocka_unit_test(test_not_finite),   cmocka_unit_test(test_sparsity),
         cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
