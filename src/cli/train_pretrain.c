@@ -53,14 +53,17 @@ static void plan_row(FILE *file, const char *label, const char *format, ...) {
     va_end(arguments);
 }
 
-/* Hours of a run at half the peak: what a step of large matrices reaches. */
+/* Of a run at half the peak: what a step of large matrices reaches. */
 static void print_time(FILE *file, double flops, double peak) {
-    double seconds = peak > 0 ? flops / (peak / 2) : NAN;
-    if (seconds < 3600)
-        plan_row(file, "time", "some %.0f min at half the peak of %.0f GFLOP/s (float32)", ceil(seconds / 60),
-                 peak * 1e-9);
-    else if (seconds >= 3600)
-        plan_row(file, "time", "some %.1f h at half the peak of %.0f GFLOP/s (float32)", seconds / 3600, peak * 1e-9);
+    double seconds = flops / (peak / 2);
+    const double spans[] = {1, 60, 3600, 86400};
+    static const char *const units[] = {"s", "min", "h", "days"};
+    int i = 0;
+    while (i < 3 && seconds >= 2 * spans[i + 1])
+        i++;
+    if (peak > 0)
+        plan_row(file, "time", "some %.2g %s at half the peak of %.0f GFLOP/s (float32)", fmax(seconds / spans[i], 1),
+                 units[i], peak * 1e-9);
 }
 
 static bool on_plan(void *user, const tern_pretrain_plan *plan) {
@@ -76,7 +79,7 @@ static bool on_plan(void *user, const tern_pretrain_plan *plan) {
              dims->n_layers, dims->hidden_size, dims->ffn_size, dims->n_heads, dims->n_kv_heads, dims->vocab_size,
              dims->n_ctx);
     plan_row(file, "parameters", "%s", tern_format_count(a, (double)plan->n_params));
-    plan_row(file, "data", "%s training tokens in %" PRIu64 " documents, %s held out",
+    plan_row(file, "data", "%s training tokens (documents: %" PRIu64 "), %s held out",
              tern_format_count(a, (double)plan->data.n_tokens[TERN_SPLIT_TRAIN]),
              plan->data.n_documents[TERN_SPLIT_TRAIN],
              tern_format_count(b, (double)plan->data.n_tokens[TERN_SPLIT_HELD_OUT]));
@@ -85,7 +88,7 @@ static bool on_plan(void *user, const tern_pretrain_plan *plan) {
              tern_format_count(b, (double)plan->n_tokens), plan->epochs);
     plan_row(file, "work", "%.3g FLOP, %.4g a token", flops, plan->flops_per_token);
     plan_row(file, "memory",
-             "%s: %s weights, gradients and moments, %s activations (%" PRIu32 " sequences at a time)%s",
+             "%s: %s weights, gradients and moments, %s activations (sequences at a time: %" PRIu32 ")%s",
              tern_format_bytes(a, (double)(plan->params_bytes + plan->net_bytes)),
              tern_format_bytes(b, (double)plan->params_bytes), tern_format_bytes(c, (double)plan->net_bytes),
              plan->micro, plan->n_ranks > 1 ? ", in each process" : "");
@@ -135,7 +138,7 @@ static void on_export(void *user, const char *path) {
 }
 
 static void print_result(const tern_pretrain_result *result) {
-    if (isnan(result->validation))
+    if (!result->first || isnan(result->validation))
         return;
     tern_cli_row("validation loss", "%.6f nats a token", result->validation);
     tern_cli_row("bits per byte", "%.6f bits", result->bits_per_byte);
@@ -189,7 +192,8 @@ static int train(const settings *s, tern_train_config *config) {
     if (status == TERN_ERR_CANCELLED && s->plan)
         return 0;
     if (status == TERN_ERR_CANCELLED && tern_interrupted()) {
-        fprintf(stderr, "%s; the same command goes on\n", err.message);
+        if (result.first)
+            fprintf(stderr, "%s; the same command goes on\n", err.message);
         return tern_interrupt_status();
     }
     if (status)

@@ -379,7 +379,8 @@ bool tern_train_config_key(size_t index, tern_config_key *out) {
     describe_allowed(key, out->allowed);
     if (tern_train_config_defaults(&config, NULL))
         return false;
-    print_value(key, &config, &preset);
+    if (key->kind != KEY_PATH) /* no path is one by itself */
+        print_value(key, &config, &preset);
     snprintf(out->preset, sizeof out->preset, "%s", preset.bytes && !preset.failed ? preset.bytes : "");
     tern_buffer_free(&preset);
     tern_train_config_free(&config);

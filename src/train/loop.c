@@ -174,7 +174,7 @@ static tern_status log_step(tern_run *run, const double sums[N_SUMS], const tern
 
 /* The mean of the losses so far, old ones fading: what people look at. */
 static double smooth(double before, double loss, uint64_t n) {
-    const double fade = n < 50 ? (double)n / (double)(n + 1) : 0.98;
+    const double fade = n < 9 ? (double)n / (double)(n + 1) : 0.9;
     return n ? fade * before + (1 - fade) * loss : loss;
 }
 

@@ -339,10 +339,12 @@ static void end(pretrain *p, tern_status status) {
 }
 
 tern_status tern_pretrain(const tern_pretrain_params *how, tern_pretrain_result *result, tern_error *err) {
-    pretrain p = {.how = how, .config = *how->config, .result = {.validation = NAN, .bits_per_byte = NAN}};
+    *result = (tern_pretrain_result){.first = true, .validation = NAN, .bits_per_byte = NAN};
+    pretrain p = {.how = how, .config = *how->config, .result = *result};
     tern_status status = tern_comm_create(&p.comm, err);
     if (status)
         return status;
+    p.result.first = tern_comm_rank(p.comm) == 0;
     status = tern_comm_agree(p.comm, begin(&p, err), err);
     if (!status)
         status = make_plan(&p, err);

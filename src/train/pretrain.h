@@ -23,10 +23,10 @@ typedef struct tern_pretrain_plan {
 } tern_pretrain_plan;
 
 typedef struct tern_pretrain_result {
+    bool first;               /* this is rank 0: the one that tells people */
     double validation;        /* of all that is held out, nats a token; NaN: nothing is */
     double bits_per_byte;     /* of the held-out text */
     uint64_t held_out_tokens; /* that were predicted */
-    double seconds;           /* of training, in this call */
 } tern_pretrain_result;
 
 typedef struct tern_pretrain_params {

@@ -173,8 +173,9 @@ static void test_not_finite(void **state) {
 static void test_no_module(void **state) {
     (void)state;
     char command[600];
-    if (access("/proc/self/exe", R_OK))
-        skip();
+    snprintf(command, sizeof command, "'%s' probe 2>/dev/null", self);
+    if (access("/proc/self/exe", R_OK) || system(command) != 0)
+        skip(); /* under an emulator that programs do not start by themselves */
     snprintf(command, sizeof command,
              "mkdir %s/alone && cp '%s' %s/alone/ && OMPI_COMM_WORLD_SIZE=2 %s/alone/test_ranks functions >%s/out 2>&1",
              folder, self, folder, folder, folder);
@@ -188,6 +189,8 @@ static void test_no_module(void **state) {
 static int as_rank(int argc, char **argv) {
     tern_comm *comm;
     tern_error err = {0};
+    if (strcmp(argv[1], "probe") == 0)
+        return 0;
     if (tern_comm_create(&comm, &err)) {
         fprintf(stderr, "%s\n", err.message);
         return 9;

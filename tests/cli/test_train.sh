@@ -1,0 +1,236 @@
+#!/usr/bin/env bash
+# tern train pretrain and plot: configurations, a run that is killed again and again, what is exported, several
+# processes, plots.
+. "$(dirname "$0")/lib.sh"
+
+cd "$WORK" || exit 1
+name="making the data" err=
+cat "$ROOT"/README.md "$ROOT"/docs/ARCHITECTURE.md >text.txt
+head -c 3000 "$ROOT/docs/MODEL.md" | tr -s '\n' >held.txt # one document
+"$TERN" train tokenizer text.txt --vocab-size 512 -o tok.json >/dev/null 2>&1 || fail "no tokenizer"
+"$TERN" train data text.txt --tokenizer tok.json --held-out-file held.txt --split-on '\n\n' -o text.shard \
+    >/dev/null 2>&1 || fail "no shard"
+
+# config NAME MORE-JSON: a tiny run of 40 steps
+config() {
+    cat >"$1.json" <<END
+{"data": "text.shard", "tokenizer": "tok.json", "out": "$1", "layers": 2, "hidden": 128, "ffn": 128, "heads": 2,
+ "kv_heads": 1, "context": 32, "batch": 4, "micro_batch": 2, "steps": 40, "warmup_steps": 4, "eval_every": 8,
+ "eval_tokens": 100, "save_every": 5, "fp_steps": 10${2:-}}
+END
+}
+# stops STATUS PART NAME COMMAND...: the last line on stderr begins with "tern: " and holds PART; nothing on stdout
+stops() {
+    local want=$1 part=$2
+    shift 2
+    run "$@"
+    is "$status" "$want"
+    is "$out" ""
+    has "$(tail -n 1 "$WORK/err" | grep '^tern: ')" "$part"
+}
+losses() { sed 's/, "seconds".*//' "$1/log.jsonl"; } # without times
+
+# --- configurations
+run "example" "$TERN" train pretrain --example-config
+is "$status" 0
+printf '%s\n' "$out" >example.json
+fails 1 "story.shard: cannot open" "the example is a configuration" "$TERN" train pretrain example.json
+run "keys" "$TERN" train pretrain --list-keys
+is "$status" 0
+for key in $(sed -n 's/^ *"\([a-z0-9_]*\)": .*/\1/p' example.json); do
+    grep -q "^$key " "$WORK/out" || fail "--list-keys does not explain $key"
+    grep -q "^| \`$key\` " "$ROOT/docs/TRAINING.md" || fail "docs/TRAINING.md does not explain $key"
+done
+fails 2 "too few" "no configuration" "$TERN" train pretrain
+fails 1 "none.json" "no such configuration" "$TERN" train pretrain none.json
+config bad ', "learning_rat": 1'
+fails 1 'bad.json: unknown key "learning_rat"; the nearest known one is' "unknown key" "$TERN" train pretrain bad.json
+config bad ', "lr": 3'
+fails 1 '"lr" is 3, but must be 0 to 1' "a value out of range" "$TERN" train pretrain bad.json
+config bad ', "vocab": 300'
+fails 1 'more than "vocab" 300' "a vocabulary that is too small" "$TERN" train pretrain bad.json
+head -c 3000 text.shard >short.shard
+config bad ', "out": "bad"'
+fails 1 "duplicate" "a key twice" "$TERN" train pretrain bad.json
+sed 's/text.shard/short.shard/; s/, "out": "bad"//2' bad.json | tr -d '\n' | sed 's/, "out": "bad"}/}/' >bad2.json
+fails 1 "short.shard" "a shard that is cut off" "$TERN" train pretrain bad2.json
+"$TERN" train tokenizer text.txt held.txt --vocab-size 512 -o other.json >/dev/null 2>&1
+config bad
+sed -i 's/tok.json/other.json/' bad.json
+fails 1 "not the tokenizer that" "another tokenizer" "$TERN" train pretrain bad.json
+config whole
+run "plan" "$TERN" train pretrain whole.json --plan
+is "$status" 0
+for part in "2 layers" "parameters" "40 steps of 128 tokens" "FLOP" "activations" "GFLOP/s"; do has "$out" "$part"; done
+[ -e whole ] && fail "--plan made the folder of the run"
+
+# --- an unbroken run
+run "a run" "$TERN" train pretrain whole.json
+is "$status" 0
+has "$out" "validation loss"
+has "$err" "step 40/40: loss"
+is "$(wc -l <whole/log.jsonl)" 40
+is "$(grep -c '"validation"' whole/log.jsonl)" 5
+has "$(sed -n 8p whole/log.jsonl)" '"ffn_zeros": [0.'
+has "$(sed -n 40p whole/log.jsonl)" '"tokens_per_second"'
+has "$(sed -n 40p whole/log.jsonl)" '"peak_share"'
+loss=$(sed -n 's/^validation loss  *\([0-9.]*\) nats.*/\1/p' "$WORK/out")
+cp "$WORK/out" whole.out
+
+# the exported files are the model that was validated: to 4 digits, and the GGUF's numbers are training's own
+for model in model.gguf master packed; do
+    run "perplexity of $model" "$TERN" perplexity "whole/$model" held.txt -c 32 --json
+    is "$status" 0
+    nll=$(sed -n 's/.*"mean_nll": \([0-9.]*\).*/\1/p' "$WORK/out")
+    awk -v a="$loss" -v b="$nll" 'BEGIN { d = a - b; if (d < 0) d = -d; exit !(a > 0 && d < 5e-4 * a) }' ||
+        fail "validation loss $loss, but $model has $nll"
+    [ "$model" != model.gguf ] || awk -v a="$loss" -v b="$nll" 'BEGIN { d = a - b; exit !(d < 2e-6 && d > -2e-6) }' ||
+        fail "validation loss $loss, but the GGUF has $nll"
+done
+
+# --- a run that is over only exports again
+rm whole/model.gguf
+run "once more" "$TERN" train pretrain whole.json
+is "$status" 0
+is "$(grep -v written "$WORK/out")" "$(grep -v written whole.out)"
+[ -s whole/model.gguf ] || fail "the model was not written again"
+
+# --- killed again and again: the same losses, the same files
+same_as_whole() {
+    is "$(losses "$1")" "$(losses whole)"
+    for file in model.gguf master/model.safetensors packed/model.safetensors; do
+        cmp -s "whole/$file" "$1/$file" || fail "$name: $file differs from the unbroken run's"
+    done
+}
+config killed
+kills=0
+for line in 1 3 8 14 16 21 30 33 39 40; do
+    "$TERN" train pretrain killed.json >/dev/null 2>&1 </dev/null &
+    pid=$!
+    until [ "$(cat killed/log.jsonl 2>/dev/null | wc -l)" -ge "$line" ] || ! kill -0 $pid 2>/dev/null; do sleep 0.003; done
+    kill -9 $pid 2>/dev/null && kills=$((kills + 1))
+    wait $pid 2>/dev/null
+done
+[ "$kills" -ge 5 ] || fail "only $kills kills found the run at work"
+run "killed $kills times" "$TERN" train pretrain killed.json
+is "$status" 0
+is "$err" "$(grep -v 'warning' "$WORK/err")"
+same_as_whole killed
+
+# --- asked to stop: saved, and it goes on
+config stopped
+"$TERN" train pretrain stopped.json >/dev/null 2>stop.err </dev/null &
+pid=$!
+until [ -s stopped/log.jsonl ] || ! kill -0 $pid 2>/dev/null; do sleep 0.003; done
+kill -TERM $pid
+wait $pid
+name="SIGTERM" status=$? err=$(cat stop.err)
+if [ -e stopped/model.gguf ]; then echo "note: the run was faster than the signal"; else
+    is "$status" 143
+    has "$err" "the state is saved"
+fi
+run "after SIGTERM" "$TERN" train pretrain stopped.json
+is "$status" 0
+same_as_whole stopped
+
+# --- a state that is damaged, twice; a disk that is full
+config hurt
+"$TERN" train pretrain hurt.json >/dev/null 2>&1
+rm -r hurt/model.gguf hurt/master hurt/packed
+printf 'x' | dd of=hurt/state.tern bs=1 seek=4000 conv=notrunc 2>/dev/null
+run "a damaged state" "$TERN" train pretrain hurt.json
+is "$status" 0
+has "$err" "warning: "
+has "$err" "state.tern: is damaged (its checksum is wrong); it is now state.bad.tern, and the run goes on from the state before it, step 35"
+same_as_whole hurt
+: >hurt/state.tern
+: >hurt/state.prev.tern
+stops 1 "--restart" "no good state" "$TERN" train pretrain hurt.json
+run "--restart" "$TERN" train pretrain hurt.json --restart
+is "$status" 0
+same_as_whole hurt
+config full
+stops 1 "full/state.tern: cannot write" "a full disk" bash -c 'ulimit -f 100; exec "$@"' - "$TERN" train pretrain full.json
+run "with room again" "$TERN" train pretrain full.json
+is "$status" 0
+same_as_whole full
+
+# --- what may not change behind a run's back
+config whole ', "lr": 0.001'
+stops 1 'this run has "lr": 0.003, the configuration 0.001' "a changed configuration" "$TERN" train pretrain whole.json
+stops 1 'this run has "steps": 40, the configuration 60' "more steps" "$TERN" train pretrain killed.json --steps 60
+run "--accept-changes" "$TERN" train pretrain killed.json --steps 44 --accept-changes
+is "$status" 0
+is "$(wc -l <killed/log.jsonl)" 44
+config nan ', "lr": 1, "lr_stage2": 1, "clip": 0, "adam_eps": 1e-15, "beta2": 0, "weight_decay": 10'
+run "a run that blows up or not" "$TERN" train pretrain nan.json
+if [ "$status" != 0 ]; then
+    has "$err" "is not finite; the first tensor with such a value"
+fi
+
+# --- binary weights, and the full-precision twin
+for weights in binary float; do
+    config $weights ", \"weights\": \"$weights\", \"steps\": 12"
+    sed -i 's/"steps": 40, //' $weights.json
+    run "$weights weights" "$TERN" train pretrain $weights.json
+    is "$status" 0
+    loss=$(sed -n 's/^validation loss  *\([0-9.]*\) nats.*/\1/p' "$WORK/out")
+    if [ $weights = binary ]; then # tern runs no full-precision models
+        run "perplexity" "$TERN" perplexity binary/model.gguf held.txt -c 32 --json
+        has "$out" "\"mean_nll\": ${loss%?}"
+    fi
+done
+
+# --- samples
+config samples ', "sample_every": 20, "sample_prompt": "The tern"'
+run "samples" "$TERN" train pretrain samples.json
+is "$status" 0
+has "$err" "sample of step 20: The tern"
+has "$err" "sample of step 40: The tern"
+[ -e samples/sample.gguf ] && fail "a sample's model was left behind"
+
+# --- plots
+if command -v gnuplot >/dev/null; then
+    run "plot" "$TERN" train plot whole/log.jsonl killed -o loss.svg --title "A tern's <loss>"
+    is "$status" 0
+    is "$err" ""
+    for part in "<svg" "whole" "killed" "learning rate" "tokens a second" "&lt;loss"; do
+        grep -q -- "$part" loss.svg || fail "plot: no '$part'"
+    done
+    run "plot by tokens" "$TERN" train plot whole --by tokens --from 10 -o by-tokens.svg
+    is "$status" 0
+else
+    echo "no gnuplot: plots not tested"
+fi
+mkdir bin
+ln -s "$(command -v sh)" bin/sh
+fails 1 "gnuplot is not installed" "no gnuplot" env PATH="$WORK/bin" "$TERN" train plot whole -o none.svg
+[ -e none.svg ] && fail "a plot without gnuplot"
+fails 1 "none/log.jsonl" "no such log" "$TERN" train plot none/log.jsonl
+echo "no JSON" >bad.jsonl
+fails 1 "bad.jsonl: line 1" "no log" "$TERN" train plot bad.jsonl
+: >empty.jsonl
+fails 1 "no losses" "an empty log" "$TERN" train plot empty.jsonl
+
+# --- several processes: the same curve
+module=$(dirname "$TERN")/tern_mpi.so
+if command -v mpirun >/dev/null && [ -e "$module" ]; then
+    mpi() { LSAN_OPTIONS=detect_leaks=0 mpirun --allow-run-as-root --oversubscribe -n "$1" "$TERN" train pretrain "${@:2}"; }
+    config four
+    run "four processes" mpi 4 four.json
+    is "$status" 0
+    is "$(grep -c 'validation loss' "$WORK/out")" 1
+    is "$(wc -l <four/log.jsonl)" 40
+    # the first steps differ by the order of summation alone; later a weight on the edge of a ternary bucket falls to
+    # the other side, and the runs drift apart slowly
+    paste -d ' ' <(sed 's/.*"loss": \([0-9.]*\),.*/\1/' whole/log.jsonl) <(sed 's/.*"loss": \([0-9.]*\),.*/\1/' four/log.jsonl) |
+        awk '{ d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > (NR <= 3 ? 1e-5 : 2e-2)) { print "step", NR ":", $0; bad = 1 } }
+             END { exit bad || NR != 40 }' || fail "four processes have other losses than one"
+    config odd ', "seed": 2'
+    run "three processes" mpi 3 odd.json
+    [ "$status" != 0 ] || fail "a batch of 4 was shared by 3 processes"
+    has "$err" "cannot be shared evenly by 3 processes"
+else
+    echo "no mpirun, or built without MPI: several processes not tested"
+fi
+finish
