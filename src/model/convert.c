@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/cpu.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "model/convert_parts.h"
 #include "model/demo.h"
@@ -341,6 +342,8 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
         tern_gguf_writer_abort(c.writer);
     else
         status = tern_gguf_writer_finish(c.writer, err);
+    if (!status)
+        tern_file_reread(out); /* it will be used where it is mapped */
     tern_weights_free(&c.weights);
     tern_checkpoint_close(checkpoint);
     tern_pool_free(c.pool);
