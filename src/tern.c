@@ -174,7 +174,7 @@ tern_status tern_tokenizer_load(const char *path, tern_tokenizer **tokenizer, te
 
 tern_status tern_session_create(tern_model *model, const tern_session_params *params, tern_session **session,
                                 tern_error *err) {
-    enum { LOW_MEMORY_CHUNK = 32 }; /* activations of 2 MB for the 2B4T shape instead of 9; prefill is slower */
+    enum { LOW_MEMORY_CHUNK = 32 }; /* activations of 1 MB for the 2B4T shape instead of 5; prefill is slower */
     tern_session_params small = params ? *params : tern_session_defaults();
     if (model->low_memory && small.chunk == 0)
         small.chunk = LOW_MEMORY_CHUNK;

@@ -19,13 +19,11 @@
 
 #include "base/mem.h"
 #include "model/screen.h"
-#include "runtime/row_cache.h"
 
 enum {
     CACHE_LINE = 64,
     TASK_GROUPS = 16,
-    EXACT_ROWS = 4, /* a task; the head kernel takes four at a time */
-    CACHE_BYTES = 12 << 20,
+    EXACT_ROWS = 4,    /* a task; the head kernel takes four at a time */
     EXTRA_FIRSTS = 8,  /* beyond what is asked for: values are off by a little */
     LEFT_SHARE = 12,   /* more rows left than 1 in this: the whole head costs less than reading them one by one */
     MAX_PAUSE = 6,     /* after so many refusals in a row, 2^6 tokens do without the screen before it is tried again */
@@ -75,7 +73,6 @@ struct tern_screen_scratch {
     atomic_uint n_entries;
     uint8_t *rows; /* [threads][row_stride] */
     size_t row_stride;
-    tern_row_cache *cache; /* of exact rows */
     atomic_bool read_failed;
 };
 
@@ -117,7 +114,6 @@ void tern_cpu_screen_free(tern_cpu_screen *screen) {
     free(screen->scratch->heap);
     free(screen->scratch->scores);
     tern_aligned_free(screen->scratch->rows);
-    tern_row_cache_free(screen->scratch->cache);
     free(screen->scratch);
     screen->scratch = NULL;
 }
@@ -141,9 +137,7 @@ static bool reserve(tern_cpu_screen *owner, const tern_screen *screen, const ter
     s->row_stride = (screen->row_bytes * EXACT_ROWS * 2 + 63) / 64 * 64;
     if (!s->rows)
         s->rows = tern_aligned_alloc((size_t)tern_pool_threads(owner->pool) * s->row_stride);
-    if (!s->cache)
-        s->cache = tern_row_cache_create(screen, CACHE_BYTES);
-    bool ok = s->rows && s->cache && make((void **)&s->entries, padded_rows(screen), sizeof *s->entries) &&
+    bool ok = s->rows && make((void **)&s->entries, padded_rows(screen), sizeof *s->entries) &&
               make((void **)&s->found, padded_rows(screen), sizeof *s->found) &&
               make((void **)&s->heap, screen->n_groups, sizeof *s->heap) &&
               make((void **)&s->scores, screen->n_groups, sizeof *s->scores);
@@ -312,7 +306,8 @@ static const uint8_t *read_rows(const job *j, const uint32_t *rows, size_t n, in
     const tern_screen *screen = j->screen;
     uint8_t *buffer = j->scratch->rows + (size_t)worker * j->scratch->row_stride;
     for (size_t i = 0; i < n; i++)
-        if (!tern_row_cache_read(j->scratch->cache, rows[i], buffer + i * screen->row_bytes)) {
+        if (!tern_checkpoint_read(screen->checkpoint, screen->head, (uint64_t)rows[i] * screen->row_bytes,
+                                  screen->row_bytes, buffer + i * screen->row_bytes)) {
             atomic_store(&j->scratch->read_failed, true);
             return NULL;
         }

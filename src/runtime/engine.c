@@ -17,10 +17,10 @@ tern_status tern_engine_create(const tern_weights *weights, tern_backend *backen
 }
 
 static void release_activations(tern_backend *backend, tern_activations *a) {
-    float *const all[] = {a->x, a->q, a->attended, a->k, a->v, a->gated, a->y};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i])
-            backend->ops->release(backend, all[i]);
+    if (a->x)
+        backend->ops->release(backend, a->x);
+    if (a->step)
+        backend->ops->release(backend, a->step);
     *a = (tern_activations){0};
 }
 
@@ -33,26 +33,28 @@ void tern_engine_free(tern_engine *engine) {
     free(engine);
 }
 
+/* Floats of max_batch rows of `size`, to whole cache lines. */
+static size_t floats_of(uint32_t max_batch, uint32_t size) { return ((size_t)max_batch * size + 15) / 16 * 16; }
+
 static tern_status make_activations(tern_engine *engine, uint32_t max_batch, tern_activations *a, tern_error *err) {
     const tern_dims *dims = &engine->weights->dims;
-    const struct {
-        float **memory;
-        uint32_t size;
-    } parts[] = {
-        {&a->x, dims->hidden_size},  {&a->q, dims->hidden_size},  {&a->attended, dims->hidden_size},
-        {&a->k, tern_kv_size(dims)}, {&a->v, tern_kv_size(dims)}, {&a->gated, dims->ffn_size},
-        {&a->y, dims->hidden_size},
-    };
+    size_t hidden = floats_of(max_batch, dims->hidden_size), kv = floats_of(max_batch, tern_kv_size(dims));
+    size_t attention = 2 * hidden + 2 * kv, ffn = floats_of(max_batch, dims->ffn_size);
+    size_t most = attention > ffn ? attention : ffn;
+    tern_backend *be = engine->backend;
     *a = (tern_activations){.max_batch = max_batch};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        *parts[i].memory =
-            engine->backend->ops->alloc(engine->backend, (size_t)max_batch * parts[i].size * sizeof(float));
-        if (!*parts[i].memory) {
-            release_activations(engine->backend, a);
-            return tern_fail(err, TERN_ERR_MEMORY,
-                             "out of memory for prefill steps of %u tokens; a smaller chunk needs less", max_batch);
-        }
+    a->x = be->ops->alloc(be, hidden * sizeof(float));
+    a->step = be->ops->alloc(be, most * sizeof(float));
+    if (!a->x || !a->step) {
+        release_activations(be, a);
+        return tern_fail(err, TERN_ERR_MEMORY,
+                         "out of memory for prefill steps of %u tokens; a smaller chunk needs less", max_batch);
     }
+    a->q = a->step;
+    a->attended = a->q + hidden;
+    a->k = a->attended + hidden;
+    a->v = a->k + kv;
+    a->gated = a->y = a->step;
     return TERN_OK;
 }
 

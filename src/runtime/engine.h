@@ -10,14 +10,16 @@
 
 #include "runtime/backend.h"
 
-/* Activations of a batch, in the backend's memory. */
+/* Activations of a batch, in the backend's memory. What attention, the FFN and the output hold between their operations
+ * is never needed at the same time: it lies in one place. */
 typedef struct tern_activations {
     uint32_t max_batch;
-    float *x;            /* [max_batch, hidden] residual stream */
-    float *q, *attended; /* [max_batch, hidden] */
-    float *k, *v;        /* [max_batch, kv] */
-    float *gated;        /* [max_batch, ffn] relu(gate)^2 * up */
-    float *y;            /* [max_batch, hidden] x after the final norm */
+    float *x; /* [max_batch, hidden] residual stream */
+    float *step;
+    float *q, *attended; /* in `step`: [max_batch, hidden] */
+    float *k, *v;        /* [max_batch, kv], behind them */
+    float *gated;        /* or [max_batch, ffn] relu(gate)^2 * up */
+    float *y;            /* or [max_batch, hidden] x after the final norm */
 } tern_activations;
 
 typedef struct tern_engine {
