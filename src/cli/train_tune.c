@@ -26,13 +26,13 @@ const tern_option tern_tune_option_table[] = {
      "by the command"},
     {"micro-batch", 0, TERN_OPTION_INT, FIELD(micro), "N", "rows that go through the model at a time", 1, MAX_BATCH,
      NULL, "some 4096 tokens, fewer where memory is short"},
-    {"ctx", 'c', TERN_OPTION_INT, FIELD(n_ctx), "N", "tokens of a row; what is longer is cut", 2, MAX_CONTEXT, NULL,
+    {"ctx", 'c', TERN_OPTION_INT, FIELD(n_ctx), "N", "tokens of a row; what is longer is cut", 8, MAX_CONTEXT, NULL,
      "1024, or the model's if that is less"},
     {"recompute", 0, TERN_OPTION_FLAG, FIELD(recompute), NULL,
      "activation checkpointing: less memory, a third more time;\nchosen by itself where memory is short", 0, 0, NULL,
      NULL},
-    {"seed", 0, TERN_OPTION_INT, FIELD(seed), "N", "of the order of the data and of fresh adapters", 0, INT64_MAX / 2,
-     NULL, NULL},
+    {"seed", 0, TERN_OPTION_INT, FIELD(seed), "N", "of the order of the data and of fresh adapters", 0, 9e15, NULL,
+     NULL},
     {0},
 };
 

@@ -94,7 +94,7 @@ static tern_status hash_file(const char *path, uint64_t *hash, tern_error *err) 
 
 tern_status tern_tune_find_tokenizer(tune *t, tern_error *err) {
     char path[1100];
-    if (t->p->kind == TERN_TUNE_LORA) /* an adapter has none */
+    if (t->p->kind == TERN_TUNE_LORA || t->p->plan_only) /* an adapter has none */
         return TERN_OK;
     if (t->p->tokenizer) {
         free(t->tokenizer);

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Training from a model there is: the losses that are reported are those of `tern perplexity`, a toy chat is learnt by
+# heart, preferences are taken up, and what cannot be is refused before anything is written.
+. "$(dirname "$0")/lib.sh"
+
+tokenizer=$ROOT/tests/data/golden/small/hf-bf16/tokenizer.json
+cd "$WORK" || exit 1
+for type in F32 I2_S; do
+    "$TERN" synth "$type.gguf" --vocab 277 --hidden 128 --ffn 128 --layers 2 --heads 2 --kv-heads 1 --ctx 96 \
+        --type "$type" --embedding-type F32 --tokenizer "$tokenizer" 2>"$WORK/err" || fail "synth: $(cat "$WORK/err")"
+done
+
+# --- shards
+words=(fox owl bear hare frog wolf crow toad duck goat)
+sounds=(barks hoots growls runs croaks howls caws sits quacks bleats)
+for i in "${!words[@]}"; do
+    echo "{\"prompt\": \"The ${words[i]}?\", \"completion\": \"It ${sounds[i]}.\"}" >&3
+    echo "{\"prompt\": \"The ${words[i]}?\", \"chosen\": \"It ${sounds[i]}.\", \"rejected\": \"No $i no.\"}" >&4
+    printf 'The %s %s. <|endoftext|>' "${words[i]}" "${sounds[i]}" >&5
+done 3>chat.jsonl 4>pairs.jsonl 5>text.txt
+printf "The fox hoots and the owl barks, and then the bear runs. The duck howls." >held.txt # no newline: part of no document
+make_shard() { # KIND FILE OPTION...
+    local kind=$1 file=$2
+    shift 2
+    run "data $kind" "$TERN" train data "$file" --kind "$kind" --tokenizer "$tokenizer" -o "$kind.shard" "$@"
+    is "$status" 0
+}
+make_shard chat chat.jsonl --held-out 0
+make_shard pairs pairs.jsonl --held-out 0
+make_shard text text.txt --held-out-file held.txt
+
+# tune NAME COMMAND ARGUMENT...: its last validation loss in $loss
+tune() {
+    name=$1
+    shift
+    run "$name" "$TERN" train "$@" --threads 2
+    is "$status" 0
+    loss=$(sed -n 's/^validation loss *\([0-9.]*\) nats$/\1/p' "$WORK/out")
+}
+# perplexity ARGUMENT...: mean loss of held.txt in the windows that training has
+perplexity() { "$TERN" perplexity "$@" -c 64 --json | sed -n 's/.*"mean_nll": *\([0-9.]*\).*/\1/p'; }
+close_to() { # what training said, what the model on disk gives
+    awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > 0 && b > 0 && a - b < 2e-4 * b && b - a < 2e-4 * b) }' ||
+        fail "$name: training reported '$1' nats, tern perplexity '$2'"
+}
+
+# --- adapters: beside the model, and merged
+tune "lora" lora I2_S.gguf text.shard -o adapter --ctx 64 --rank 4 --targets q,v,up --lr 5e-3 --epochs 20 --batch 4
+has "$err" "memory plan"
+has "$err" "Adam's moments"
+close_to "$loss" "$(perplexity I2_S.gguf held.txt --lora adapter)"
+[ "$loss" != "$(perplexity I2_S.gguf held.txt)" ] || fail "the adapter changes nothing"
+tune "lora --merge" lora F32.gguf text.shard -o merged --merge --tokenizer "$tokenizer" --ctx 64 --rank 4 --lr 5e-3 \
+    --epochs 20 --batch 4
+close_to "$loss" "$(perplexity merged/model.gguf held.txt)"
+run "the merged model's packed form" "$TERN" inspect merged/packed
+is "$status" 0
+
+# --- pre-training goes on
+tune "continue" continue F32.gguf text.shard -o more --tokenizer "$tokenizer" --ctx 64 --lr 2e-3 --steps 30 --batch 4
+close_to "$loss" "$(perplexity more/model.gguf held.txt)"
+
+# --- a toy chat, by heart
+tune "sft" sft F32.gguf chat.shard -o chat --tokenizer "$tokenizer" --ctx 64 --lr 3e-3 --epochs 250 --batch 2
+right=0
+for i in "${!words[@]}"; do
+    run "chat ${words[i]}" "$TERN" run chat/model.gguf --chat -p "The ${words[i]}?" --temp 0 -n 24
+    [ "$out" = "It ${sounds[i]}." ] && right=$((right + 1))
+done
+[ $right -ge 9 ] || fail "sft: $right of 10 answers are right, the last one is '$out'"
+# the loss is that of answers alone, and went from much to almost nothing
+awk -F'"loss": ' '{ last = $2 + 0; if (NR == 1) first = last } END { exit !(last < first / 20) }' \
+    chat/log.jsonl || fail "sft: the loss did not fall: $(sed -n '1p;$p' chat/log.jsonl)"
+
+# --- preferences, from the run's state
+tune "dpo" dpo chat pairs.shard -o dpo --ctx 64 --lr 1e-4 --epochs 4 --batch 4
+is "$(sed -n '1s/.*"loss": \([0-9.]*\),.*/\1/p' dpo/log.jsonl)" 0.693147181
+accuracy() { sed 's/.*"accuracy": \([0-9.]*\),.*/\1/' dpo/log.jsonl; }
+is "$(accuracy | head -n 1)" 0
+is "$(accuracy | tail -n 5 | sort -u)" 1
+has "$(tail -n 1 dpo/log.jsonl)" '"logp_chosen": -'
+
+# --- a run that is over is not begun anew, and other settings are noticed
+tune "again" lora I2_S.gguf text.shard -o adapter --ctx 64 --rank 4 --targets q,v,up --lr 5e-3 --epochs 20 --batch 4
+has "$out" "written"
+fails_last() { # PART NAME ARGUMENT...: as fails, but there is a plan in front of the error
+    local part=$1
+    shift
+    run "$1" "$TERN" train "${@:2}"
+    is "$status" 1
+    has "$(tail -n 1 "$WORK/err")" "tern: "
+    has "$(tail -n 1 "$WORK/err")" "$part"
+}
+fails_last '"lr"' "another rate" lora I2_S.gguf text.shard -o adapter --ctx 64 --rank 4 --targets q,v,up --lr 1e-3 \
+    --epochs 20 --batch 4
+
+# --- the plan alone
+run "plan" "$TERN" train continue F32.gguf text.shard -o never --tokenizer "$tokenizer" --plan
+is "$status" 0
+has "$out" "memory plan"
+has "$out" "available"
+[ ! -e never ] || fail "--plan wrote something"
+if bash -c "ulimit -v 500000 && '$TERN' --version" >/dev/null 2>&1; then # not under a sanitizer
+    "$TERN" synth big.gguf --vocab 277 --hidden 512 --ffn 2048 --layers 9 --heads 8 --kv-heads 8 --type BF16 \
+        --embedding-type BF16 --tokenizer "$tokenizer" 2>/dev/null || fail "synth of a larger model"
+    run "too large a model" bash -c "ulimit -v 500000; exec '$TERN' train continue big.gguf text.shard -o never \
+        --ctx 64 --tokenizer '$tokenizer'"
+    is "$status" 1
+    has "$(tail -n 1 "$WORK/err")" "0.5 GB are available"
+    [ ! -e never ] || fail "a run that does not fit wrote something"
+fi
+
+# --- what cannot be
+fails 2 "-o FOLDER" "no folder" "$TERN" train sft F32.gguf chat.shard
+fails 2 "too few" "no shard" "$TERN" train sft F32.gguf -o x
+fails 2 "--targets" "unknown matrix" "$TERN" train lora I2_S.gguf chat.shard -o x --targets q,w
+fails 1 "learns from preference pairs" "conversations for DPO" "$TERN" train dpo F32.gguf chat.shard -o x
+fails 1 "--tokenizer" "no tokenizer" "$TERN" train sft F32.gguf chat.shard -o x
+fails_last "no master weight" "packed weights" sft I2_S.gguf chat.shard -o x --tokenizer "$tokenizer"
+fails 1 "--merge" "adapters of a run's state" "$TERN" train lora chat chat.shard -o x
+fails 1 "vocabulary" "another model's shard" "$TERN" train lora demo chat.shard -o x
+fails 1 "adapter_config.json" "no adapter" "$TERN" run I2_S.gguf --lora chat -p x
+fails 1 "another base model" "another model's adapter" "$TERN" run demo --lora adapter -p x
+finish
