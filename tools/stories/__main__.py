@@ -76,7 +76,11 @@ def stories(args, lexicon, runs, write):
 
 
 def lines(args, lexicon, runs, write):
-    tasks = Tasks(lexicon, args.seed, lambda stage, text: not shares(text, runs))
+    written = []
+    for path in args.texts:
+        with open(path, encoding="utf-8") as file:
+            written += [text.strip() for text in file.read().split(SEPARATOR)]
+    tasks = Tasks(lexicon, args.seed, lambda text: not shares(text, runs), written)
     make = tasks.conversation if args.what == "sft" else tasks.pair
     seen = set()
     index = 0
@@ -112,6 +116,7 @@ def main():
     parser.add_argument("--seed", default="1", help="any text or number (default: 1)")
     parser.add_argument("--cap", type=int, default=0, help="stories that may share eight words in a row (default: 1 in 60, at least 20)")
     parser.add_argument("--avoid", metavar="FILE", help=f"leave out what shares {RUN} characters in a row with this text")
+    parser.add_argument("--texts", metavar="FILE", action="append", default=[], help="sft: stories by others, which are asked for as well")
     parser.add_argument("-o", metavar="FILE", help="output (default: standard output)")
     args = parser.parse_args()
     if args.n < 1:

@@ -6,7 +6,7 @@ import re
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 FLYING = {"flew", "fluttered", "flitted", "swooped", "buzzed", "glided"}
-VOWEL_SOUND = re.compile(r"(?i)^(?:[aeio]|u(?!ni|se|su|ti)|hono|hour|heir)")
+VOWEL_SOUND = re.compile(r"(?i)^(?:[aeio]|u(?!ni|se|su|ti)|honou?r|honest|hour|heir)")
 ONE_SOUND = re.compile(r"(?i)^(?:one\b|once\b|eu|ewe)")
 
 

@@ -9,7 +9,7 @@ import re
 
 from lexicon import article, read_sections
 from plots import PLOTS, Unfit, tell
-from world import capital, polish
+from world import capital
 
 LONGEST = 1150  # characters of a story in a conversation, so that it fits into 512 tokens with its question
 
@@ -88,13 +88,19 @@ def sentence(rng, text, mark="."):
     return text + (("?" if re.match("Can|Do |What|How|Who", text) else mark) if rng.random() < 0.75 else "")
 
 
+def listing(words):
+    return ", ".join(words[:-1]) + " and " + words[-1]
+
+
 def phrase(words):
     return article(words) + " " + words
 
 
 class Tasks:
-    def __init__(self, lexicon, seed, accept=lambda stage, text: True):
+    def __init__(self, lexicon, seed, accept=lambda text: True, written=()):
+        """`accept`: which texts may be used. `written`: stories by others, which are asked for, too."""
         self.lexicon, self.seed, self.accept = lexicon, seed, accept
+        self.written = [(t, w) for t, w in ((t, self.asked_words(t)) for t in written if accept(t)) if len(w) > 1]
         self.talk = {}
         for topic, lines in read_sections("talk.txt").items():
             self.talk[topic] = ([l[2:] for l in lines if l[0] == "U"], [l[2:] for l in lines if l[0] == "A"])
@@ -140,7 +146,7 @@ class Tasks:
             except Unfit:
                 return None
             text = stage.story()
-            if len(text) <= longest and grants(text, wish) and self.accept(stage, text):
+            if len(text) <= longest and grants(text, wish) and self.accept(text):
                 return stage, text
         return None
 
@@ -165,16 +171,34 @@ class Tasks:
         request, _, _, text = self.asked(rng)
         return [request, text]
 
+    def asked_words(self, text):
+        """Words of a story by which one would ask for it; [] if it does not suit."""
+        if not 200 < len(text) <= LONGEST or not re.match(r'"?(?!(?:She|He|They|It|And|But|Her|His|Then|So)\b)[A-Z]', text) or not re.search(r'[.!?]"?$', text):
+            return []
+        nouns = [w for w in re.findall(r"[a-z]{3,}", text) if w in self.lexicon.kind_of or w in self.lexicon.things or w in EASY_WORDS]
+        return list(dict.fromkeys(nouns))
+
+    def others(self, rng):
+        """A story that somebody else wrote, asked for by two or three of its words."""
+        if not self.written:
+            return self.about(rng)
+        text, words = rng.choice(self.written)
+        words = rng.sample(words, min(len(words), rng.choice((2, 2, 3))))
+        if rng.random() < 0.5:
+            request = pick(rng, rng.choice(REQUESTS)).replace("{what}", " and ".join(phrase(w) for w in words))
+        else:
+            request = pick(rng, rng.choice(WORD_REQUESTS)).replace("{words}", listing(words))
+        return [sentence(rng, request), text]
+
     def words(self, rng):
         _, wish, stage, text = self.asked(rng)
         words = [word for word in (wish.get("trait"), wish.get("thing"), wish["kind"], wish.get("food"), wish.get("place")) if word]
         words += [w for w in re.findall(r"[a-z]{5,8}", text) if w in EASY_WORDS and w not in words][:1]
         words = list(dict.fromkeys(words))
         rng.shuffle(words)
-        listed = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
         if len(words) == 1:
             return self.about(rng)
-        return [sentence(rng, pick(rng, rng.choice(WORD_REQUESTS)).replace("{words}", listed)), text]
+        return [sentence(rng, pick(rng, rng.choice(WORD_REQUESTS)).replace("{words}", listing(words))), text]
 
     def anything(self, rng):
         return [sentence(rng, pick(rng, PLAIN_REQUESTS[rng.choice((0, 0, 2))])), self.told(rng)[1]]
@@ -236,7 +260,7 @@ class Tasks:
         turns += [sentence(rng, pick(rng, rng.choice(REQUESTS)).replace("{what}", what)), told[1]]
         return turns + self.line(rng, rng.choice(("thanks", "thanks", "true", "bye", "unknown")))
 
-    MIX = (("about", 36), ("words", 10), ("anything", 8), ("question", 10), ("given", 8), ("title", 6), ("go_on", 7), ("small_talk", 9), ("evening", 6))
+    MIX = (("about", 30), ("others", 20), ("words", 10), ("anything", 8), ("question", 10), ("given", 8), ("title", 6), ("go_on", 7), ("small_talk", 9), ("evening", 6))
 
     def conversation(self, index):
         """Conversation number `index`: {"messages": [...]}."""
@@ -265,7 +289,7 @@ def grants(text, wish):
     return all(str(value).lower() in low for key, value in (wish or {}).items() if value)
 
 
-EASY_WORDS = set("bridge stream flower morning evening window garden winter summer branch basket friend promise secret present thunder blanket butterfly".split())
+EASY_WORDS = set("doll ball tree boat car house cake bird fish truck train cookie hat dress bear puppy hill pond bridge stream flower morning evening window garden winter summer branch basket friend promise secret present thunder blanket butterfly".split())
 
 
 def title_of(stage, rng):
@@ -284,7 +308,7 @@ def title_of(stage, rng):
     if "o" in stage.things:
         choices.append("{Name} and the " + stage.things["o"].full)
     title = re.sub(r"\{(\w+)\}", lambda m: words[m.group(1)], rng.choice(choices))
-    small = {"the", "a", "an", "and", "of", "in", "for", "to"}
+    small = {"the", "a", "an", "and", "of", "in", "for", "to", "but"}
     return " ".join(w if i and w in small else capital(w) for i, w in enumerate(title.split()))
 
 
@@ -370,4 +394,3 @@ BREAKS = {
 }
 
 assert set(TITLES) == set(PLOTS)
-__all__ = ["Tasks", "polish"]
