@@ -32,9 +32,9 @@ static bool spell_all(const tern_bpe_vocab *vocab, spelling *out) {
 static json_t *make_added(const tern_bpe_vocab *vocab) {
     json_t *list = json_array();
     for (size_t i = 0; i < vocab->n_specials; i++) {
-        json_t *token =
-            json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)(vocab->n_tokens + i), "content",
-                      vocab->specials[i], "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
+        json_t *token = json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id",
+                                  (json_int_t)vocab->n_tokens + (json_int_t)i, "content", vocab->specials[i],
+                                  "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
         if (json_array_append_new(list, token)) {
             json_decref(list);
             return NULL;

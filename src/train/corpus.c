@@ -61,6 +61,7 @@ static bool cut_file(tern_corpus *corpus, size_t *capacity, uint32_t index, tern
             end = cut_lines(text, at);
         else
             end = cut == TERN_CUT_WORDS ? cut_words(text, at) : cut_documents(text, separator, at);
+        tern_map_release(text.bytes + begin, end - begin); /* pages come along with those that were looked at */
         ok = add_block(corpus, capacity, (tern_block){begin, end, index});
     }
     return ok;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,7 +24,7 @@ static char folder[] = "/tmp/tern-data-XXXXXX";
 static tern_data_report report;
 
 static char *path_of(const char *name) {
-    static char paths[8][128];
+    static char paths[8][320];
     static int next;
     char *path = paths[next++ % 8];
     snprintf(path, sizeof paths[0], "%s/%s", folder, name);
@@ -55,11 +56,16 @@ static int setup(void **state) {
 }
 
 static int teardown(void **state) {
-    char command[128];
+    DIR *directory = opendir(folder);
     (void)state;
     tern_tokenizer_free(bytes_only);
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
+    if (!directory)
+        return 1;
+    for (struct dirent *entry; (entry = readdir(directory));)
+        if (entry->d_name[0] != '.')
+            unlink(path_of(entry->d_name));
+    closedir(directory);
+    return rmdir(folder);
 }
 
 static tern_data_params params_of(tern_shard_kind kind, const char *const *paths, size_t n) {
@@ -189,9 +195,9 @@ static void threads(void **state) {
         assert_true(info->n_documents[1] > N / 12 && info->n_documents[1] < N / 8);
         assert_true(n == 1 || info->hash == hash);
         hash = info->hash;
-        int last = -1;
+        long last = -1;
         for (uint64_t i = 0; n == 5 && i < info->n_documents[0]; i += 97) {
-            int number = atoi(ALL(shard, i) + strlen(BEGIN "document "));
+            long number = strtol(ALL(shard, i) + strlen(BEGIN "document "), NULL, 10);
             assert_true(number > last);
             last = number;
         }

@@ -16,12 +16,12 @@ static tern_feed *feed_of(const tern_shard *shard, uint32_t per_step, uint64_t s
 /* Documents of 1 .. 40 tokens and one of 1000, some held out. */
 static tern_shard *mixed(tern_shard_kind kind) {
     tern_shard_writer *writer = begin(kind, VOCAB);
-    for (int i = 0; i < 40; i++)
-        add(writer, kind, TERN_SPLIT_TRAIN, 7 * i, (size_t)(i * 13 % 40 + 1), (size_t)(i % 3 + 1));
+    for (size_t i = 0; i < 40; i++)
+        add(writer, kind, TERN_SPLIT_TRAIN, 7 * (int)i, i * 13 % 40 + 1, i % 3 + 1);
     add(writer, kind, TERN_SPLIT_TRAIN, 0, 1000, 5);
     add(writer, kind, TERN_SPLIT_TRAIN, 0, 10, 5);
-    for (int i = 0; i < 4; i++)
-        add(writer, kind, TERN_SPLIT_HELD_OUT, 100 * i, (size_t)(i * 17 + 3), 2);
+    for (size_t i = 0; i < 4; i++)
+        add(writer, kind, TERN_SPLIT_HELD_OUT, 100 * (int)i, i * 17 + 3, 2);
     return finish(writer);
 }
 
