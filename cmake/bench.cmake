@@ -16,4 +16,4 @@ target_link_libraries(bench_speculation PRIVATE tern_static)
 # The training bench (bench/bench_train.c): products and operations of a training step.
 add_executable(bench_train EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_train.c $<TARGET_OBJECTS:tern_train>)
 target_include_directories(bench_train PRIVATE ${CMAKE_SOURCE_DIR}/src)
-target_link_libraries(bench_train PRIVATE tern_static)
+target_link_libraries(bench_train PRIVATE tern_static ${CMAKE_DL_LIBS})

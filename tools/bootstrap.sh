@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # bootstrap.sh [--ci]: install what building and testing tern needs and this machine lacks, with the system's package
 # manager (Debian/Ubuntu, Fedora, macOS). Silent and without network when nothing is missing.
-# --ci adds what .ci/run needs: Clang and its tools, the arm64 cross-compiler, qemu, numpy.
+# --ci adds what .ci/run needs: Clang and its tools, the arm64 cross-compiler, qemu, numpy, and what some parts of tern
+# work without: OpenMPI, gnuplot.
 set -euo pipefail
 
 ci=no
@@ -68,6 +69,8 @@ else
         need have_clang_runtime libclang-rt-dev compiler-rt -
         need "have aarch64-linux-gnu-gcc" "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" gcc-aarch64-linux-gnu -
         need "have qemu-aarch64 || have qemu-aarch64-static" qemu-user qemu-user -
+        need "have mpirun && have_library ompi-c" "libopenmpi-dev openmpi-bin" openmpi-devel open-mpi
+        need "have gnuplot" gnuplot-nox gnuplot gnuplot
         need have_numpy python3-numpy python3-numpy numpy
     fi
 fi
