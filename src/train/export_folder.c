@@ -50,14 +50,21 @@ static void free_staging(tern_staging *staging) {
     *staging = (tern_staging){0};
 }
 
-tern_status tern_staging_begin(const char *path, const char *const *names, size_t n, tern_staging *staging,
-                               tern_error *err) {
-    tern_buffer temporary = {0};
+/* A link stays a link: what it points to is replaced. */
+static char *target_of(const char *path) {
+    char *target = realpath(path, NULL);
     size_t length = strlen(path);
     while (length > 1 && path[length - 1] == '/')
         length--;
-    *staging = (tern_staging){.path = strndup(path, length)};
-    tern_buffer_printf(&temporary, "%.*s.tmpXXXXXX", (int)length, path);
+    return target ? target : strndup(path, length);
+}
+
+tern_status tern_staging_begin(const char *path, const char *const *names, size_t n, tern_staging *staging,
+                               tern_error *err) {
+    tern_buffer temporary = {0};
+    *staging = (tern_staging){.path = target_of(path)};
+    if (staging->path)
+        tern_buffer_printf(&temporary, "%s.tmpXXXXXX", staging->path);
     staging->temporary = tern_buffer_take(&temporary, NULL);
     tern_status status = staging->path && staging->temporary ? check_contents(staging->path, names, n, err)
                                                              : tern_fail_memory(err, path);

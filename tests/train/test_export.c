@@ -444,8 +444,11 @@ static void test_folder_is_replaced(void **state) {
     assert_int_equal(count_entries(f->path), 5);
     assert_int_equal(stat(path, &master), 0);
 
-    how.kind = TERN_EXPORT_HF_PACKED;
-    MUST(tern_export(&f->params, &how, f->path, err));
+    how.kind = TERN_EXPORT_HF_PACKED; /* through a link, which stays one */
+    snprintf(slash, sizeof slash, "%s/link", f->folder);
+    assert_int_equal(symlink("model", slash), 0);
+    MUST(tern_export(&f->params, &how, slash, err));
+    assert_int_equal(unlink(slash), 0);
     assert_int_equal(stat(path, &packed), 0);
     assert_true(packed.st_size < master.st_size);
     assert_int_equal(count_entries(f->folder), 1);
