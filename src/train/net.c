@@ -104,6 +104,15 @@ static void plan_table(plan *p, tern_net *net, uint64_t n) {
     table->target = take_floats(p, n, 1);
 }
 
+static void plan_learnt(plan *p, tern_net *net, uint64_t n) {
+    net_learnt *learnt = &net->learnt;
+    learnt->index = take(p, n, sizeof *learnt->index);
+    learnt->targets = take(p, n, sizeof *learnt->targets);
+    learnt->weight = take_floats(p, n, 1);
+    learnt->nll = take_floats(p, n, 1);
+    learnt->y = take_floats(p, n, net->dims.hidden_size);
+}
+
 static void plan_bits(plan *p, tern_net *net) {
     const tern_dims *dims = &net->dims;
     uint32_t hidden = dims->hidden_size, kv = tern_kv_size(dims), ffn = dims->ffn_size;
@@ -134,6 +143,7 @@ static void plan_all(plan *p, tern_net *net, bool frozen) {
     plan_act(p, n, dims->ffn_size, !frozen, &net->wide, &net->act_memory[1]);
     net->h = take_floats(p, n, dims->ffn_size);
     net->y = take_floats(p, n, dims->hidden_size);
+    plan_learnt(p, net, n);
     plan_kept(p, net, n);
     if (!net->how.forward_only)
         plan_backward(p, net, n);
@@ -308,15 +318,11 @@ const tern_bit *tern_net_matrix(const tern_net *net, uint32_t layer, int which) 
 
 /* ---------------------------------------------------------------- forward */
 
-static const float *embedding(const tern_net *net) {
-    return net->params->values + tern_param_embedding(net->params)->offset;
-}
-
 void tern_net_forward(tern_net *net, const tern_batch *batch) {
     const tern_dims *dims = &net->dims;
     size_t n = batch->n_tokens;
     if (net->params)
-        tern_op_embed(&net->ops, embedding(net), batch->inputs, n, dims->hidden_size, net->kept[0].x);
+        tern_op_embed(&net->ops, tern_net_embedding(net), batch->inputs, n, dims->hidden_size, net->kept[0].x);
     else
         tern_net_embed(net, batch, net->kept[0].x);
     for (uint32_t i = 0; i < dims->n_layers; i++) {
@@ -325,15 +331,6 @@ void tern_net_forward(tern_net *net, const tern_batch *batch) {
     }
     tern_op_final_norm(&net->ops, net->kept[dims->n_layers].x, net->output_norm, n, dims->hidden_size, dims->rms_eps,
                        net->y);
-}
-
-void tern_net_losses(tern_net *net, const tern_batch *batch, bool exact, float *nll) {
-    const tern_dims *dims = &net->dims;
-    if (net->params)
-        tern_op_head_loss(&net->ops, net->y, embedding(net), batch->targets, batch->n_tokens, dims->hidden_size,
-                          dims->vocab_size, exact, nll);
-    else
-        tern_net_head_loss(net, batch, nll);
 }
 
 const float *tern_net_hidden(const tern_net *net) { return net->y; }
@@ -353,25 +350,13 @@ static span layer_gradients(const tern_net *net, uint32_t layer) {
     return (span){list[layer * per_layer].offset, next < n ? list[next].offset : all};
 }
 
-/* net->dn = the gradient by the last norm's output, and those of the embedding as the head. */
-static void head_backward(tern_net *net, const tern_batch *batch, const float *weight, float z_loss, float *grads,
-                          float *nll) {
-    const tern_dims *dims = &net->dims;
-    if (!net->params) {
-        tern_net_head_loss_backward(net, batch, weight, z_loss, nll, net->dn);
-        return;
-    }
-    float *de = net->how.lora ? NULL : grads + tern_param_embedding(net->params)->offset;
-    tern_op_head_loss_backward(&net->ops, net->y, embedding(net), batch->targets, weight, z_loss, batch->n_tokens,
-                               dims->hidden_size, dims->vocab_size, nll, net->dn, de);
-}
-
 void tern_net_backward(tern_net *net, const tern_batch *batch, const float *weight, float z_loss, float *grads,
                        float *nll, tern_grads_ready_fn ready, void *user) {
     const tern_dims *dims = &net->dims;
     const tern_params *params = net->how.lora ? NULL : net->params;
     size_t n = batch->n_tokens, hidden = dims->hidden_size;
-    head_backward(net, batch, weight, z_loss, grads, nll);
+    tern_net_loss_backward(net, batch, weight, z_loss, params ? grads + tern_param_embedding(params)->offset : NULL,
+                           nll);
     tern_net_copy(net, NULL, net->dx, n * hidden);
     tern_op_norm_backward(&net->ops, net->kept[dims->n_layers].x, net->output_norm, net->dn, n, hidden, dims->rms_eps,
                           net->dx, params ? grads + tern_param_output_norm(params)->offset : net->unused_gain);

@@ -43,21 +43,18 @@ void tern_net_embed(const tern_net *net, const tern_batch *batch, float *x) {
 
 typedef struct tile_job {
     const net_table *table;
-    const tern_batch *batch;
+    const net_outputs *out;
     uint32_t first, n_rows; /* of the vocabulary */
-    /* backward */
-    const float *weight;
     float z_loss;
 } tile_job;
 
 /* The logits [n, n_rows] of a tile. */
 static tern_bit tile_logits(const tern_net *net, const tile_job *tile) {
     const net_table *table = &net->table;
-    size_t n = tile->batch->n_tokens;
     tern_bit bit = {.rows = tile->n_rows, .cols = net->dims.hidden_size, .mode = TERN_WEIGHTS_FLOAT, .scale = 1};
     bit.values = table->tile;
     decode(net, (rows_job){.table = table->head, .first = tile->first, .n = tile->n_rows, .out = table->tile});
-    tern_op_linear(&net->ops, &bit, &(tern_act){.x = net->y}, n, table->logits, false);
+    tern_op_linear(&net->ops, &bit, &(tern_act){.x = (float *)tile->out->y}, tile->out->n, table->logits, false);
     return bit;
 }
 
@@ -65,10 +62,10 @@ static void fold_task(void *context, size_t task, int worker) {
     (void)worker;
     const tile_job *job = context;
     const net_table *table = job->table;
-    size_t n = job->batch->n_tokens, end = (task + 1) * TOKENS_BLOCK < n ? (task + 1) * TOKENS_BLOCK : n;
+    size_t n = job->out->n, end = (task + 1) * TOKENS_BLOCK < n ? (task + 1) * TOKENS_BLOCK : n;
     for (size_t t = task * TOKENS_BLOCK; t < end; t++) {
         const float *logits = table->logits + t * job->n_rows;
-        int64_t target = (int64_t)job->batch->targets[t] - job->first;
+        int64_t target = (int64_t)job->out->targets[t] - job->first;
         float most = logits[0];
         for (uint32_t j = 1; j < job->n_rows; j++)
             most = fmaxf(most, logits[j]);
@@ -87,48 +84,46 @@ static void gradient_task(void *context, size_t task, int worker) {
     (void)worker;
     const tile_job *job = context;
     const net_table *table = job->table;
-    size_t n = job->batch->n_tokens, end = (task + 1) * TOKENS_BLOCK < n ? (task + 1) * TOKENS_BLOCK : n;
+    size_t n = job->out->n, end = (task + 1) * TOKENS_BLOCK < n ? (task + 1) * TOKENS_BLOCK : n;
     for (size_t t = task * TOKENS_BLOCK; t < end; t++) {
         float *logits = table->logits + t * job->n_rows;
-        bool counts = job->batch->targets[t] >= 0 && job->weight[t] != 0;
-        int64_t target = (int64_t)job->batch->targets[t] - job->first;
+        bool counts = job->out->targets[t] >= 0 && job->out->weight[t] != 0;
+        int64_t target = (int64_t)job->out->targets[t] - job->first;
         double lse = table->max[t] + log(table->sum[t]);
-        float factor = counts ? (float)(job->weight[t] * (1 + 2 * (double)job->z_loss * lse)) : 0;
+        float factor = counts ? (float)(job->out->weight[t] * (1 + 2 * (double)job->z_loss * lse)) : 0;
         for (uint32_t j = 0; j < job->n_rows; j++)
             logits[j] = counts ? factor * expf((float)(logits[j] - lse)) : 0;
         if (counts && target >= 0 && target < job->n_rows)
-            logits[target] -= job->weight[t];
+            logits[target] -= job->out->weight[t];
     }
 }
 
-static tile_job tile_at(const tern_net *net, const tern_batch *batch, uint32_t first) {
+static tile_job tile_at(const tern_net *net, const net_outputs *out, uint32_t first) {
     uint32_t left = net->dims.vocab_size - first, size = net->table.tile_rows;
-    return (tile_job){.table = &net->table, .batch = batch, .first = first, .n_rows = left < size ? left : size};
+    return (tile_job){.table = &net->table, .out = out, .first = first, .n_rows = left < size ? left : size};
 }
 
-static size_t n_token_tasks(const tern_batch *batch) { return (batch->n_tokens + TOKENS_BLOCK - 1) / TOKENS_BLOCK; }
+static size_t n_token_tasks(const net_outputs *out) { return (out->n + TOKENS_BLOCK - 1) / TOKENS_BLOCK; }
 
-void tern_net_head_loss(const tern_net *net, const tern_batch *batch, float *nll) {
+void tern_net_head_loss(const tern_net *net, const net_outputs *out, float *nll) {
     const net_table *table = &net->table;
     for (uint32_t first = 0; first < net->dims.vocab_size; first += table->tile_rows) {
-        tile_job tile = tile_at(net, batch, first);
+        tile_job tile = tile_at(net, out, first);
         tile_logits(net, &tile);
-        tern_pool_run(net->ops.pool, n_token_tasks(batch), fold_task, &tile);
+        tern_pool_run(net->ops.pool, n_token_tasks(out), fold_task, &tile);
     }
-    for (size_t t = 0; t < batch->n_tokens; t++)
-        nll[t] = batch->targets[t] < 0 ? 0 : (float)(table->max[t] + log(table->sum[t]) - (double)table->target[t]);
+    for (size_t t = 0; t < out->n; t++)
+        nll[t] = out->targets[t] < 0 ? 0 : (float)(table->max[t] + log(table->sum[t]) - (double)table->target[t]);
 }
 
-void tern_net_head_loss_backward(const tern_net *net, const tern_batch *batch, const float *weight, float z_loss,
-                                 float *nll, float *dh) {
-    tern_net_head_loss(net, batch, nll);
+void tern_net_head_loss_backward(const tern_net *net, const net_outputs *out, float z_loss, float *nll, float *dh) {
+    tern_net_head_loss(net, out, nll);
     for (uint32_t first = 0; first < net->dims.vocab_size; first += net->table.tile_rows) {
-        tile_job tile = tile_at(net, batch, first);
-        tile.weight = weight;
+        tile_job tile = tile_at(net, out, first);
         tile.z_loss = z_loss;
         tern_bit bit = tile_logits(net, &tile);
-        tern_pool_run(net->ops.pool, n_token_tasks(batch), gradient_task, &tile);
-        tern_op_linear_backward(&net->ops, &bit, &(tern_act){.x = net->y}, net->table.logits, batch->n_tokens, dh,
+        tern_pool_run(net->ops.pool, n_token_tasks(out), gradient_task, &tile);
+        tern_op_linear_backward(&net->ops, &bit, &(tern_act){.x = (float *)out->y}, net->table.logits, out->n, dh,
                                 first > 0, NULL);
     }
 }

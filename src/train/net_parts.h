@@ -36,6 +36,22 @@ typedef struct net_table {
     float *target;     /* [n] the target's logit */
 } net_table;
 
+/* What goes into the head, and what is wanted of it. */
+typedef struct net_outputs {
+    size_t n;
+    const float *y;         /* [n, hidden] */
+    const int32_t *targets; /* [n] */
+    const float *weight;    /* [n]; backward only */
+} net_outputs;
+
+/* Room for those tokens that have a loss: of answers only, often less than half. */
+typedef struct net_learnt {
+    uint32_t *index;  /* [n] which ones */
+    int32_t *targets; /* [n] */
+    float *weight, *nll;
+    float *y; /* [n, hidden] */
+} net_learnt;
+
 struct tern_net {
     tern_dims dims;
     tern_net_params how;
@@ -46,6 +62,7 @@ struct tern_net {
                           is tern_net_create()'s choice */
     const float *output_norm;
     net_table table;
+    net_learnt learnt;
     float *cos, *sin;      /* [n_ctx, head_dim / 2] */
     tern_act narrow, wide; /* the inputs of BitLinears from hidden size, from FFN size */
     void *act_memory[2];   /* theirs: int8 or, for a float model, float */
@@ -61,11 +78,20 @@ struct tern_net {
     void *memory;                         /* all of the above */
 };
 
-/* net_head.c: the LM head and the lookup of a stored embedding, as the operations of their names in ops.h. */
+/* Of a net over tern_params. */
+static inline const float *tern_net_embedding(const tern_net *net) {
+    return net->params->values + tern_param_embedding(net->params)->offset;
+}
+
+/* net_head.c: the lookup of a stored embedding and the LM head that it is, as the operations of their names in ops.h.
+ */
 void tern_net_embed(const tern_net *net, const tern_batch *batch, float *x);
-void tern_net_head_loss(const tern_net *net, const tern_batch *batch, float *nll);
-void tern_net_head_loss_backward(const tern_net *net, const tern_batch *batch, const float *weight, float z_loss,
-                                 float *nll, float *dh);
+void tern_net_head_loss(const tern_net *net, const net_outputs *out, float *nll);
+void tern_net_head_loss_backward(const tern_net *net, const net_outputs *out, float z_loss, float *nll, float *dh);
+
+/* net_loss.c: net->dn = the gradient by net->y; the embedding's as the head is added to `de` (NULL: frozen). */
+void tern_net_loss_backward(tern_net *net, const tern_batch *batch, const float *weight, float z_loss, float *de,
+                            float *nll);
 
 /* net_layer.c: layer i from kept[i].x to the int8 input of its down projection (net->wide, and net->h), and on to
  * kept[i + 1].x. */

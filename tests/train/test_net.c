@@ -326,6 +326,43 @@ static void test_micro_batches(void **state) {
     free(whole);
 }
 
+/* Tokens without a target are as those with weight 0, for all but their own loss; in whatever number. */
+static void test_answers_only(void **state) {
+    (void)state;
+    for (int share = 1; share <= 4; share++) {
+        float *grads[2], nll[2][N_TOKENS], losses[N_TOKENS];
+        size_t n = 0;
+        for (int masked = 0; masked < 2; masked++) {
+            setup s;
+            set_up(&s, 5, 2, "ref", (tern_net_params){0});
+            for (int t = 0; t < N_TOKENS; t++) {
+                s.b.targets[t] = t % 5;
+                if (t % 4 >= 4 - share) {
+                    s.b.weights[t] = 0;
+                    s.b.targets[t] = masked ? -1 : t % 5;
+                }
+            }
+            step(&s, TERN_WEIGHTS_TERNARY, nll[masked]);
+            tern_net_losses(s.net, &s.b.batch, true, losses);
+            for (int t = 0; t < N_TOKENS; t++)
+                assert_true(fabs((double)losses[t] - nll[masked][t]) < 1e-6);
+            n = s.params.n_values;
+            grads[masked] = malloc(n * sizeof(float));
+            assert_non_null(grads[masked]);
+            memcpy(grads[masked], s.params.grads, n * sizeof(float));
+            tear_down(&s);
+        }
+        for (int t = 0; t < N_TOKENS; t++)
+            assert_true(nll[1][t] == (t % 4 >= 4 - share ? 0 : nll[0][t]));
+        if (share < 4)
+            assert_true(distance(grads[1], 1, grads[0], n) < 1e-6);
+        for (size_t i = 0; share == 4 && i < n; i++)
+            assert_true(grads[1][i] == 0);
+        free(grads[0]);
+        free(grads[1]);
+    }
+}
+
 static void test_forward_only(void **state) {
     (void)state;
     float losses[2][N_TOKENS];
@@ -462,9 +499,9 @@ int main(void) {
         cmocka_unit_test(test_golden),       cmocka_unit_test(test_golden_here),
         cmocka_unit_test(test_reference),    cmocka_unit_test(test_central_differences),
         cmocka_unit_test(test_same_bits),    cmocka_unit_test(test_micro_batches),
-        cmocka_unit_test(test_forward_only), cmocka_unit_test(test_ready),
-        cmocka_unit_test(test_not_finite),   cmocka_unit_test(test_sparsity),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_answers_only), cmocka_unit_test(test_forward_only),
+        cmocka_unit_test(test_ready),        cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_sparsity),     cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
