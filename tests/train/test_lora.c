@@ -202,7 +202,7 @@ static void merged_is_the_same(void **state) {
         squares += pow((double)grads[i], 2);
         errors += pow((double)grads[i] - (double)s.lora.grads[i], 2);
     }
-    if (!(sqrt(errors / squares) < 1e-2)) /* gradients may be rounded to bfloat16 on the way */
+    if (!(sqrt(errors / squares) < 2e-2)) /* gradients may be rounded to bfloat16 on either way */
         fail_msg("gradients through the merged matrices differ by %g", sqrt(errors / squares));
     for (size_t i = 0; i < merge.merged.n_values; i++)
         assert_true(merge.merged.grads[i] == 0);
