@@ -3,7 +3,7 @@
 # they refuse; the tokenizer against Hugging Face's library where that is installed.
 . "$(dirname "$0")/lib.sh"
 
-cat "$ROOT"/docs/*.md "$ROOT"/src/tokenizer/*.c >"$WORK/all.txt"
+cat "$ROOT"/docs/*.md "$ROOT"/src/tokenizer/*.c | sed "s/<|endoftext|>//g" >"$WORK/all.txt"
 split -l 40 "$WORK/all.txt" "$WORK/part."
 for part in "$WORK"/part.*; do
     cat "$part"
