@@ -17,6 +17,8 @@ enum {
     PARTS = 2,
     MANY_ROWS = 64,
     FEW_TOKENS = 8,
+    MOST_SHARES = 8, /* of `down` and few tokens: more threads than this would add up more than they multiply */
+    SHARE_COLUMNS = 128,
 };
 /* A product of less packed weight than this is done sooner than another thread is woken. */
 enum { MIN_SHARED_BYTES = 64 << 10 };
@@ -84,6 +86,9 @@ static bool alloc_all(tern_cpu_linear *cpu, uint32_t max_batch) {
     size_t q_bytes, widest = widest_input(dims);
     cpu->max_batch = max_batch;
     cpu->acc_size = (size_t)columns_rows(cpu, dims->hidden_size) * max_batch;
+    size_t few = (size_t)dims->hidden_size * (max_batch < FEW_TOKENS ? max_batch : FEW_TOKENS);
+    if (cpu->acc_size < few)
+        cpu->acc_size = few;
     if (cpu->acc_size < widest + TERN_GROUP_ROWS) /* a share of `down` is all its rows */
         cpu->acc_size = widest + TERN_GROUP_ROWS;
     cpu->q = tern_mul_size(max_batch, widest, &q_bytes) ? tern_aligned_alloc(q_bytes) : NULL;
@@ -302,6 +307,60 @@ static void add_columns(tern_cpu_linear *cpu, const tern_linear *linear, float *
     cpu->kernels->add(x, cpu->workers[0].values, linear->rows);
 }
 
+/* ------------------------------------------------------- down, few tokens */
+
+/* Each task takes whole columns, which lie together in memory, and leaves its share of all rows' sums in the acc of the
+ * worker of that number, whoever does it. Shares of rows, as of many tokens, would read half a kilobyte in pieces. */
+typedef struct shares_job {
+    tern_cpu_linear *cpu;
+    const tern_linear *linear;
+    float *x;
+    uint32_t n_tokens, columns_per_task, n_tasks;
+} shares_job;
+
+static void share_task(void *context, size_t task, int worker) {
+    static const int32_t zeros[FEW_TOKENS]; /* the first share has the sums of all columns' activations */
+    (void)worker;
+    const shares_job *job = context;
+    const tern_cpu_linear *cpu = job->cpu;
+    const tern_linear *linear = job->linear;
+    uint32_t begin = (uint32_t)task * job->columns_per_task, n = linear->cols - begin;
+    n = n < job->columns_per_task ? n : job->columns_per_task;
+    cpu->weights->ternary->lines->matmul_columns(linear->packed + begin * linear->unit_bytes, linear->rows, n, 0,
+                                                 linear->rows, cpu->q + begin, tern_q_pad(linear->cols),
+                                                 task ? zeros : cpu->q_sum, job->n_tokens, cpu->workers[task].acc,
+                                                 linear->rows, cpu->workers[task].panel);
+}
+
+/* A token's shares are summed and added to x. */
+static void add_shares_task(void *context, size_t token, int worker) {
+    const shares_job *job = context;
+    const tern_cpu_linear *cpu = job->cpu;
+    uint32_t rows = job->linear->rows;
+    int32_t *sum = cpu->workers[0].acc + token * rows;
+    float *values = cpu->workers[worker].values;
+    for (uint32_t i = 1; i < job->n_tasks; i++)
+        for (uint32_t r = 0; r < rows; r++)
+            sum[r] += cpu->workers[i].acc[token * rows + r];
+    cpu->kernels->dequantize(sum, rows, cpu->q_scale[token], job->linear->scale, values);
+    cpu->kernels->add(job->x + token * rows, values, rows);
+}
+
+static bool shares_pay(const tern_cpu_linear *cpu, const tern_linear *linear, uint32_t n) {
+    int threads = tern_pool_threads(cpu->pool);
+    return linear->layout == TERN_LAYOUT_COLUMNS && n <= FEW_TOKENS && threads > 1 && threads <= MOST_SHARES &&
+           bytes_of(linear) >= MIN_SHARED_BYTES;
+}
+
+static void add_shares(tern_cpu_linear *cpu, const tern_linear *linear, float *x, uint32_t n) {
+    uint32_t threads = (uint32_t)tern_pool_threads(cpu->pool), columns = (linear->cols + threads - 1) / threads;
+    shares_job job = {.cpu = cpu, .linear = linear, .x = x, .n_tokens = n};
+    job.columns_per_task = (columns + SHARE_COLUMNS - 1) / SHARE_COLUMNS * SHARE_COLUMNS;
+    job.n_tasks = (linear->cols + job.columns_per_task - 1) / job.columns_per_task;
+    tern_pool_run(cpu->pool, job.n_tasks, share_task, &job);
+    tern_pool_run(cpu->pool, n, add_shares_task, &job);
+}
+
 void tern_cpu_linear_add(tern_cpu_linear *cpu, const tern_linear *linear, float *x, uint32_t n) {
     linear_job job = {.cpu = cpu,
                       .linears = (const tern_linear *[]){linear},
@@ -311,6 +370,8 @@ void tern_cpu_linear_add(tern_cpu_linear *cpu, const tern_linear *linear, float 
                       .add = true};
     if (n == 1 && linear->layout == TERN_LAYOUT_COLUMNS)
         add_columns(cpu, linear, x);
+    else if (shares_pay(cpu, linear, n))
+        add_shares(cpu, linear, x, n);
     else
         run_linears(&job);
     add_low_rank(cpu, job.linears, job.out, 1, n);

@@ -87,10 +87,16 @@ INLINE void add_quarters(const columns *c, const strip *s, size_t first, size_t 
             codes[v] = half[first % 2];
             codes[v + 1] = half[1];
         }
-        UNROLL for (size_t v = 0; v < n_quarters; v++) UNROLL for (size_t f = 0; f < LINES_DIGITS; f++) {
-            __m512i digits = _mm512_permutexvar_epi8(codes[v], _mm512_load_si512(tables + 64 * f));
-            UNROLL for (size_t t = 0; t < n_tokens; t++)
-                lines_add_dots(&sum[(t * n_quarters + v) * LINES_DIGITS + f], digits, broadcast_4(q + t * c->ld_q));
+        /* token by token: digit by digit the activations of all would be held in registers that the sums need */
+        UNROLL for (size_t v = 0; v < n_quarters; v++) {
+            __m512i digits[LINES_DIGITS];
+            UNROLL for (size_t f = 0; f < LINES_DIGITS; f++) digits[f] =
+                _mm512_permutexvar_epi8(codes[v], _mm512_load_si512(tables + 64 * f));
+            UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                __m512i activations = broadcast_4(q + t * c->ld_q);
+                UNROLL for (size_t f = 0; f < LINES_DIGITS; f++)
+                    lines_add_dots(&sum[(t * n_quarters + v) * LINES_DIGITS + f], digits[f], activations);
+            }
         }
         columns_at += LINES_QUAD;
         ahead += LINES_QUAD;
