@@ -309,10 +309,8 @@ static float *logits_in_steps(const char *path, const char *cpu, uint32_t chunk,
     return logits;
 }
 
-/* A `down` that is too small to be shared by threads, but of more rows than the scratch of a short step holds at
- * once: its tasks must still begin at whole blocks of its lines. */
-static void test_narrow_ffn(void **state) {
-    (void)state;
+/* Steps of few tokens give the bits of steps of one, where `down` is [hidden, ffn_size], on every rung with lines. */
+static void check_steps(uint32_t ffn_size) {
     char path[] = "/tmp/tern-bits-XXXXXX";
     int file = mkstemp(path);
     assert_true(file >= 0);
@@ -320,22 +318,38 @@ static void test_narrow_ffn(void **state) {
     tern_synth_params synth;
     OK(tern_synth_shape("tiny", &synth, err));
     synth.n_layers = 2;
-    synth.ffn_size = 128;
+    synth.ffn_size = ffn_size;
     OK(tern_synth(path, &synth, err));
     for (const tern_kernels *const *rung = tern_kernels_all(); *rung; rung++) {
+        static const uint32_t chunks[] = {8, 3, 2};
         bool has_lines = false;
         for (size_t i = 0; (*rung)->ternary[i]; i++)
             has_lines |= (*rung)->ternary[i]->lines != NULL;
         if (!has_lines || ((*rung)->features & tern_cpu_features()) != (*rung)->features)
             continue;
         float *one = logits_in_steps(path, (*rung)->name, 1, synth.vocab_size);
-        float *all = logits_in_steps(path, (*rung)->name, 8, synth.vocab_size);
-        if (memcmp(one, all, 7 * synth.vocab_size * sizeof *all))
-            fail_msg("%s: steps of 8 tokens give other bits than steps of 1", (*rung)->name);
+        for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+            float *all = logits_in_steps(path, (*rung)->name, chunks[i], synth.vocab_size);
+            if (memcmp(one, all, 7 * synth.vocab_size * sizeof *all))
+                fail_msg("%s: steps of %u tokens give other bits than steps of 1", (*rung)->name, chunks[i]);
+            free(all);
+        }
         free(one);
-        free(all);
     }
     unlink(path);
+}
+
+/* A `down` that is too small to be shared by threads, but of more rows than the scratch of a short step holds at
+ * once: its tasks must still begin at whole blocks of its lines. */
+static void test_narrow_ffn(void **state) {
+    (void)state;
+    check_steps(128);
+}
+
+/* One of which the threads take a part of the columns each, the last one fewer. */
+static void test_shared_down(void **state) {
+    (void)state;
+    check_steps(1664);
 }
 
 /* ---- cancellation ---- */
@@ -450,7 +464,7 @@ int main(void) {
         cmocka_unit_test(test_chunks),     cmocka_unit_test(test_splits),       cmocka_unit_test(test_threads),
         cmocka_unit_test(test_rungs),      cmocka_unit_test(test_truncate),     cmocka_unit_test(test_overflow),
         cmocka_unit_test(test_cancel),     cmocka_unit_test(test_two_sessions), cmocka_unit_test(test_sparse_ffn),
-        cmocka_unit_test(test_narrow_ffn),
+        cmocka_unit_test(test_narrow_ffn), cmocka_unit_test(test_shared_down),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
