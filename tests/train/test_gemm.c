@@ -150,12 +150,12 @@ static void choice(void **state) {
 #endif
 }
 
-/* Memory that cannot be had is an error, not a crash. */
+/* More memory than there are addresses is an error, not a crash. */
 static void too_much_memory(void **state) {
     (void)state;
     const tern_dims dims = {
         .vocab_size = 1 << 20, .n_ctx = 4096, .hidden_size = 1 << 20, .ffn_size = 1 << 20, .head_dim = 128};
-    static const size_t tokens[] = {SIZE_MAX, SIZE_MAX / 2, (size_t)1 << 44};
+    static const size_t tokens[] = {SIZE_MAX, SIZE_MAX / 2};
     tern_pool *pool;
     assert_int_equal(tern_pool_create(1, &pool, NULL), TERN_OK);
     for (size_t i = 0; i < COUNT(tokens); i++) {
