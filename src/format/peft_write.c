@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -7,43 +6,23 @@
 
 #include "format/hf.h"
 #include "format/peft.h"
-
-/* {name: {dtype, shape, data_offsets}}, padded with blanks so that the data begins at a multiple of 8. */
-static tern_status make_header(const tern_peft_tensor *tensors, size_t n, tern_buffer *header, tern_error *err) {
-    uint64_t at = 0;
-    tern_buffer_text(header, "{\"__metadata__\":{\"format\":\"pt\"}");
-    for (size_t i = 0; i < n; i++) {
-        uint64_t bytes = (uint64_t)tensors[i].rows * tensors[i].cols * sizeof(float);
-        tern_buffer_printf(header,
-                           ",\"%s\":{\"dtype\":\"F32\",\"shape\":[%" PRIu32 ",%" PRIu32 "],\"data_offsets\":[%" PRIu64
-                           ",%" PRIu64 "]}",
-                           tensors[i].name, tensors[i].rows, tensors[i].cols, at, at + bytes);
-        at += bytes;
-    }
-    tern_buffer_text(header, "}");
-    while (header->size % 8 && !header->failed)
-        tern_buffer_text(header, " ");
-    return header->failed ? tern_fail_memory(err, "the adapter's header") : TERN_OK;
-}
+#include "format/safetensors_write.h"
 
 /* As the machine's bytes lie: tern runs on little-endian ones. */
 static tern_status write_weights(const char *path, const tern_peft_tensor *tensors, size_t n, tern_error *err) {
-    tern_buffer header = {0};
-    tern_writer writer;
-    tern_status status = make_header(tensors, n, &header, err);
-    if (!status)
-        status = tern_writer_open(path, &writer, err);
-    if (status) {
-        tern_buffer_free(&header);
+    tern_safetensors_writer *writer;
+    tern_status status = tern_safetensors_writer_create(path, &writer, err);
+    if (status)
         return status;
-    }
-    uint64_t length = header.size;
-    fwrite(&length, sizeof length, 1, writer.file);
-    fwrite(header.bytes, 1, header.size, writer.file);
     for (size_t i = 0; i < n; i++)
-        fwrite(tensors[i].values, sizeof(float), (size_t)tensors[i].rows * tensors[i].cols, writer.file);
-    status = tern_writer_commit(&writer, err); /* sees every error */
-    tern_buffer_free(&header);
+        tern_safetensors_put_tensor(writer, tensors[i].name, "F32", (uint64_t[]){tensors[i].rows, tensors[i].cols}, 2);
+    status = tern_safetensors_begin_data(writer, err);
+    for (size_t i = 0; !status && i < n; i++)
+        status = tern_safetensors_write_data(writer, tensors[i].values,
+                                             (size_t)tensors[i].rows * tensors[i].cols * sizeof(float), err);
+    if (!status)
+        return tern_safetensors_writer_finish(writer, err);
+    tern_safetensors_writer_abort(writer);
     return status;
 }
 

@@ -171,7 +171,7 @@ static void gradient_is_the_pairs(void **state) {
     assert_true(fabs(result.extra[1] - margins) < 1e-3 * fabs(margins));
     assert_true(result.extra[0] == n_won);
     assert_true(fabs(result.extra[2] - chosen) < 1e-4 * fabs(chosen));
-    if (!(distance < 2e-2)) /* gradients may be rounded to bfloat16 on the way */
+    if (!(distance < 1e-4))
         fail_msg("gradients differ by %g", distance);
     free(wanted);
     free(grads);
