@@ -26,10 +26,14 @@ static tern_status write_weights(const char *path, const tern_peft_tensor *tenso
     return status;
 }
 
+/* NULL: no memory. */
 static json_t *config_of(uint32_t r, float alpha, const char *const *targets, size_t n_targets) {
     json_t *list = json_array();
     for (size_t i = 0; i < n_targets; i++)
-        json_array_append_new(list, json_string(targets[i]));
+        if (json_array_append_new(list, json_string(targets[i]))) {
+            json_decref(list);
+            return NULL;
+        }
     return json_pack("{s:s, s:s, s:n, s:s, s:b, s:f, s:I, s:f, s:b, s:b, s:b, s:o}", "peft_type", "LORA", "task_type",
                      "CAUSAL_LM", "base_model_name_or_path", "bias", "none", "fan_in_fan_out", 0, "lora_alpha",
                      (double)alpha, "r", (json_int_t)r, "lora_dropout", 0.0, "use_dora", 0, "use_rslora", 0,
