@@ -199,8 +199,8 @@ values = {
     "fp_steps": steps // 5,
     "warmup_steps": max(1, min(100, steps // 30)),
     "stage_mb": clamp(steps // 2 * per_step * ratio / 1e6 + 1, 2, 120),
-    "n_sft": clamp(tokens * 0.14 / (320 * 2), 1000, 24000),  # two passes over some 320 tokens each
-    "n_dpo": clamp(tokens * 0.06 / (650 * 3), 200, 6000),  # two answers; two passes, and one of the reference
+    "n_sft": clamp(tokens * 0.14 / (230 * 2), 1000, 24000),  # two passes over some 230 tokens each
+    "n_dpo": clamp(tokens * 0.06 / (450 * 3), 200, 6000),  # two answers; two passes, and one of the reference
 }
 with open(path + ".new", "w") as file:
     file.write(f"# {rate:.0f} tokens/s, {minutes} minutes, {ratio} bytes a token\n")
