@@ -85,7 +85,7 @@ static inline void ops_close(tern_ops *ops) {
 static inline void check_close(const char *what, const float *got, const double *want, size_t n, double tolerance) {
     double largest = 1e-30;
     for (size_t i = 0; i < n; i++)
-        largest = fmax(largest, fabs(want[i]));
+        largest = fabs(want[i]) > largest ? fabs(want[i]) : largest;
     for (size_t i = 0; i < n; i++)
         if (!(fabs((double)got[i] - want[i]) <= tolerance * largest))
             fail_msg("%s: element %zu is %.9g, should be %.9g (largest %.3g, tolerance %.3g)", what, i, (double)got[i],
@@ -102,9 +102,9 @@ static inline void check_same_bits(const char *what, const float *a, const float
 typedef double (*loss_fn)(void *user);
 static inline void check_gradient(const char *what, loss_fn loss, void *user, double *x, size_t n, size_t stride,
                                   const float *gradient, double tolerance) {
-    double largest = 1e-30;
+    float largest = 1e-30f;
     for (size_t i = 0; i < n; i++)
-        largest = fmax(largest, fabs((double)gradient[i]));
+        largest = fabsf(gradient[i]) > largest ? fabsf(gradient[i]) : largest;
     for (size_t i = 0; i < n; i += stride) {
         double at = x[i], h = 1e-5 * fmax(1.0, fabs(at));
         x[i] = at + h;
@@ -112,9 +112,9 @@ static inline void check_gradient(const char *what, loss_fn loss, void *user, do
         x[i] = at - h;
         double below = loss(user), difference = (above - below) / (2 * h);
         x[i] = at;
-        if (!(fabs(difference - (double)gradient[i]) <= tolerance * largest))
+        if (!(fabs(difference - (double)gradient[i]) <= tolerance * (double)largest))
             fail_msg("%s: gradient %zu is %.9g, central difference %.9g (largest %.3g)", what, i, (double)gradient[i],
-                     difference, largest);
+                     difference, (double)largest);
     }
 }
 

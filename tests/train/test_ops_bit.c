@@ -199,13 +199,17 @@ static double lora_loss(void *user) {
     double loss = 0, u[16];
     for (size_t i = 0; i < t->n; i++) {
         for (size_t j = 0; j < t->r; j++) {
-            u[j] = 0;
+            double sum = 0;
             for (size_t k = 0; k < t->cols; k++)
-                u[j] += t->a[j * t->cols + k] * (t->x[i * t->cols + k] + t->moved[i * t->cols + k]);
+                sum += t->a[j * t->cols + k] * (t->x[i * t->cols + k] + t->moved[i * t->cols + k]);
+            u[j] = sum;
         }
-        for (size_t row = 0; row < t->rows; row++)
+        for (size_t row = 0; row < t->rows; row++) {
+            double y = 0;
             for (size_t j = 0; j < t->r; j++)
-                loss += (double)t->c[i * t->rows + row] * 2.0 * t->b[row * t->r + j] * u[j];
+                y += t->b[row * t->r + j] * u[j];
+            loss += 2.0 * y * (double)t->c[i * t->rows + row];
+        }
     }
     return loss;
 }
