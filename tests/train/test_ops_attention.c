@@ -1,5 +1,7 @@
-/* Attention's two passes against plain softmax attention in double precision and its central differences. */
+/* Attention's two passes against plain softmax attention in double precision and its central differences, and RoPE and
+ * the forward pass bit for bit against inference. */
 #include "ops_check.h"
+#include "runtime/cpu_attention.h"
 
 typedef struct attention_case {
     tern_dims dims;
@@ -105,10 +107,73 @@ static void long_sequences(void **state) {
     check_case(&dims, start, COUNT(start) - 1, 3);
 }
 
+/* ---------------------------------------------------------------- inference */
+
+static void *kv_alloc(tern_backend *backend, size_t n_bytes) {
+    (void)backend;
+    return check_alloc(n_bytes);
+}
+static void kv_release(tern_backend *backend, void *memory) { (void)backend, (void)memory; } /* check_free_all() does */
+
+/* One sequence's rope and attention as `tern run --kv-type f32` does them, in batches of 100 tokens. */
+static void infer(const tern_ops *ops, const tern_dims *dims, size_t n, float *q, float *k, const float *v,
+                  float *out) {
+    static const tern_backend_ops memory = {.alloc = kv_alloc, .release = kv_release};
+    tern_backend backend = {&memory};
+    tern_cpu_attention attention;
+    tern_kv kv;
+    tern_slot slots[100];
+    size_t q_size = dims->hidden_size, k_size = tern_kv_size(dims);
+    tern_cpu_attention_init(&attention, dims, ops->kernels, ops->pool);
+    tern_kv_init(&kv, &backend, dims, TERN_KV_F32);
+    assert_int_equal(tern_cpu_attention_reserve(&attention, (uint32_t)n, NULL), TERN_OK);
+    assert_int_equal(tern_kv_reserve(&kv, n, NULL), TERN_OK);
+    for (size_t at = 0; at < n; at += COUNT(slots)) {
+        uint32_t count = (uint32_t)(n - at < COUNT(slots) ? n - at : COUNT(slots));
+        for (uint32_t t = 0; t < count; t++)
+            slots[t] = (tern_slot){0, (uint32_t)at + t, &kv};
+        tern_cpu_rope_store(&attention, slots, count, 0, q + at * q_size, k + at * k_size, v + at * k_size);
+        tern_cpu_attention_run(&attention, slots, count, 0, q + at * q_size, out + at * q_size);
+    }
+    tern_kv_free(&kv);
+    tern_cpu_attention_free(&attention);
+}
+
+static void forward_is_inferences(void **state) {
+    (void)state;
+    enum { N = 357 }; /* two splits, the last block not whole */
+    static const uint32_t start[] = {0, N};
+    const tern_sequences seqs = {start, 1};
+    const tern_dims dims = {.n_layers = 1,
+                            .n_ctx = 400,
+                            .n_heads = 4,
+                            .n_kv_heads = 2,
+                            .head_dim = 24,
+                            .hidden_size = 96,
+                            .rope_theta = 10000.0f};
+    size_t nq = (size_t)N * 96, nk = (size_t)N * 48;
+    float *q = normals(nq, 1.5), *k = normals(nk, 1.5), *v = normals(nk, 1.0);
+    float *cosines = zeros((size_t)400 * 12), *sines = zeros((size_t)400 * 12);
+    tern_rope_tables(&dims, cosines, sines);
+    FOR_RUNGS(rung) {
+        tern_ops ops = ops_open(rung->name, &dims, N, 3);
+        float *want_q = copy_of(q, nq), *want_k = copy_of(k, nk), *want = zeros(nq), *out = zeros(nq);
+        float *here_q = copy_of(q, nq), *here_k = copy_of(k, nk), *lse = zeros((size_t)N * 4);
+        infer(&ops, &dims, N, want_q, want_k, v, want);
+        tern_op_rope(&ops, &seqs, &dims, cosines, sines, false, here_q, here_k);
+        tern_op_attention(&ops, &seqs, &dims, here_q, here_k, v, out, lse);
+        check_same_bits("rotated q", here_q, want_q, nq);
+        check_same_bits("rotated k", here_k, want_k, nk);
+        check_same_bits("out", out, want, nq);
+        ops_close(&ops);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(short_sequences, check_free_all),
         cmocka_unit_test_teardown(long_sequences, check_free_all),
+        cmocka_unit_test_teardown(forward_is_inferences, check_free_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
