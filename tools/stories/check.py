@@ -53,7 +53,7 @@ def wrong_pronouns(text, stage):
     gender = next(iter(stage.people.values())).gender
     wrong = r"\b(she|her|hers|herself)\b" if gender == "he" else r"\b(he|him|his|himself)\b"
     outside = re.sub(r"\"[^\"]*\"", " ", text)
-    for person in ("mother", "father", "grandmother", "aunt", "old woman", "sister", "brother"):
+    for person in ("mother", "father", "grandmother", "aunt", "old woman", "postman", "sister", "brother"):
         outside = re.sub(rf"[^.!?\n]*\b{person}\b[^\n]*", " ", outside)
     return [f"pronoun: {m.group(0)}" for m in re.finditer(wrong, outside, re.I)]
 
