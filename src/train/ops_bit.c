@@ -184,6 +184,22 @@ void tern_op_linear_backward(const tern_ops *ops, const tern_bit *bit, const ter
 
 /* ---------------------------------------------------------------- adapters */
 
+enum { DIVIDE_TOKENS = 256 };
+
+typedef struct divide_job {
+    const tern_ops *ops;
+    float *u;
+    const float *divisors;
+    size_t n, r;
+} divide_job;
+
+static void divide_task(void *context, size_t task, int worker) {
+    (void)worker;
+    const divide_job *job = context;
+    for (size_t t = task * DIVIDE_TOKENS; t < (task + 1) * DIVIDE_TOKENS && t < job->n; t++)
+        job->ops->kernels->divide(job->u + t * job->r, job->r, job->divisors[t]);
+}
+
 void tern_op_lora(const tern_ops *ops, const float *a, const float *b, uint32_t rows, uint32_t cols, uint32_t r,
                   float alpha_over_r, const tern_act *act, size_t n, float *u, float *y) {
     tern_product inner = {.m = n, .n = r, .k = cols, .alpha = 1.0f, .c = u, .ldc = r};
@@ -191,8 +207,9 @@ void tern_op_lora(const tern_ops *ops, const float *a, const float *b, uint32_t 
     inner.a.k_major = false;
     inner.b = (tern_operand){.data = a, .ld = cols};
     tern_gemm_run(ops->gemm->exact, ops->pool, &inner, ops->gemm_scratch);
-    for (size_t t = 0; t < n && !act->x; t++)
-        ops->kernels->divide(u + t * r, r, act->scale[t]);
+    divide_job divide = {ops, u, act->scale, n, r};
+    if (!act->x)
+        tern_pool_run(ops->pool, (n + DIVIDE_TOKENS - 1) / DIVIDE_TOKENS, divide_task, &divide);
     tern_product outer = {.m = n, .n = rows, .k = r, .alpha = alpha_over_r, .add = true, .c = y, .ldc = rows};
     outer.a = (tern_operand){.data = u, .ld = r};
     outer.b = (tern_operand){.data = b, .ld = r};
