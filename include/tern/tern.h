@@ -107,8 +107,7 @@ typedef struct tern_model_params {
     const char *lora; /* folder of a LoRA adapter in the form of Hugging Face's PEFT (adapter_config.json,
                          adapter_model.safetensors) that is added to the model; NULL: none. It is mapped as long as the
                          model lives; one that was made for another base model is TERN_ERR_FORMAT, one that is more than
-                         plain LoRA on attention and FFN matrices TERN_ERR_UNSUPPORTED. Where it adapts gate or up,
-                         decode reads the whole of both */
+                         plain LoRA on attention and FFN matrices TERN_ERR_UNSUPPORTED */
     tern_progress_fn progress;
     void *progress_user;
 } tern_model_params;

@@ -382,6 +382,7 @@ void tern_cpu_linear_add(tern_cpu_linear *cpu, const tern_linear *linear, float 
 typedef struct gated_job {
     tern_cpu_linear *cpu;
     const tern_linear *gate, *up;
+    const float *add_to_up; /* [ffn] an adapter's product; NULL: none */
     float *out;
     uint32_t n_tokens, rows_per_task;
 } gated_job;
@@ -400,6 +401,8 @@ static void up_where_needed(const gated_job *job, uint32_t row, uint32_t n_rows,
     cpu->weights->ternary->lines->dots(job->up->packed, job->up->cols, scratch->list, n, cpu->q, cpu->q_sum[0],
                                        scratch->acc);
     cpu->kernels->dequantize(scratch->acc, n, cpu->q_scale[0], job->up->scale, ups);
+    for (uint32_t i = 0; job->add_to_up && i < n; i++)
+        ups[i] += job->add_to_up[scratch->list[i]];
     cpu->kernels->relu2_mul(gates, ups, n, gates);
     memset(out, 0, n_rows * sizeof *out);
     for (uint32_t i = 0; i < n; i++)
@@ -447,28 +450,42 @@ static void relu2_task(void *context, size_t token, int worker) {
     job->cpu->kernels->relu2_mul(gate, job->cpu->adapter.up + token * job->ffn, job->ffn, gate);
 }
 
+/* The same of gates that are there. */
+static void up_task(void *context, size_t task, int worker) {
+    const gated_job *job = context;
+    uint32_t row = (uint32_t)task * job->rows_per_task, n_rows = job->gate->rows - row;
+    n_rows = n_rows < job->rows_per_task ? n_rows : job->rows_per_task;
+    up_where_needed(job, row, n_rows, &job->cpu->workers[worker], job->out + row);
+}
+
 /* With an adapter the signs of the gates are known only when all of its products are added. */
-static void gated_with_adapter(tern_cpu_linear *cpu, const tern_linear *gate, const tern_linear *up, float *out,
-                               uint32_t n) {
-    relu2_job job = {cpu, out, gate->rows};
-    tern_cpu_linear_run(cpu, (const tern_linear *[]){gate, up}, (float *[]){out, cpu->adapter.up}, 2, n);
-    tern_pool_run(cpu->pool, n, relu2_task, &job);
-    if (n == 1 && up->layout == TERN_LAYOUT_ROWS) {
-        cpu->workers[0].counts.up_read += up->rows;
-        cpu->workers[0].counts.up_total += up->rows;
+static void gated_with_adapter(gated_job *job) {
+    tern_cpu_linear *cpu = job->cpu;
+    const tern_linear *const both[] = {job->gate, job->up};
+    float *const outs[] = {job->out, cpu->adapter.up};
+    if (job->n_tokens > 1 || job->up->layout != TERN_LAYOUT_ROWS) {
+        relu2_job last = {cpu, job->out, job->gate->rows};
+        tern_cpu_linear_run(cpu, both, outs, 2, job->n_tokens);
+        tern_pool_run(cpu->pool, job->n_tokens, relu2_task, &last);
+        return;
     }
+    linear_job gates = {.cpu = cpu, .linears = both, .out = outs, .n_linears = 1, .n_tokens = 1};
+    run_linears(&gates);
+    memset(cpu->adapter.up, 0, job->up->rows * sizeof *cpu->adapter.up);
+    add_low_rank(cpu, both, outs, 2, 1);
+    job->add_to_up = job->up->low_rank ? cpu->adapter.up : NULL;
+    tern_pool_run(cpu->pool, tasks_of(job->gate, job->rows_per_task), up_task, job);
 }
 
 void tern_cpu_gated(tern_cpu_linear *cpu, const tern_linear *gate, const tern_linear *up, float *out, uint32_t n) {
     gated_job job = {.cpu = cpu, .gate = gate, .up = up, .out = out, .n_tokens = n};
-    if (gate->low_rank || up->low_rank) {
-        gated_with_adapter(cpu, gate, up, out, n);
-        return;
-    }
     uint32_t share = gate->rows / (uint32_t)tern_pool_threads(cpu->pool) / TERN_GROUP_ROWS * TERN_GROUP_ROWS;
     uint32_t wanted = n > FEW_TOKENS ? MANY_ROWS : GATED_ROWS;
     if (wanted > share) /* more threads than tasks */
         wanted = share < TERN_GROUP_ROWS ? TERN_GROUP_ROWS : share;
     job.rows_per_task = rows_per_task(cpu, gate->rows, wanted, bytes_of(gate) + bytes_of(up), n);
-    tern_pool_run(cpu->pool, tasks_of(gate, job.rows_per_task), gated_task, &job);
+    if (gate->low_rank || up->low_rank)
+        gated_with_adapter(&job);
+    else
+        tern_pool_run(cpu->pool, tasks_of(gate, job.rows_per_task), gated_task, &job);
 }

@@ -31,7 +31,7 @@ typedef struct tern_cpu_linear {
     int8_t *q;                    /* [max_batch][widest tern_q_pad], the quantised input */
     float *q_scale;               /* [max_batch] s = 127 / absmax */
     int32_t *q_sum;               /* [max_batch] */
-    tern_cpu_adapter adapter;     /* of weights that have one; then gate and up are computed as a whole */
+    tern_cpu_adapter adapter;     /* of weights that have one */
 } tern_cpu_linear;
 
 void tern_cpu_linear_init(tern_cpu_linear *linear, const tern_weights *weights, const tern_kernels *kernels,

@@ -78,7 +78,8 @@ tern_status tern_lora_create(const tern_dims *dims, uint32_t r, float alpha, uns
     if (ok)
         return TERN_OK;
     tern_lora_free(lora);
-    return tern_fail_memory(err, "the adapters");
+    tern_fail_memory(err, "the adapters");
+    return TERN_ERR_MEMORY;
 }
 
 void tern_lora_free(tern_lora *lora) {
