@@ -150,6 +150,9 @@ TERN_API void tern_model_get_info(const tern_model *model, tern_model_info *info
 typedef struct tern_model_stats {
     uint64_t ffn_up_rows, ffn_up_rows_all;           /* rows of `up` read, of those there are */
     uint64_t ffn_down_columns, ffn_down_columns_all; /* columns of `down` */
+    uint64_t
+        screen_extra_bytes; /* of the LM head, beyond the screen's first plane, which each token reads: the parts of
+                               the second plane and the exact rows that the first one left open. Of batches, too */
 } tern_model_stats;
 
 TERN_API void tern_model_get_stats(const tern_model *model, tern_model_stats *stats);

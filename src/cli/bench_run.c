@@ -157,6 +157,7 @@ static void add_reads(tern_model_stats *sum, const tern_model_stats *before, con
     sum->ffn_up_rows_all += after->ffn_up_rows_all - before->ffn_up_rows_all;
     sum->ffn_down_columns += after->ffn_down_columns - before->ffn_down_columns;
     sum->ffn_down_columns_all += after->ffn_down_columns_all - before->ffn_down_columns_all;
+    sum->screen_extra_bytes += after->screen_extra_bytes - before->screen_extra_bytes;
 }
 
 static tern_status run_decode(runner *r, size_t n_tokens, sample *out, tern_error *err) {
@@ -235,8 +236,9 @@ static void per_token(tern_counts *counts, double tokens) {
             counts->values[i] /= tokens;
 }
 
-/* The bytes of `up` and `down` that no token of the decode runs needed were not read. */
-static void subtract_unread(const runner *r, tern_bench_result *result) {
+/* The bytes of `up` and `down` that no token of the decode runs needed were not read; what the head's screen left open
+ * was, on top of its first plane. */
+static void count_what_was_read(const runner *r, tern_bench_result *result) {
     const tern_model_info *info = &r->bench->info;
     const tern_model_stats *reads = &r->decode_reads;
     double matrices = (double)info->n_layers * info->hidden_size * info->ffn_size; /* weights: all `up` or all `down` */
@@ -245,11 +247,13 @@ static void subtract_unread(const runner *r, tern_bench_result *result) {
     result->ffn_down_share =
         reads->ffn_down_columns_all ? (double)reads->ffn_down_columns / (double)reads->ffn_down_columns_all : 1;
     result->weight_bytes -= bytes * (2 - result->ffn_up_share - result->ffn_down_share);
+    double tokens = (double)r->plan->decode * (double)r->plan->runs;
+    result->weight_bytes += tokens > 0 ? (double)reads->screen_extra_bytes / tokens : 0;
 }
 
 static void summarise(const runner *r, double *figures, tern_bench_result *result) {
     size_t n = (size_t)r->plan->runs;
-    subtract_unread(r, result);
+    count_what_was_read(r, result);
     for (size_t i = 0; i < n; i++)
         figures[DECODE_SHARE * n + i] *= tern_bench_bytes_per_token(result);
     tern_spread *spreads[N_FIGURES] = {[PREFILL] = &result->prefill,

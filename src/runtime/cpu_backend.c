@@ -137,7 +137,8 @@ static void cpu_stats(tern_backend *backend, tern_model_stats *stats) {
     *stats = (tern_model_stats){.ffn_up_rows = counts.up_read,
                                 .ffn_up_rows_all = counts.up_total,
                                 .ffn_down_columns = counts.down_read,
-                                .ffn_down_columns_all = counts.down_total};
+                                .ffn_down_columns_all = counts.down_total,
+                                .screen_extra_bytes = of(backend)->head.screen.counts.extra_bytes};
 }
 
 static void cpu_to_host(tern_backend *backend, const float *from, size_t n_floats, float *host) {

@@ -66,12 +66,12 @@ typedef struct search {
 
 struct tern_screen_scratch {
     search searches[TERN_SCREEN_TOKENS];
-    entry *entries; /* [n_rows of whole groups] */
-    found *found;   /* the same */
-    uint32_t *heap; /* [n_groups] */
-    double *scores; /* [n_groups] */
-    atomic_uint n_entries;
-    uint8_t *rows; /* [threads][row_stride] */
+    entry *entries;                  /* [n_rows of whole groups] */
+    found *found;                    /* the same */
+    uint32_t *heap;                  /* [n_groups] */
+    double *scores;                  /* [n_groups] */
+    atomic_uint n_entries, n_sifted; /* sifted: groups */
+    uint8_t *rows;                   /* [threads][row_stride] */
     size_t row_stride;
     atomic_bool read_failed;
 };
@@ -455,16 +455,20 @@ static void sift_task(void *context, size_t task, int worker) {
         }
         atomic_fetch_add_explicit(&s->n_coarse, n_coarse, memory_order_relaxed);
     }
+    unsigned n_sifted = 0;
     for (size_t g = 0; g < n; g++) {
-        uint16_t next = 0;
+        uint16_t next = 0, any = 0;
         for (uint32_t t = 0; t < j->n; t++) {
             of_group[t] = masks[t][g];
+            any |= masks[t][g];
             next |= g + 1 < n ? masks[t][g + 1] : 0;
         }
         if (next)
             fetch_group(screen, group + g + 1);
         sift_group(j, group + g, of_group);
+        n_sifted += any != 0;
     }
+    atomic_fetch_add_explicit(&j->scratch->n_sifted, n_sifted, memory_order_relaxed);
 }
 
 /* -------------------------------------------------------------------- exact */
@@ -589,6 +593,7 @@ static bool begin(job *j) {
 /* Rows that are left, and their logits for the tokens that have not too many of them. */
 static void finish(job *j) {
     atomic_store(&j->scratch->n_entries, 0);
+    atomic_store(&j->scratch->n_sifted, 0);
     tern_pool_run(j->owner->pool, (j->screen->n_groups + TASK_GROUPS - 1) / TASK_GROUPS, sift_task, j);
     for (uint32_t t = 0; t < j->n; t++) {
         unsigned n_fine = atomic_load(&j->searches[t]->n_fine);
@@ -601,6 +606,9 @@ static void finish(job *j) {
     }
     size_t n_entries = atomic_load(&j->scratch->n_entries);
     tern_pool_run(j->owner->pool, (n_entries + EXACT_ROWS - 1) / EXACT_ROWS, exact_task, j);
+    size_t group_bytes = tern_screen_fine_bytes(j->screen->k_pad) + tern_screen_step_bytes(j->screen->k_pad);
+    j->owner->counts.extra_bytes += atomic_load(&j->scratch->n_sifted) * group_bytes;
+    j->owner->counts.extra_bytes += j->active ? n_entries * j->screen->row_bytes : 0;
 }
 
 tern_status tern_cpu_screen_candidates(tern_cpu_screen *owner, const float *x, uint32_t n,

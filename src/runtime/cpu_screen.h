@@ -11,6 +11,7 @@ enum { TERN_SCREEN_TOKENS = 16 }; /* in one pass over the planes */
 typedef struct tern_screen_counts {
     uint64_t tokens, refused; /* asked for; of them answered by the whole head instead */
     uint64_t coarse, fine;    /* rows that the coarse plane left, and the fine one of these */
+    uint64_t extra_bytes;     /* read of the fine plane and of the stored head */
 } tern_screen_counts;
 
 /* Tokens to come that do without the screen, and how many in a row had too many rows left. */
