@@ -293,6 +293,22 @@ static tern_status make_net(tune *t, tern_error *err) {
                : status;
 }
 
+/* What a run depends on in every step besides its state: the model that adapters stand beside, or that DPO compares
+ * with. */
+static uint64_t hash_of_base(const tune *t) {
+    tern_hash hash;
+    tern_hash_start(&hash);
+    if (t->p->kind != TERN_TUNE_LORA)
+        tern_hash_add(&hash, t->params.values, t->params.n_values * sizeof(float));
+    for (uint32_t i = 0; t->p->kind == TERN_TUNE_LORA && i < t->dims.n_layers; i++)
+        for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++) {
+            const tern_linear *linear = &t->weights.layers[i].linears[j];
+            tern_hash_add(&hash, linear->packed, (size_t)linear->n_units * linear->unit_bytes);
+            tern_hash_add(&hash, &linear->scale, sizeof linear->scale);
+        }
+    return tern_hash_value(&hash);
+}
+
 static tern_status make_objective(tune *t, tern_objective *objective, tern_error *err) {
     float *grads = t->p->kind == TERN_TUNE_MERGE ? t->merge.merged.grads
                    : has_adapters(t)             ? t->lora.grads
@@ -319,6 +335,8 @@ static tern_status make_objective(tune *t, tern_objective *objective, tern_error
     if (status)
         return status;
     objective->name = kinds[t->p->kind].name;
+    if (has_adapters(t) || t->dpo)
+        objective->data_hash ^= hash_of_base(t);
     /* two operations a weight forward, two by the input, two by the weight; attention with half of the pairs */
     double n = (double)tern_plan_params(&t->dims);
     objective->flops_per_token = (t->p->kind == TERN_TUNE_LORA ? 4 : 6) * n +

@@ -16,11 +16,11 @@ enum { VOCAB = 277, BOS = 265, EOS = 266, N_CTX = 32, N_DOCUMENTS = 24, HELD_OUT
 
 static char folder[] = "/tmp/tern-tune-XXXXXX";
 
-/* A path in the test's folder, one of the last eight. */
+/* A path in the test's folder, one of the last 32. */
 static const char *at(const char *name) {
-    static char paths[8][128];
+    static char paths[32][128];
     static int next;
-    char *path = paths[next++ % 8];
+    char *path = paths[next++ % 32];
     snprintf(path, sizeof paths[0], "%s/%s", folder, name);
     return path;
 }
@@ -280,7 +280,9 @@ static void refuses_what_cannot_be(void **state) {
     MUST(tern_tune(&params, err));
     assert_true(w.planned && w.steps == 0);
     assert_false(tern_file_exists(out));
-    /* another model in a run's folder */
+    /* a run that was begun beside another model, and one of another rank */
+    refuses(params_of(&w, TERN_TUNE_LORA, "other.gguf", chat, at("lora")), TERN_ERR_IO, "other.gguf");
+    refuses(params_of(&w, TERN_TUNE_LORA, at("base.gguf"), chat, at("lora")), TERN_ERR_ARGUMENT, "another model");
     params = params_of(&w, TERN_TUNE_LORA, at("base-i2.gguf"), chat, at("lora"));
     params.rank = 8;
     refuses(params, TERN_ERR_ARGUMENT, "values");
