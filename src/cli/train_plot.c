@@ -1,7 +1,9 @@
 /* tern train plot: the logs of runs as one SVG, drawn by gnuplot. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -192,15 +194,31 @@ static char *make_script(const settings *s, const run_log *logs, size_t n_logs) 
     return tern_buffer_take(&script, NULL);
 }
 
-/* gnuplot on folder/script -> its standard output; its messages go to folder/messages. The exit status, -1: none. */
-static int run_gnuplot(const char *folder, tern_buffer *svg) {
-    char command[128], piece[4096];
-    snprintf(command, sizeof command, "exec gnuplot %s/script 2>%s/messages", folder, folder);
-    FILE *pipe = popen(command, "re");
-    for (size_t got; pipe && svg->size < MAX_SVG_BYTES && (got = fread(piece, 1, sizeof piece, pipe)) > 0;)
-        tern_buffer_append(svg, piece, got);
-    int status = pipe ? pclose(pipe) : -1;
-    return status != -1 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+extern char **environ;
+
+typedef struct workplace {
+    char folder[24], script[40], svg[40], messages[40];
+} workplace;
+
+/* gnuplot on the script; what it draws and says goes to files. Its exit status; 127: there is none. */
+static int run_gnuplot(const workplace *at) {
+    char *const arguments[] = {"gnuplot", (char *)at->script, NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t child;
+    int status = -1;
+    if (posix_spawn_file_actions_init(&actions))
+        return -1;
+    int bad =
+        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, at->svg, O_WRONLY | O_CREAT | O_EXCL, 0600) ||
+        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, at->messages, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    int code = bad ? EIO : posix_spawnp(&child, "gnuplot", &actions, NULL, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (code)
+        return code == ENOENT ? 127 : -1;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 static bool write_script(const char *path, const char *script) {
@@ -225,27 +243,33 @@ static int explain(int status, const char *messages) {
 
 /* What gnuplot makes of the script, freed with free(); NULL after a message. */
 static char *draw(const char *script, size_t *n_bytes) {
-    char folder[] = "/tmp/tern-plot-XXXXXX", path[48], messages[48];
-    tern_buffer svg = {0};
-    if (!mkdtemp(folder)) {
-        tern_cli_fail("%s: cannot make a folder: %s", folder, strerror(errno));
+    workplace at = {.folder = "/tmp/tern-plot-XXXXXX"};
+    char *svg = NULL;
+    *n_bytes = 0;
+    if (!mkdtemp(at.folder)) {
+        tern_cli_fail("%s: cannot make a folder: %s", at.folder, strerror(errno));
         return NULL;
     }
-    snprintf(path, sizeof path, "%s/script", folder);
-    snprintf(messages, sizeof messages, "%s/messages", folder);
-    if (!write_script(path, script)) {
-        tern_cli_fail("%s: cannot write: %s", path, strerror(errno));
+    snprintf(at.script, sizeof at.script, "%s/script", at.folder);
+    snprintf(at.svg, sizeof at.svg, "%s/svg", at.folder);
+    snprintf(at.messages, sizeof at.messages, "%s/messages", at.folder);
+    if (!write_script(at.script, script)) {
+        tern_cli_fail("%s: cannot write: %s", at.script, strerror(errno));
     } else {
-        int status = run_gnuplot(folder, &svg);
-        if (status || svg.failed || !svg.size) {
-            explain(status, messages);
-            tern_buffer_free(&svg);
+        int status = run_gnuplot(&at);
+        if (!status)
+            tern_read_file(at.svg, MAX_SVG_BYTES, &svg, n_bytes, NULL);
+        if (status || !*n_bytes) {
+            explain(status, at.messages);
+            free(svg);
+            svg = NULL;
         }
     }
-    unlink(path);
-    unlink(messages);
-    rmdir(folder);
-    return svg.size ? tern_buffer_take(&svg, n_bytes) : NULL;
+    unlink(at.script);
+    unlink(at.svg);
+    unlink(at.messages);
+    rmdir(at.folder);
+    return svg;
 }
 
 static int write_plot(const settings *s, const run_log *logs, size_t n_logs) {

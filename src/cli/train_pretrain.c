@@ -92,6 +92,9 @@ static bool on_plan(void *user, const tern_pretrain_plan *plan) {
              tern_format_bytes(a, (double)(plan->params_bytes + plan->net_bytes)),
              tern_format_bytes(b, (double)plan->params_bytes), tern_format_bytes(c, (double)plan->net_bytes),
              plan->micro, plan->n_ranks > 1 ? ", in each process" : "");
+    if (plan->recompute && !config->recompute)
+        plan_row(file, "", "memory is short (%s to spare): activations are computed again, as by \"recompute\": true",
+                 tern_format_bytes(a, (double)plan->available_bytes));
     plan_row(file, "processes", "%d of %d threads", plan->n_ranks, plan->n_threads);
     print_time(file, flops, plan->peak_flops);
     return !s->settings->plan;

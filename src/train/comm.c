@@ -21,11 +21,11 @@ struct tern_comm {
 };
 
 /* Which variable says so depends on who started us: OpenMPI's mpirun, MPICH's, PMIx (srun --mpi=pmix). */
-static int launched_size(void) {
+static long launched_size(void) {
     static const char *const sizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", NULL};
     for (int i = 0; sizes[i]; i++)
         if (getenv(sizes[i]))
-            return atoi(getenv(sizes[i]));
+            return strtol(getenv(sizes[i]), NULL, 10);
     return getenv("PMIX_RANK") ? 2 : 1; /* a PMIx process does not see how many there are */
 }
 

@@ -207,7 +207,8 @@ static tern_status set_shape(const json_t *value, const char *path, tern_dims *d
     for (const config_shape *shape = tern_config_shapes; shape->name; shape++) {
         if (json_is_string(value) && strcmp(json_string_value(value), shape->name) == 0) {
             *dims = shape->dims;
-            return TERN_OK;
+            /* clang-tidy 14 takes the copy for one over the whole configuration, its texts included */
+            return TERN_OK; // NOLINT(clang-analyzer-unix.Malloc)
         }
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", *known ? ", " : "", shape->name);
     }
@@ -322,9 +323,10 @@ tern_status tern_train_config_parse(const char *text, const char *where, tern_tr
 }
 
 void tern_train_config_free(tern_train_config *config) {
-    for (const config_key *key = tern_config_keys; key->name; key++)
-        if (key->kind == KEY_TEXT || key->kind == KEY_PATH)
-            free(*(char **)field_of(key, config));
+    free(config->data);
+    free(config->tokenizer);
+    free(config->out);
+    free(config->sample_prompt);
     *config = (tern_train_config){0};
 }
 

@@ -12,6 +12,7 @@
 #include "train/export.h"
 #include "train/net.h"
 #include "train/peak.h"
+#include "train/plan.h"
 
 enum { MAX_TOKENIZER_BYTES = 1 << 30 };
 
@@ -258,7 +259,14 @@ static tern_status make_plan(pretrain *p, tern_error *err) {
     plan->n_matrix = matrices + (uint64_t)dims->vocab_size * width;
     plan->n_params = plan->n_matrix + layers * (3 * width + dims->ffn_size) + width;
     plan->params_bytes = plan->n_params * 4 * sizeof(float);
-    plan->net_bytes = tern_net_bytes(dims, &how);
+    tern_plan memory = {.weights = plan->n_params * sizeof(float),
+                        .gradients = plan->n_params * sizeof(float),
+                        .moments = plan->n_params * 2 * sizeof(float)};
+    tern_plan_complete(dims, &how, false, &memory);
+    plan->net_bytes = memory.net[memory.recompute];
+    plan->available_bytes = memory.available;
+    plan->fits = memory.fits;
+    plan->recompute = p->config.recompute = memory.recompute; /* where memory is short; the numbers are the same */
     plan->step_tokens = (uint64_t)config->batch * dims->n_ctx;
     plan->n_tokens = plan->step_tokens * config->schedule.n_steps;
     plan->epochs = (double)config->schedule.n_steps * config->batch / (double)tern_feed_rows_per_epoch(p->feed);
@@ -269,6 +277,15 @@ static tern_status make_plan(pretrain *p, tern_error *err) {
     plan->micro = p->micro;
     plan->peak_flops = tern_fp32_peak(p->pool);
     return tern_comm_sum_double(p->comm, &plan->peak_flops, 1, err);
+}
+
+static tern_status too_large(const tern_pretrain_plan *plan, tern_error *err) {
+    return tern_fail(
+        err, TERN_ERR_MEMORY,
+        "the run needs %.2f GB of memory, of which %.2f GB are activations, but this machine has %.2f GB to "
+        "spare; take a smaller \"micro_batch\", \"context\" or model, or a larger machine",
+        (double)(plan->params_bytes + plan->net_bytes) * 1e-9, (double)plan->net_bytes * 1e-9,
+        (double)plan->available_bytes * 1e-9);
 }
 
 static tern_status make_model(pretrain *p, tern_error *err) {
@@ -350,7 +367,10 @@ tern_status tern_pretrain(const tern_pretrain_params *how, tern_pretrain_result 
         status = make_plan(&p, err);
     if (!status) {
         bool wanted = tern_comm_rank(p.comm) || !how->on_plan || how->on_plan(how->user, &p.plan);
-        status = wanted ? make_model(&p, err) : tern_fail(err, TERN_ERR_CANCELLED, "not begun");
+        if (!wanted)
+            status = tern_fail(err, TERN_ERR_CANCELLED, "not begun");
+        else
+            status = p.plan.fits ? make_model(&p, err) : too_large(&p.plan, err);
         status = tern_comm_agree(p.comm, status, err);
     }
     if (!status)
