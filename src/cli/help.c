@@ -12,7 +12,13 @@ static const char environment[] =
 static const struct {
     const char *name, *summary, *example;
 } groups[] = {
-    {"train", "make tokenizers, data sets and models", "tern train pretrain story.json"},
+    {"train", "make tokenizers, data sets and models",
+     "tern train tokenizer stories.txt --vocab-size 4096 -o tokenizer.json\n"
+     "tern train data stories.txt --tokenizer tokenizer.json -o story.shard\n"
+     "tern train pretrain --example-config > story.json && tern train pretrain story.json\n"
+     "tern train data chat.jsonl --kind chat --tokenizer tokenizer.json -o chat.shard\n"
+     "tern train sft run chat.shard -o run-sft --lr 5e-4\n"
+     "tern chat run-sft/model.gguf\n"},
 };
 enum { N_GROUPS = sizeof groups / sizeof *groups };
 
@@ -30,10 +36,22 @@ bool tern_help_is_group(const char *name) {
     return false;
 }
 
+/* Lines of commands, the last one with or without its newline. */
+static void print_example(FILE *file, const char *lines) {
+    fputs("Example:\n", file);
+    for (const char *at = lines; *at;) {
+        const char *end = strchrnul(at, '\n');
+        fprintf(file, "  %.*s\n", (int)(end - at), at);
+        at = end + (*end == '\n');
+    }
+}
+
 void tern_help_group(FILE *file, const char *name) {
     for (size_t i = 0; i < N_GROUPS; i++)
-        if (strcmp(groups[i].name, name) == 0)
-            fprintf(file, "Example:\n  %s\n\ntern %s: %s\n\n", groups[i].example, name, groups[i].summary);
+        if (strcmp(groups[i].name, name) == 0) {
+            print_example(file, groups[i].example);
+            fprintf(file, "\ntern %s: %s\n\n", name, groups[i].summary);
+        }
     fprintf(file, "Usage: tern %s COMMAND [OPTIONS] ...\n\nCommands:\n", name);
     for (size_t i = 0; tern_commands[i]; i++) {
         const char *rest = name_in_group(tern_commands[i], name);
@@ -126,12 +144,7 @@ static void print_option(FILE *file, const tern_option *option, const void *defa
 }
 
 void tern_help_command(FILE *file, const tern_command *command) {
-    fputs("Example:\n", file);
-    for (const char *at = command->example; *at;) {
-        const char *end = strchrnul(at, '\n');
-        fprintf(file, "  %.*s\n", (int)(end - at), at);
-        at = end + (*end == '\n');
-    }
+    print_example(file, command->example);
     fprintf(file, "\ntern %s: %s\n\nUsage: tern %s [OPTIONS]%s%s\n", command->name, command->summary, command->name,
             *command->operands ? " " : "", command->operands);
     for (const tern_option_group *group = command->groups; group->options; group++) {

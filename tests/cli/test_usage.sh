@@ -37,6 +37,21 @@ while read -r group command; do # commands of two words: listed by their first o
     fails 2 "unknown option '--fly'" "$group --fly" "$TERN" "$group" --fly
     fails 2 "unknown option '--fly'" "$group $command --fly" "$TERN" "$group" "$command" --fly
 done < <("$TERN" --list-commands | cut -f1)
+# the way to a model of one's own: as README.md and docs/TRAINING.md have it, of commands and options that there are
+run "train's example" "$TERN" train --help
+sed -n '2,/^$/ s/^  //p' "$WORK/out" >"$WORK/example"
+has "$(tail -n 1 "$WORK/example")" "tern chat "
+[ "$(wc -l <"$WORK/example")" -ge 6 ] || fail "train --help: its example is not the whole way"
+while read -r line; do
+    grep -qF "$line" "$ROOT/README.md" || fail "README.md does not have '$line'"
+    while read -r part; do
+        grep -qF "$part" "$ROOT/docs/TRAINING.md" || fail "docs/TRAINING.md does not have '$part'"
+        case $part in *" train "*) command=$(cut -d ' ' -f 2-3 <<<"$part") ;; *) command=$(cut -d ' ' -f 2 <<<"$part") ;; esac
+        for option in $(grep -o -- ' --[a-z-]*' <<<"$part"); do
+            "$TERN" --list-options $command | grep -q -- "^$option" || fail "train's example: $command has no $option"
+        done
+    done < <(sed 's/ && /\n/g' <<<"$line")
+done <"$WORK/example"
 run version "$TERN" --version
 is "$status" 0
 has "$out" "tern $(sed -n 's/^#define TERN_VERSION "\(.*\)"/\1/p' "$ROOT/include/tern/tern.h")"
