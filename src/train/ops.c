@@ -47,7 +47,7 @@ enum { MIN_CHUNK = 96, LINE = 64 };
 static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
 
 static size_t worker_bytes(const tern_dims *dims) {
-    size_t row = largest(dims->hidden_size, dims->ffn_size) * sizeof(float);
+    size_t row = tern_lora_bytes(largest(dims->hidden_size, dims->ffn_size)); /* more than one row of floats */
     size_t linear = (size_t)TERN_LINEAR_ROWS * (TERN_LINEAR_TOKENS + 1) * sizeof(int32_t);
     size_t trits = TERN_GROUP_ROWS * largest(dims->hidden_size, dims->ffn_size);
     size_t attention = largest(tern_attention_forward_bytes(dims), tern_attention_backward_bytes(dims));

@@ -184,32 +184,57 @@ void tern_op_linear_backward(const tern_ops *ops, const tern_bit *bit, const ter
 
 /* ---------------------------------------------------------------- adapters */
 
-enum { DIVIDE_TOKENS = 256 };
+/* Beside int8 inputs as inference does it (runtime/cpu_adapter.c): the LM head's kernels, whose order of operations is
+ * their contract. So a model that runs with the adapter has the very losses that training saw. */
+enum { LORA_ROWS = 64, LORA_TOKENS = 8 };
 
-typedef struct divide_job {
+size_t tern_lora_bytes(size_t widest) { return LORA_TOKENS * (2 * widest + LORA_ROWS) * sizeof(float); }
+
+typedef struct lora_job {
     const tern_ops *ops;
-    float *u;
-    const float *divisors;
-    size_t n, r;
-} divide_job;
+    const float *a, *b;
+    uint32_t rows, cols, r;
+    float scale;
+    const tern_act *act;
+    size_t n;
+    float *u, *y;
+} lora_job;
 
-static void divide_task(void *context, size_t task, int worker) {
-    (void)worker;
-    const divide_job *job = context;
-    for (size_t t = task * DIVIDE_TOKENS; t < (task + 1) * DIVIDE_TOKENS && t < job->n; t++)
-        job->ops->kernels->divide(job->u + t * job->r, job->r, job->divisors[t]);
+static void lora_task(void *context, size_t task, int worker) {
+    const lora_job *job = context;
+    const tern_kernels *kernels = job->ops->kernels;
+    float *x = tern_worker_scratch(job->ops, worker);
+    float *scaled = x + LORA_TOKENS * (size_t)job->cols, *part = scaled + LORA_TOKENS * (size_t)job->r;
+    size_t first = task * LORA_TOKENS, n = job->n - first < LORA_TOKENS ? job->n - first : LORA_TOKENS;
+    float *u = job->u + first * job->r;
+    for (size_t t = 0; t < n; t++)
+        for (uint32_t i = 0; i < job->cols; i++)
+            x[t * job->cols + i] = (float)job->act->q[(first + t) * job->act->ld + i] / job->act->scale[first + t];
+    kernels->head[TERN_HEAD_F32]((const uint8_t *)job->a, job->cols * sizeof(float), job->r, x, job->cols, n, u,
+                                 job->r);
+    for (size_t i = 0; i < n * job->r; i++)
+        scaled[i] = u[i] * job->scale;
+    for (uint32_t row = 0; row < job->rows; row += LORA_ROWS) {
+        uint32_t n_rows = job->rows - row < LORA_ROWS ? job->rows - row : LORA_ROWS;
+        kernels->head[TERN_HEAD_F32]((const uint8_t *)(job->b + (size_t)row * job->r), job->r * sizeof(float), n_rows,
+                                     scaled, job->r, n, part, LORA_ROWS);
+        for (size_t t = 0; t < n; t++)
+            kernels->add(job->y + (first + t) * job->rows + row, part + t * LORA_ROWS, n_rows);
+    }
 }
 
 void tern_op_lora(const tern_ops *ops, const float *a, const float *b, uint32_t rows, uint32_t cols, uint32_t r,
                   float alpha_over_r, const tern_act *act, size_t n, float *u, float *y) {
+    if (!act->x) {
+        lora_job job = {ops, a, b, rows, cols, r, alpha_over_r, act, n, u, y};
+        tern_pool_run(ops->pool, (n + LORA_TOKENS - 1) / LORA_TOKENS, lora_task, &job);
+        return;
+    }
     tern_product inner = {.m = n, .n = r, .k = cols, .alpha = 1.0f, .c = u, .ldc = r};
     inner.a = tokens_of(act, cols);
     inner.a.k_major = false;
     inner.b = (tern_operand){.data = a, .ld = cols};
     tern_gemm_run(ops->gemm->exact, ops->pool, &inner, ops->gemm_scratch);
-    divide_job divide = {ops, u, act->scale, n, r};
-    if (!act->x)
-        tern_pool_run(ops->pool, (n + DIVIDE_TOKENS - 1) / DIVIDE_TOKENS, divide_task, &divide);
     tern_product outer = {.m = n, .n = rows, .k = r, .alpha = alpha_over_r, .add = true, .c = y, .ldc = rows};
     outer.a = (tern_operand){.data = u, .ld = r};
     outer.b = (tern_operand){.data = b, .ld = r};

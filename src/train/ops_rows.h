@@ -38,6 +38,9 @@ static inline size_t tern_round_up(size_t n, size_t unit) { return (n + unit - 1
 
 /* Tokens in a block of which one task sums dgain; their number, not that of threads, is the order of summation. */
 enum { TERN_NORM_TOKENS = 64 };
+/* Scratch of a worker for tern_op_lora(): inputs up to `widest` values, ranks no larger. */
+size_t tern_lora_bytes(size_t widest);
+
 /* Rows and tokens that a task of a BitLinear takes: their integer sums stay in L2. */
 enum { TERN_LINEAR_ROWS = 256, TERN_LINEAR_TOKENS = 64 };
 
