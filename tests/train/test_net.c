@@ -106,7 +106,7 @@ static void check_losses(const golden_file *golden, const char *mode, int at, co
 static void check_golden(const golden_file *golden, const struct mode *mode, tern_net_params how) {
     setup s;
     float nll[N_TOKENS];
-    set_up(&s, golden_seed(golden, mode->name), 2, "ref", how);
+    set_up(&s, golden_seed(golden, mode->name), 1, "ref", how);
     for (int at = 0; at < STEPS; at++) {
         step(&s, mode->mode, nll);
         check_losses(golden, mode->name, at, nll, 2e-5);
@@ -256,7 +256,7 @@ static void test_central_differences(void **state) {
     (void)state;
     setup s;
     float nll[N_TOKENS];
-    set_up(&s, 77, 2, "ref", (tern_net_params){.weights = TERN_WEIGHTS_FLOAT});
+    set_up(&s, 77, 1, "ref", (tern_net_params){.weights = TERN_WEIGHTS_FLOAT});
     assert_null(tern_net_quantize(s.net, TERN_WEIGHTS_FLOAT));
     tern_net_forward(s.net, &s.b.batch);
     tern_net_backward(s.net, &s.b.batch, s.b.weights, 0, s.params.grads, nll, NULL, NULL);
@@ -334,7 +334,7 @@ static void test_answers_only(void **state) {
         size_t n = 0;
         for (int masked = 0; masked < 2; masked++) {
             setup s;
-            set_up(&s, 5, 2, "ref", (tern_net_params){0});
+            set_up(&s, 5, 1, "ref", (tern_net_params){0});
             for (int t = 0; t < N_TOKENS; t++) {
                 s.b.targets[t] = t % 5;
                 if (t % 4 >= 4 - share) {

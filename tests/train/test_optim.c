@@ -12,7 +12,7 @@
 #include "base/rng.h"
 #include "train/optim.h"
 
-enum { N = 70001, STEPS = 7 };
+enum { N = 40001, STEPS = 4 };
 
 static const tern_adam adam = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
 
