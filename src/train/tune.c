@@ -1,12 +1,9 @@
 #include "train/tune.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/cpu.h"
 #include "base/hash.h"
@@ -32,6 +29,7 @@ static const struct {
     [TERN_TUNE_MERGE] = {"lora", 2e-4f, 3, 32},
 };
 
+static double beta_of(const tune *t) { return t->p->beta > 0 ? t->p->beta : 0.1; }
 static bool has_adapters(const tune *t) { return t->p->kind == TERN_TUNE_LORA || t->p->kind == TERN_TUNE_MERGE; }
 
 static tern_status check_shard(const tune *t, tern_error *err) {
@@ -68,39 +66,57 @@ static tern_status count_steps(const tune *t, uint64_t *n_steps, tern_error *err
     return TERN_OK;
 }
 
-/* What a run that goes on was begun with, and what depends on the memory that was free then. */
-static void take_earlier_choice(tune *t) {
-    char path[1100];
-    tern_train_config earlier;
-    snprintf(path, sizeof path, "%s/run.json", t->p->out);
-    if (t->p->hooks.restart || !tern_file_exists(path) || tern_train_config_read(path, &earlier, NULL))
-        return;
-    if (earlier.dims.n_ctx == t->config.dims.n_ctx && earlier.batch == t->config.batch) {
-        t->config.micro = earlier.micro;
-        t->config.recompute |= earlier.recompute;
-        t->micro_is_set = true;
+/* What a run that goes on was begun with, and what depends on the memory that was free then: as its state says. Rank 0
+ * looks. A state that cannot be read is tern_run_begin()'s to tell. */
+static tern_status take_earlier_choice(tune *t, tern_error *err) {
+    uint32_t choice[2] = {0, 0}; /* micro, recompute */
+    if (tern_comm_rank(t->comm) == 0 && !t->p->hooks.restart) {
+        tern_state_file file;
+        tern_train_config earlier;
+        tern_error warning = {0};
+        bool found = false;
+        tern_status status = tern_state_open(t->p->out, &file, &found, &warning, NULL);
+        if (*warning.message)
+            tern_tune_warn(t, warning.message);
+        if (!status && found) {
+            if (!tern_train_config_parse(file.state.config, file.path, &earlier, NULL)) {
+                if (earlier.dims.n_ctx == t->config.dims.n_ctx && earlier.batch == t->config.batch) {
+                    choice[0] = earlier.micro;
+                    choice[1] = earlier.recompute;
+                }
+                tern_train_config_free(&earlier);
+            }
+            tern_state_close(&file);
+        }
     }
-    tern_train_config_free(&earlier);
+    tern_status status = tern_comm_broadcast(t->comm, choice, sizeof choice, err);
+    if (status || !choice[0])
+        return status;
+    t->config.micro = choice[0];
+    t->config.recompute |= choice[1] != 0;
+    t->micro_is_set = true;
+    return TERN_OK;
 }
 
-static void set_micro(tune *t) {
+static tern_status set_micro(tune *t, tern_error *err) {
     tern_train_config *config = &t->config;
     bool pairs = tern_shard_describe(t->shard)->kind == TERN_SHARD_PAIRS;
     config->micro = t->p->micro ? t->p->micro : 4096 / config->dims.n_ctx; /* some 4096 tokens keep all cores busy */
     t->micro_is_set = t->p->micro > 0;
     if (config->micro == 0)
         config->micro = 1;
-    if (!t->micro_is_set)
-        take_earlier_choice(t);
+    tern_status status = t->micro_is_set ? TERN_OK : take_earlier_choice(t, err);
     if (config->micro > config->batch)
         config->micro = config->batch;
     config->micro += pairs && config->micro % 2;
+    return status;
 }
 
 static tern_status set_paths(tune *t, tern_error *err) {
     t->config.data = strdup(t->p->shard);
     t->config.out = strdup(t->p->out);
-    t->config.tokenizer = t->tokenizer ? strdup(t->tokenizer) : NULL; /* adapters need none */
+    /* adapters need none. Whole: what is trained from this run's state may be started in another folder */
+    t->config.tokenizer = t->tokenizer ? realpath(t->tokenizer, NULL) : NULL;
     return t->config.data && t->config.out && (t->config.tokenizer || !t->tokenizer)
                ? TERN_OK
                : tern_fail_memory(err, "the configuration");
@@ -127,8 +143,9 @@ static tern_status make_config(tune *t, tern_error *err) {
     config->eval_tokens = p->eval_tokens;
     config->save_every = p->save_every;
     config->sample_every = 0;
-    set_micro(t);
     uint64_t n_steps = p->n_steps;
+    if ((status = set_micro(t, err)))
+        return status;
     if (!n_steps && (status = count_steps(t, &n_steps, err)))
         return status;
     float lr = p->lr > 0 ? p->lr : kinds[p->kind].lr, decay = p->weight_decay > 0 ? p->weight_decay : 0;
@@ -293,19 +310,34 @@ static tern_status make_net(tune *t, tern_error *err) {
                : status;
 }
 
-/* What a run depends on in every step besides its state: the model that adapters stand beside, or that DPO compares
- * with. */
-static uint64_t hash_of_base(const tune *t) {
+/* What a run goes on with only if it is the same, and its configuration does not say: the model that it begins with,
+ * the adapters' settings, DPO's beta. */
+static uint64_t hash_of_start(const tune *t, uint64_t data_hash) {
     tern_hash hash;
+    const uint64_t kind = t->p->kind, tokens = tern_shard_describe(t->shard)->kind;
     tern_hash_start(&hash);
+    tern_hash_add(&hash, &data_hash, sizeof data_hash);
+    tern_hash_add(&hash, &kind, sizeof kind);
+    if (tokens == TERN_SHARD_PAIRS) {
+        double beta = beta_of(t);
+        tern_hash_add(&hash, &beta, sizeof beta);
+    }
+    if (has_adapters(t)) {
+        const uint64_t settings[] = {t->lora.r, t->lora.targets, t->p->adapter != NULL};
+        tern_hash_add(&hash, settings, sizeof settings);
+        tern_hash_add(&hash, &t->lora.alpha, sizeof t->lora.alpha);
+        if (t->p->adapter) /* a fresh one is made of the seed, which the configuration has */
+            tern_hash_add(&hash, t->lora.values, t->lora.n_values * sizeof(float));
+    }
     if (t->p->kind != TERN_TUNE_LORA)
         tern_hash_add(&hash, t->params.values, t->params.n_values * sizeof(float));
-    for (uint32_t i = 0; t->p->kind == TERN_TUNE_LORA && i < t->dims.n_layers; i++)
-        for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++) {
-            const tern_linear *linear = &t->weights.layers[i].linears[j];
-            tern_hash_add(&hash, linear->packed, (size_t)linear->n_units * linear->unit_bytes);
-            tern_hash_add(&hash, &linear->scale, sizeof linear->scale);
-        }
+    for (size_t i = 0; t->p->kind == TERN_TUNE_LORA && i < t->checkpoint->n_tensors; i++) {
+        const tern_tensor *tensor = &t->checkpoint->tensors[i];
+        tern_hash_add(&hash, tensor->data, (size_t)tensor->bytes);
+        if (tensor->scale)
+            tern_hash_add(&hash, tensor->scale->data, (size_t)tensor->scale->bytes);
+        tern_checkpoint_release(t->checkpoint, tensor);
+    }
     return tern_hash_value(&hash);
 }
 
@@ -317,7 +349,7 @@ static tern_status make_objective(tune *t, tern_objective *objective, tern_error
     if (tern_shard_describe(t->shard)->kind == TERN_SHARD_PAIRS) {
         const tern_dpo_params params = {t->shard,
                                         &t->config,
-                                        t->p->beta > 0 ? t->p->beta : 0.1,
+                                        beta_of(t),
                                         t->net,
                                         grads,
                                         t->comm,
@@ -335,13 +367,17 @@ static tern_status make_objective(tune *t, tern_objective *objective, tern_error
     if (status)
         return status;
     objective->name = kinds[t->p->kind].name;
-    if (has_adapters(t) || t->dpo)
-        objective->data_hash ^= hash_of_base(t);
+    objective->data_hash = hash_of_start(t, objective->data_hash);
     /* two operations a weight forward, two by the input, two by the weight; attention with half of the pairs */
     double n = (double)tern_plan_params(&t->dims);
     objective->flops_per_token = (t->p->kind == TERN_TUNE_LORA ? 4 : 6) * n +
                                  6.0 * t->dims.n_layers * t->config.dims.n_ctx * t->dims.hidden_size;
     return TERN_OK;
+}
+
+void tern_tune_warn(const tune *t, const char *message) {
+    if (t->p->hooks.warn && tern_comm_rank(t->comm) == 0)
+        t->p->hooks.warn(t->p->hooks.user, message);
 }
 
 static tern_status finished(void *user, const tern_loop_report *last, tern_error *err) {
@@ -353,11 +389,7 @@ static tern_status finished(void *user, const tern_loop_report *last, tern_error
 }
 
 /* The loop's hooks are called with the command's pointer; `finished` is ours, and so each goes through here. */
-static void on_warn(void *user, const char *message) {
-    const tune *t = user;
-    if (t->p->hooks.warn)
-        t->p->hooks.warn(t->p->hooks.user, message);
-}
+static void on_warn(void *user, const char *message) { tern_tune_warn(user, message); }
 
 static void on_progress(void *user, const tern_loop_report *report) {
     const tune *t = user;
@@ -370,31 +402,11 @@ static bool on_go_on(void *user) {
     return !t->p->hooks.go_on || t->p->hooks.go_on(t->p->hooks.user);
 }
 
-/* Beside the states: what take_earlier_choice() reads. */
-static tern_status write_config(const tune *t, tern_error *err) {
-    char path[1100];
-    tern_writer writer;
-    if (tern_comm_rank(t->comm) != 0)
-        return TERN_OK;
-    if (mkdir(t->p->out, 0777) && errno != EEXIST)
-        return tern_fail(err, TERN_ERR_IO, "%s: cannot make the folder: %s", t->p->out, strerror(errno));
-    snprintf(path, sizeof path, "%s/run.json", t->p->out);
-    char *text = tern_train_config_text(&t->config);
-    tern_status status = text ? tern_writer_open(path, &writer, err) : tern_fail_memory(err, "the configuration");
-    if (!status) {
-        fputs(text, writer.file);
-        status = tern_writer_commit(&writer, err);
-    }
-    free(text);
-    return status;
-}
-
 static tern_status train(tune *t, tern_error *err) {
     tern_merge_objective merged = {.merge = &t->merge};
     outer o = {.t = t};
     tern_status status;
-    if ((status = make_lora(t, err)) || (status = make_net(t, err)) || (status = make_objective(t, &o.inner, err)) ||
-        (status = write_config(t, err)))
+    if ((status = make_lora(t, err)) || (status = make_net(t, err)) || (status = make_objective(t, &o.inner, err)))
         return status;
     tern_objective of_merged = o.inner;
     if (t->p->kind == TERN_TUNE_MERGE) {

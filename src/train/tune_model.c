@@ -20,6 +20,18 @@ static const char *in_folder(char path[static 1100], const char *folder, const c
 
 /* -------------------------------------------------------------------- opening */
 
+/* The file that the run had; where its path leads nowhere (it may be relative to another folder), the copy that is in
+ * what the run exported. */
+static tern_status find_state_tokenizer(tune *t, const char *path, tern_error *err) {
+    char copy[1100];
+    if (!path || !tern_file_exists(path))
+        path = in_folder(copy, t->p->model, "master/tokenizer.json");
+    if (!tern_file_exists(path))
+        return TERN_OK;
+    t->tokenizer = strdup(path);
+    return t->tokenizer ? TERN_OK : tern_fail_memory(err, path);
+}
+
 /* A run's own configuration says what its values are. */
 static tern_status open_state(tune *t, tern_error *err) {
     tern_error warning = {0};
@@ -36,16 +48,23 @@ static tern_status open_state(tune *t, tern_error *err) {
     if (status)
         return status;
     t->from_state = true;
-    if (warning.message[0] && t->p->hooks.warn)
-        t->p->hooks.warn(t->p->hooks.user, warning.message);
+    if (warning.message[0])
+        tern_tune_warn(t, warning.message);
     status = tern_train_config_parse(t->state.state.config, t->state.path, &config, err);
     if (status)
         return status;
+    if (t->state.state.step < config.schedule.n_steps) {
+        char message[1200];
+        snprintf(message, sizeof message,
+                 "%s: that run is not over: its state of step %" PRIu64 " of %" PRIu64 " is what this one begins with",
+                 t->p->model, t->state.state.step, config.schedule.n_steps);
+        tern_tune_warn(t, message);
+    }
     t->dims = config.dims;
     t->mode = config.weights;
-    t->tokenizer = config.tokenizer && *config.tokenizer ? strdup(config.tokenizer) : NULL;
+    status = find_state_tokenizer(t, config.tokenizer, err);
     tern_train_config_free(&config);
-    return TERN_OK;
+    return status;
 }
 
 static tern_status open_checkpoint(tune *t, tern_error *err) {
@@ -65,11 +84,20 @@ static tern_status open_checkpoint(tune *t, tern_error *err) {
     return TERN_OK;
 }
 
+/* Two names of one file or folder. */
+static bool same_file(const char *a, const char *b) {
+    char *whole_a = realpath(a, NULL), *whole_b = realpath(b, NULL);
+    bool same = whole_a && whole_b ? strcmp(whole_a, whole_b) == 0 : strcmp(a, b) == 0;
+    free(whole_a);
+    free(whole_b);
+    return same;
+}
+
 tern_status tern_tune_open(tune *t, tern_error *err) {
     char newest[1100], previous[1100];
     in_folder(newest, t->p->model, TERN_STATE_NAME);
     in_folder(previous, t->p->model, TERN_STATE_PREVIOUS);
-    if (strcmp(t->p->model, t->p->out) == 0)
+    if (same_file(t->p->model, t->p->out))
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is the model and the run's folder at once; give another folder",
                          t->p->out);
     bool is_run = tern_file_exists(newest) || tern_file_exists(previous);

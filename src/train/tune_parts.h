@@ -36,6 +36,7 @@ typedef struct tune {
     struct tern_dpo *dpo;
 } tune;
 
+void tern_tune_warn(const tune *t, const char *message); /* on rank 0 */
 /* Open the model without loading it: checkpoint or state, dims, mode, base_bytes. */
 tern_status tern_tune_open(tune *t, tern_error *err);
 /* t->tokenizer, if the export will need one; an error if there is none or the shard was made with another one. */

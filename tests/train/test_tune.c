@@ -285,7 +285,78 @@ static void refuses_what_cannot_be(void **state) {
     refuses(params_of(&w, TERN_TUNE_LORA, at("base.gguf"), chat, at("lora")), TERN_ERR_ARGUMENT, "another model");
     params = params_of(&w, TERN_TUNE_LORA, at("base-i2.gguf"), chat, at("lora"));
     params.rank = 8;
-    refuses(params, TERN_ERR_ARGUMENT, "values");
+    refuses(params, TERN_ERR_ARGUMENT, "adapter settings");
+}
+
+static tern_tune_params short_run(watch *w, tern_tune_kind kind, const char *model, const char *shard,
+                                  const char *out) {
+    tern_tune_params params = params_of(w, kind, model, shard, out);
+    params.n_steps = 2;
+    return params;
+}
+
+/* What the configuration does not say must be as it was, too: a run does not go on with another model to begin with,
+ * other adapters, another beta, even where the numbers of values are the same. */
+static void goes_on_with_the_same_only(void **state) {
+    (void)state;
+    watch w;
+    const char *packed = at("base-i2.gguf"), *base = at("base.gguf");
+    tern_tune_params lora = short_run(&w, TERN_TUNE_LORA, packed, at("chat"), "");
+    char out[2][128];
+    snprintf(out[0], sizeof out[0], "%s", at("same-lora"));
+    snprintf(out[1], sizeof out[1], "%s", at("same/a/dpo")); /* with the folders above it */
+    lora.out = out[0];
+    lora.targets = 1 << TERN_PARAM_Q;
+    MUST(tern_tune(&lora, err));
+    tern_tune_params other = lora;
+    other.targets = 1 << TERN_PARAM_O;
+    refuses(other, TERN_ERR_ARGUMENT, "adapter settings");
+    other = lora;
+    other.alpha = 64;
+    refuses(other, TERN_ERR_ARGUMENT, "adapter settings");
+    other = lora;
+    other.model = base;
+    refuses(other, TERN_ERR_ARGUMENT, "another model to begin with");
+    char from[128];
+    snprintf(from, sizeof from, "%s", out[0]);
+    other = lora;
+    other.out = at("same-from");
+    other.adapter = from;
+    MUST(tern_tune(&other, err));
+    other.adapter = NULL;
+    refuses(other, TERN_ERR_ARGUMENT, "adapter settings");
+    MUST(tern_tune(&lora, err));
+
+    tern_tune_params dpo = short_run(&w, TERN_TUNE_DPO, base, at("pairs"), out[1]);
+    MUST(tern_tune(&dpo, err));
+    other = dpo;
+    other.beta = 0.5;
+    refuses(other, TERN_ERR_ARGUMENT, "beta");
+    other = dpo;
+    other.model = at("sft");
+    refuses(other, TERN_ERR_ARGUMENT, "another model to begin with");
+    MUST(tern_tune(&dpo, err));
+}
+
+/* A command that is refused leaves the run as it is. */
+static void a_refusal_changes_nothing(void **state) {
+    (void)state;
+    watch w;
+    char out[128], slash[160];
+    snprintf(out, sizeof out, "%s", at("unharmed"));
+    tern_tune_params params = short_run(&w, TERN_TUNE_SFT, at("base.gguf"), at("chat"), out), other = params;
+    params.micro = 0;
+    MUST(tern_tune(&params, err));
+    other.micro = 2;
+    refuses(other, TERN_ERR_ARGUMENT, "micro_batch");
+    MUST(tern_tune(&params, err));
+    /* its own folder under another name; --restart would remove what it begins with */
+    snprintf(slash, sizeof slash, "%s/", out);
+    other = params;
+    other.model = slash;
+    other.hooks.restart = true;
+    refuses(other, TERN_ERR_ARGUMENT, "give another folder");
+    MUST(tern_tune(&params, err));
 }
 
 static int make_files(void **state) {
@@ -328,6 +399,8 @@ int main(void) {
         cmocka_unit_test(merged_model_is_what_was_trained),
         cmocka_unit_test(goes_on),
         cmocka_unit_test(refuses_what_cannot_be),
+        cmocka_unit_test(goes_on_with_the_same_only),
+        cmocka_unit_test(a_refusal_changes_nothing),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }
