@@ -94,6 +94,55 @@ fails_last() { # PART NAME ARGUMENT...: as fails, but there is a plan in front o
 fails_last '"lr"' "another rate" lora I2_S.gguf text.shard -o adapter --ctx 64 --rank 4 --targets q,v,up --lr 1e-3 \
     --epochs 20 --batch 4
 
+# --- killed at any moment, each kind ends as it would have
+# killed NAME FILE COMMAND ARGUMENT...: FILE of the run that is not killed, and of the one that is, three times
+killed() {
+    local label=$1 file=$2 lines kills=0 pid
+    shift 2
+    run "$label, whole" "$TERN" train "$@" -o "whole/$label" --threads 2
+    is "$status" 0
+    for lines in 3 20 45; do
+        "$TERN" train "$@" -o "cut/$label" --threads 2 >/dev/null 2>&1 &
+        pid=$!
+        while kill -0 $pid 2>/dev/null && [ "$(cat "cut/$label/log.jsonl" 2>/dev/null | wc -l)" -lt $lines ]; do :; done
+        kill -9 $pid 2>/dev/null
+        wait $pid 2>/dev/null
+        [ $? -eq 137 ] && kills=$((kills + 1))
+    done
+    [ $kills -gt 0 ] || fail "$label: was over before it could be killed"
+    run "$label, after $kills kills" "$TERN" train "$@" -o "cut/$label" --threads 2
+    is "$status" 0
+    cmp -s "whole/$label/$file" "cut/$label/$file" || fail "$name: $file is not that of an unbroken run"
+    is "$(sed 's/, "seconds".*//' "cut/$label/log.jsonl" | cksum)" "$(sed 's/, "seconds".*//' "whole/$label/log.jsonl" | cksum)"
+}
+often=(--ctx 64 --batch 4 --steps 80 --save-every 7 --eval-every 20)
+killed sft model.gguf sft F32.gguf chat.shard --tokenizer "$tokenizer" "${often[@]}"
+killed dpo model.gguf dpo F32.gguf pairs.shard --tokenizer "$tokenizer" --lr 1e-4 "${often[@]}"
+killed continue model.gguf continue F32.gguf text.shard --tokenizer "$tokenizer" "${often[@]}"
+killed lora adapter_model.safetensors lora I2_S.gguf chat.shard "${often[@]}"
+
+# --- a run's state as the model, from another folder, when the tokenizer it was given is no longer there
+mkdir sub
+cp "$tokenizer" tok.json
+tune "tokenizer beside it" sft F32.gguf chat.shard -o moved --tokenizer tok.json --ctx 64 --steps 2
+cd sub || exit 1
+tune "from another folder" sft ../moved ../chat.shard -o one --ctx 64 --steps 2
+rm ../tok.json
+tune "the run's own copy" sft ../moved ../chat.shard -o two --ctx 64 --steps 2
+rm -r ../moved/master
+fails 1 "--tokenizer" "no tokenizer at all" "$TERN" train sft ../moved ../chat.shard -o three --ctx 64 --steps 2
+cd .. || exit 1
+
+# --- a base that is not over is told
+"$TERN" train sft F32.gguf chat.shard -o early --tokenizer "$tokenizer" --ctx 64 --steps 200000 --save-every 2 \
+    --threads 2 >/dev/null 2>&1 &
+early=$!
+while kill -0 $early && [ ! -e early/state.prev.tern ]; do sleep 0.05; done
+kill -9 $early
+wait $early 2>/dev/null
+tune "an unfinished base" sft early chat.shard -o later --ctx 64 --steps 2
+has "$err" "of 200000"
+
 # --- the plan alone
 run "plan" "$TERN" train continue F32.gguf text.shard -o never --tokenizer "$tokenizer" --plan
 is "$status" 0
