@@ -221,8 +221,8 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
         config.schedule.n_steps = (uint64_t)s->steps;
     if (config.schedule.warmup_steps > config.schedule.n_steps)
         config.schedule.warmup_steps = config.schedule.n_steps;
-    int status = 0;
-    if (s->out) {
+    int status = tern_train_config_check_steps(&config, operands[0], &err) ? tern_cli_error(&err) : 0;
+    if (!status && s->out) {
         free(config.out);
         config.out = strdup(s->out);
         status = config.out ? 0 : tern_cli_fail("out of memory");

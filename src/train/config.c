@@ -71,7 +71,7 @@ static void describe_allowed(const config_key *key, char text[64]) {
         break;
     case KEY_F32:
     case KEY_F64:
-        snprintf(text, 64, "%g to %g", key->min, key->max);
+        snprintf(text, 64, "%.9g to %.9g", key->min, key->max);
         break;
     case KEY_BOOL:
         snprintf(text, 64, "true or false");
@@ -235,6 +235,15 @@ static tern_status set_members(json_t *object, const char *path, tern_train_conf
 
 /* ------------------------------------------------------------------- whole */
 
+tern_status tern_train_config_check_steps(const tern_train_config *config, const char *where, tern_error *err) {
+    if (config->weights == TERN_WEIGHTS_FLOAT || !config->fp_steps || config->fp_steps < config->schedule.n_steps)
+        return TERN_OK;
+    return tern_fail(err, TERN_ERR_FORMAT,
+                     "%s: with %" PRIu64 " \"fp_steps\" none of the %" PRIu64 " \"steps\" has the weights that the "
+                     "model is stored with; take fewer of the former, or \"weights\": \"float\"",
+                     where, config->fp_steps, config->schedule.n_steps);
+}
+
 /* What one key alone cannot tell. */
 static tern_status check(const char *path, tern_train_config *config, tern_error *err) {
     tern_dims *dims = &config->dims;
@@ -251,9 +260,19 @@ static tern_status check(const char *path, tern_train_config *config, tern_error
         return tern_fail(err, TERN_ERR_FORMAT,
                          "%s: \"hidden\" %" PRIu32 " and \"ffn\" %" PRIu32 " must be multiples of 128", path,
                          dims->hidden_size, dims->ffn_size);
+    /* rows of the key and value matrices; the queries' are a multiple of 128 */
+    if (tern_kv_size(dims) % 4)
+        return tern_fail(err, TERN_ERR_FORMAT,
+                         "%s: %" PRIu32 " \"kv_heads\" of %" PRIu32
+                         " values (\"hidden\" over \"heads\") make a matrix whose rows are no multiple of 4, as the "
+                         "packed files want it",
+                         path, dims->n_kv_heads, dims->head_dim);
     if (config->schedule.warmup_steps > config->schedule.n_steps)
         return tern_fail(err, TERN_ERR_FORMAT, "%s: \"warmup_steps\" %" PRIu64 " are more than all \"steps\", %" PRIu64,
                          path, config->schedule.warmup_steps, config->schedule.n_steps);
+    tern_status status = tern_train_config_check_steps(config, path, err);
+    if (status)
+        return status;
     if (config->micro > config->batch)
         return tern_fail(err, TERN_ERR_FORMAT, "%s: \"micro_batch\" %" PRIu32 " is more than \"batch\" %" PRIu32, path,
                          config->micro, config->batch);

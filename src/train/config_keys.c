@@ -50,7 +50,7 @@ const config_key tern_config_keys[] = {
      "stage 1's weight decay falls to 0 by a cosine"},
     REAL("final_lr", F32, schedule.final_fraction, 0, 1, "share of the peak that is left at the end"),
     REAL("beta1", F32, adam.beta1, 0, 0.99999, "AdamW: decay of the mean gradient"),
-    REAL("beta2", F32, adam.beta2, 0, 0.99999999, "AdamW: decay of the mean square"),
+    REAL("beta2", F32, adam.beta2, 0, 0.9999999, "AdamW: decay of the mean square"),
     REAL("adam_eps", F32, adam.eps, 1e-15, 1, "AdamW: added to the root of the mean square"),
     REAL("clip", F32, adam.clip, 0, 1e9, "largest norm of the whole gradient; 0: any"),
     REAL("z_loss", F32, z_loss, 0, 1, "times the squared log of the softmax's sum, added to the loss"),

@@ -48,6 +48,7 @@ fails 1 'bad.json: unknown key "learning_rat"; the nearest known one is' "unknow
 config bad ', "lr": 3'
 fails 1 '"lr" is 3, but must be 0 to 1' "a value out of range" "$TERN" train pretrain bad.json
 config bad ', "vocab": 300'
+fails 1 'with 10 "fp_steps" none of the 10 "steps"' "never ternary" "$TERN" train pretrain bad.json --steps 10
 fails 1 'more than "vocab" 300' "a vocabulary that is too small" "$TERN" train pretrain bad.json
 head -c 3000 text.shard >short.shard
 config bad ', "out": "bad"'

@@ -49,6 +49,16 @@ static void test_values(void **state) {
     assert_true(config.recompute);
     assert_int_equal(config.micro, 5); /* chosen: no more than the batch */
     tern_train_config_free(&config);
+
+    /* the utmost that is allowed */
+    assert_int_equal(read_text("{\"steps\": 90, \"fp_steps\": 89, \"beta2\": 0.9999999, \"hidden\": 128,"
+                               " \"heads\": 64, \"kv_heads\": 2}",
+                               &config, &err),
+                     TERN_OK);
+    assert_true(config.adam.beta2 < 1);
+    tern_train_config_free(&config);
+    assert_int_equal(read_text("{\"steps\": 90, \"fp_steps\": 90, \"weights\": \"float\"}", &config, &err), TERN_OK);
+    tern_train_config_free(&config);
 }
 
 static void test_errors(void **state) {
@@ -82,6 +92,9 @@ static void test_errors(void **state) {
         {"{\"hidden\": 192, \"heads\": 4}", "multiples of 128"},
         {"{\"ffn\": 300}", "multiples of 128"},
         {"{\"steps\": 10, \"warmup_steps\": 11}", "more than all"},
+        {"{\"steps\": 90, \"fp_steps\": 90}", "with 90 \"fp_steps\" none of the 90 \"steps\""},
+        {"{\"hidden\": 128, \"heads\": 64, \"kv_heads\": 1}", "1 \"kv_heads\" of 2 values"},
+        {"{\"beta2\": 0.99999999}", "must be 0 to 0.9999999"}, /* 1 as a float: Adam divides by 0 */
         {"{\"batch\": 4, \"micro_batch\": 5}", "more than \"batch\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
