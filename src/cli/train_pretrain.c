@@ -92,9 +92,11 @@ static bool on_plan(void *user, const tern_pretrain_plan *plan) {
              tern_format_bytes(a, (double)(plan->params_bytes + plan->net_bytes)),
              tern_format_bytes(b, (double)plan->params_bytes), tern_format_bytes(c, (double)plan->net_bytes),
              plan->micro, plan->n_ranks > 1 ? ", in each process" : "");
+    if (plan->available_bytes != UINT64_MAX)
+        plan_row(file, "to spare", "%s%s%s", tern_format_bytes(a, (double)plan->available_bytes),
+                 plan->n_ranks > 1 ? " for each process" : "", plan->fits ? "" : ": too little");
     if (plan->recompute && !config->recompute)
-        plan_row(file, "", "memory is short (%s to spare): activations are computed again, as by \"recompute\": true",
-                 tern_format_bytes(a, (double)plan->available_bytes));
+        plan_row(file, "", "memory is short: activations are computed again, as by \"recompute\": true");
     plan_row(file, "processes", "%d of %d threads", plan->n_ranks, plan->n_threads);
     print_time(file, flops, plan->peak_flops);
     return !s->settings->plan;

@@ -20,16 +20,19 @@ struct tern_comm {
     char what[256];
 };
 
-/* Which variable says so depends on who started us: OpenMPI's mpirun, MPICH's, PMIx (srun --mpi=pmix). */
+/* Which variable says so depends on who started us: OpenMPI's mpirun, MPICH's or srun --mpi=pmi2. 0: none. */
 static long launched_size(void) {
     static const char *const sizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", NULL};
     for (int i = 0; sizes[i]; i++)
         if (getenv(sizes[i]))
             return strtol(getenv(sizes[i]), NULL, 10);
-    return getenv("PMIX_RANK") ? 2 : 1; /* a PMIx process does not see how many there are */
+    return 0;
 }
 
-bool tern_comm_launched(void) { return launched_size() > 1; }
+bool tern_comm_launched(void) {
+    long size = launched_size();
+    return size ? size > 1 : getenv("PMIX_RANK") != NULL; /* a PMIx process does not see how many there are */
+}
 
 /* Beside the executable (in the build folder), else in the folder of libraries that belongs to its own. */
 static bool find_module(char path[static 1024]) {
@@ -48,6 +51,8 @@ static bool find_module(char path[static 1024]) {
 
 static tern_status load(tern_comm *comm, tern_error *err) {
     char path[1024];
+    if (access("/proc/self/exe", F_OK))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "several processes work on Linux only");
     if (!find_module(path))
         return tern_fail(err, TERN_ERR_UNSUPPORTED,
                          "started by mpirun, but this tern has no %s: install OpenMPI's development files "
@@ -62,6 +67,13 @@ static tern_status load(tern_comm *comm, tern_error *err) {
         return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s: belongs to another version of tern; install both anew", path);
     if (!functions->start(&comm->rank, &comm->size, comm->what))
         return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s", comm->what);
+    if (comm->size == 1 && launched_size() > 1) {
+        functions->finish();
+        return tern_fail(err, TERN_ERR_UNSUPPORTED,
+                         "%ld processes were started together, but MPI sees only this one: start them by the mpirun of "
+                         "the MPI that tern was built with, or by srun --mpi=pmix",
+                         launched_size());
+    }
     comm->functions = functions;
     return TERN_OK;
 }
@@ -93,6 +105,16 @@ void tern_comm_free(tern_comm *comm, tern_status mine) {
 
 int tern_comm_rank(const tern_comm *comm) { return comm->rank; }
 int tern_comm_size(const tern_comm *comm) { return comm->size; }
+
+int tern_comm_local_size(const tern_comm *comm) {
+    /* OpenMPI, MPICH, Slurm: "2", or "2(x4)" for four machines */
+    static const char *const sizes[] = {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_TASKS_PER_NODE",
+                                        NULL};
+    long n = 0;
+    for (int i = 0; n < 1 && sizes[i]; i++)
+        n = getenv(sizes[i]) ? strtol(getenv(sizes[i]), NULL, 10) : 0;
+    return n < 1 ? 1 : n < comm->size ? (int)n : comm->size;
+}
 
 void tern_comm_start_sum(tern_comm *comm, float *values, size_t n) {
     if (!comm->functions || comm->failed)

@@ -14,13 +14,15 @@
 typedef struct tern_comm tern_comm;
 
 bool tern_comm_launched(void); /* several processes were started together by mpirun or srun */
-/* Fails if launched without the module. */
+/* Fails if launched without the module, or by a launcher of which MPI knows nothing: each process would be a run. */
 tern_status tern_comm_create(tern_comm **comm, tern_error *err);
 /* `mine`: how this rank ends. A failure that the others have not been told by tern_comm_agree() ends them, too: they
  * would wait for ever. NULL is fine. */
 void tern_comm_free(tern_comm *comm, tern_status mine);
 int tern_comm_rank(const tern_comm *comm);
 int tern_comm_size(const tern_comm *comm);
+/* Ranks that share this one's machine and its memory, as the launcher says; if it does not, 1. */
+int tern_comm_local_size(const tern_comm *comm);
 
 /* Begin to sum values [n] over all ranks, in place; the same calls in the same order on all of them. The values are
  * not to be touched before tern_comm_wait(). */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -107,7 +108,10 @@ uint64_t tern_memory_available_in(const char *root) {
 
 uint64_t tern_memory_available(void) {
     uint64_t least = tern_memory_available_in("");
+    long n_pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     struct rlimit limit;
+    if (least == UINT64_MAX && n_pages > 0 && page > 0) /* no Linux: at least no more than there is */
+        least = (uint64_t)n_pages * (uint64_t)page;
     if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < least)
         least = limit.rlim_cur;
     return least;

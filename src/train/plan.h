@@ -23,7 +23,8 @@ typedef struct tern_plan {
 } tern_plan;
 
 /* Bytes that this process can still take: the system's available memory, or what the limits of its control groups
- * (v1 and v2, up to the root) and RLIMIT_AS leave, whichever is least. UINT64_MAX: the system does not say. */
+ * (v1 and v2, up to the root) and RLIMIT_AS leave, whichever is least. Of systems other than Linux: all memory that
+ * they have, in use or not. UINT64_MAX: the system does not say. */
 uint64_t tern_memory_available(void);
 /* The same with another root than "/" and without RLIMIT_AS; for tests. */
 uint64_t tern_memory_available_in(const char *root);

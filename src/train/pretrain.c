@@ -263,6 +263,8 @@ static tern_status make_plan(pretrain *p, tern_error *err) {
                         .gradients = plan->n_params * sizeof(float),
                         .moments = plan->n_params * 2 * sizeof(float)};
     tern_plan_complete(dims, &how, false, &memory);
+    if (memory.available != UINT64_MAX)
+        tern_plan_choose(&memory, memory.available / (uint64_t)tern_comm_local_size(p->comm), how.recompute);
     plan->net_bytes = memory.net[memory.recompute];
     plan->available_bytes = memory.available;
     plan->fits = memory.fits;

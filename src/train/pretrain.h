@@ -14,7 +14,7 @@ typedef struct tern_pretrain_plan {
     uint64_t n_params, n_matrix; /* all values; those of the matrices, the tied embedding counted once */
     uint64_t params_bytes,
         net_bytes;                  /* weights, gradients, moments; activations, packed matrices, scratch: a process */
-    uint64_t available_bytes;       /* memory that this process can still take; UINT64_MAX: not known */
+    uint64_t available_bytes;       /* of memory, for each process of this machine; UINT64_MAX: not known */
     bool fits, recompute;           /* activations are computed again in the backward pass: less memory */
     uint64_t step_tokens, n_tokens; /* at most, of a step and of the run */
     double epochs;                  /* passes over the training split in the run */

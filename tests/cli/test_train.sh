@@ -67,6 +67,9 @@ for part in "2 layers" "parameters" "40 steps of 128 tokens" "FLOP" "activations
 
 config huge ', "seed": 3'
 sed -i 's/"layers": 2/"layers": 400/; s/"hidden": 128/"hidden": 16384/; s/"ffn": 128/"ffn": 65536/; s/"heads": 2/"heads": 128/' huge.json
+run "plan of too much" "$TERN" train pretrain huge.json --plan
+is "$status" 0
+has "$out" "B: too little"
 stops 1 "GB of memory, of which" "a model that no machine holds" "$TERN" train pretrain huge.json
 [ -e huge ] && fail "a run that cannot begin made its folder"
 
@@ -244,6 +247,9 @@ if command -v mpirun >/dev/null && [ -e "$module" ]; then
     run "three processes" mpi 3 odd.json
     [ "$status" != 0 ] || fail "a batch of 4 was shared by 3 processes"
     has "$err" "cannot be shared evenly by 3 processes"
+    stops 1 "5 processes were started together, but MPI sees only this one" "a launcher that MPI does not know" \
+        env PMI_SIZE=5 PMI_RANK=0 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 LSAN_OPTIONS=detect_leaks=0 \
+        "$TERN" train pretrain four.json
 else
     echo "no mpirun, or built without MPI: several processes not tested"
 fi
