@@ -99,6 +99,10 @@ static bool on_plan(void *user, const tern_pretrain_plan *plan) {
         plan_row(file, "", "memory is short: activations are computed again, as by \"recompute\": true");
     plan_row(file, "processes", "%d of %d threads", plan->n_ranks, plan->n_threads);
     print_time(file, flops, plan->peak_flops);
+    if (config->weights == TERN_WEIGHTS_FLOAT)
+        plan_row(file, "note",
+                 "weights stay float: tern's other commands make them ternary as they load the model, so "
+                 "`tern perplexity` says more than the validation loss");
     return !s->settings->plan;
 }
 
@@ -126,7 +130,8 @@ static tern_status on_sample(void *user, uint64_t step, const char *gguf, tern_e
     status = tern_session_create(model, NULL, &session, err);
     tern_train_display_clear(&s->display);
     if (!status) {
-        fprintf(stderr, "sample of step %" PRIu64 ": %s", step, prompt);
+        bool was_float = s->config->weights == TERN_WEIGHTS_FLOAT || step < s->config->fp_steps;
+        fprintf(stderr, "sample of step %" PRIu64 "%s: %s", step, was_float ? " (made ternary)" : "", prompt);
         status = tern_generate(session, prompt, strlen(prompt), &params, print_text, NULL, NULL, err);
         fputc('\n', stderr);
     }

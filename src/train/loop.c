@@ -178,6 +178,17 @@ static double smooth(double before, double loss, uint64_t n) {
     return n ? fade * before + (1 - fade) * loss : loss;
 }
 
+/* No sample is worth a run. */
+static void sample(const tern_run *run) {
+    const tern_loop_hooks *hooks = run->hooks;
+    tern_error problem = {0};
+    tern_status status = hooks->sample(hooks->user, run->step, &problem);
+    if (!status || status == TERN_ERR_CANCELLED || !hooks->warn)
+        return;
+    tern_error_prefix(&problem, "no sample of step %" PRIu64, run->step);
+    hooks->warn(hooks->user, problem.message);
+}
+
 /* What belongs to the step that was just made: validation, log, state, sample. */
 static tern_status after_step(tern_run *run, const double sums[N_SUMS], double seconds, bool stop,
                               tern_loop_report *report, tern_error *err) {
@@ -193,7 +204,7 @@ static tern_status after_step(tern_run *run, const double sums[N_SUMS], double s
     if (!status && (last || stop || due(config->save_every, run->step)))
         status = tern_run_save(run, err);
     if (!status && run->first && hooks->sample && due(config->sample_every, run->step))
-        status = hooks->sample(hooks->user, run->step, err);
+        sample(run);
     if (!status && run->first && hooks->progress)
         hooks->progress(hooks->user, report);
     return status;

@@ -31,7 +31,7 @@ typedef struct tern_objective {
     /* The values have changed, and step `step` is the next: rebuild what depends on them. NULL or the name of a tensor
      * that is not finite. */
     const char *(*changed)(void *user, uint64_t step);
-    /* Shares of zeros in front of a layer's down projection and of closed gates, as of the last forward pass; NULL:
+    /* Shares of zeros in front of a layer's down projection and of closed gates, as of the last validation; NULL:
      * not logged. Goes into the log with every validation. */
     void (*sparsity)(void *user, uint32_t layer, double *zero_inputs, double *closed_gates);
     uint32_t n_layers;      /* for that */
@@ -52,8 +52,9 @@ typedef struct tern_loop_hooks {
     void *user;
     void (*warn)(void *user, const char *message);
     void (*progress)(void *user, const tern_loop_report *report);
-    bool (*go_on)(void *user);                                         /* false: save and stop (Ctrl-C) */
-    tern_status (*sample)(void *user, uint64_t step, tern_error *err); /* every sample_every steps */
+    bool (*go_on)(void *user); /* false: save and stop (Ctrl-C) */
+    tern_status (*sample)(void *user, uint64_t step,
+                          tern_error *err); /* every sample_every steps; a failure is a warning */
     tern_status (*finished)(void *user, const tern_loop_report *last, tern_error *err); /* after the last step */
     bool restart;        /* forget the states and the log that are there */
     bool accept_changes; /* go on although the configuration has changed */

@@ -318,9 +318,20 @@ const tern_bit *tern_net_matrix(const tern_net *net, uint32_t layer, int which) 
 
 /* ---------------------------------------------------------------- forward */
 
+static void begin_count(tern_net *net, size_t n) {
+    for (uint32_t i = 0; net->count_anew && i < net->dims.n_layers; i++) {
+        atomic_store(&net->zeros[i], 0);
+        atomic_store(&net->closed[i], 0);
+    }
+    net->n_counted = (net->count_anew ? 0 : net->n_counted) + (uint64_t)n * net->dims.ffn_size;
+    net->count_anew = false;
+}
+
 void tern_net_forward(tern_net *net, const tern_batch *batch) {
     const tern_dims *dims = &net->dims;
     size_t n = batch->n_tokens;
+    if (net->how.sparsity)
+        begin_count(net, n);
     if (net->params)
         tern_op_embed(&net->ops, tern_net_embedding(net), batch->inputs, n, dims->hidden_size, net->kept[0].x);
     else
@@ -355,6 +366,7 @@ void tern_net_backward(tern_net *net, const tern_batch *batch, const float *weig
     const tern_dims *dims = &net->dims;
     const tern_params *params = net->how.lora ? NULL : net->params;
     size_t n = batch->n_tokens, hidden = dims->hidden_size;
+    net->count_anew = true;
     tern_net_loss_backward(net, batch, weight, z_loss, params ? grads + tern_param_embedding(params)->offset : NULL,
                            nll);
     tern_net_copy(net, NULL, net->dx, n * hidden);

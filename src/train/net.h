@@ -70,8 +70,9 @@ typedef void (*tern_grads_ready_fn)(void *user, size_t offset, size_t n);
 void tern_net_backward(tern_net *net, const tern_batch *batch, const float *weight, float z_loss, float *grads,
                        float *nll, tern_grads_ready_fn ready, void *user);
 
-/* Share of the int8 values in front of layer's down projection that were 0 in the last forward pass, and of gates <= 0:
- * what the sparse decode path saves. Needs tern_net_params.sparsity. (A float model: values that are 0.) */
+/* Share of the int8 values in front of layer's down projection that were 0, and of gates <= 0: what the sparse decode
+ * path saves. Of all forward passes since the last backward pass: of a whole validation. Needs
+ * tern_net_params.sparsity. (A float model: values that are 0.) */
 void tern_net_sparsity(const tern_net *net, uint32_t layer, double *zero_inputs, double *closed_gates);
 
 #endif

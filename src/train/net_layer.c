@@ -98,10 +98,7 @@ static void count_task(void *context, size_t task, int worker) {
 
 static void count(tern_net *net, uint32_t layer, size_t n) {
     count_job job = {net, layer, n};
-    atomic_store(&net->zeros[layer], 0);
-    atomic_store(&net->closed[layer], 0);
     tern_pool_run(net->ops.pool, (n + COUNT_BLOCK - 1) / COUNT_BLOCK, count_task, &job);
-    net->n_counted = (uint64_t)n * net->dims.ffn_size;
 }
 
 /* ---------------------------------------------------------------- forward */

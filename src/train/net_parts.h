@@ -75,6 +75,7 @@ struct tern_net {
     /* for tern_net_sparsity() */
     atomic_uint_fast64_t *zeros, *closed; /* [n_layers] */
     uint64_t n_counted;                   /* values of a layer that were looked at */
+    bool count_anew;                      /* before the next forward pass: a backward pass came between */
     void *memory;                         /* all of the above */
 };
 

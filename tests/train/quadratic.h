@@ -13,7 +13,7 @@ enum { N = 1000, SECOND = 400 }; /* values; where the second tensor begins */
 typedef struct quadratic {
     float values[N], grads[N], m[N], v[N];
     uint32_t rows, first_row, n_rows; /* of a step; this rank's */
-    uint64_t bad_loss_step, bad_gradient_step, bad_weight_step, fail_step, stop_after, kill_after;
+    uint64_t bad_loss_step, bad_gradient_step, bad_weight_step, fail_step, bad_sample_step, stop_after, kill_after;
     uint64_t changed_at; /* the step that changed() was last told */
     int n_finished, n_samples, n_progress, n_warnings, sure;
     char warning[512];
@@ -96,9 +96,9 @@ static inline void quadratic_progress(void *user, const tern_loop_report *report
 }
 
 static inline tern_status quadratic_sample(void *user, uint64_t step, tern_error *err) {
-    (void)step, (void)err;
-    ((quadratic *)user)->n_samples++;
-    return TERN_OK;
+    quadratic *q = user;
+    q->n_samples++;
+    return step == q->bad_sample_step ? tern_fail(err, TERN_ERR_IO, "no room") : TERN_OK;
 }
 
 static inline tern_status quadratic_finished(void *user, const tern_loop_report *last, tern_error *err) {

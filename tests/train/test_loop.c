@@ -219,6 +219,18 @@ static void test_changes(void **state) {
     tern_train_config_free(&config);
 }
 
+/* A sample that fails is a warning: the run is the same. */
+static void test_bad_sample(void **state) {
+    (void)state;
+    tern_error err = {0};
+    q.bad_sample_step = 16;
+    assert_int_equal(train(NULL, &err), TERN_OK);
+    assert_int_equal(q.n_samples, 2);
+    assert_int_equal(q.n_warnings, 1);
+    assert_non_null(strstr(q.warning, "no sample of step 16: no room"));
+    expect_unbroken();
+}
+
 /* The newest state damaged: the one before it, with a warning, and still the very same run. */
 static void test_damaged_state(void **state) {
     (void)state;
@@ -300,6 +312,7 @@ int main(void) {
         cmocka_unit_test_setup(test_not_finite, clear),
         cmocka_unit_test_setup(test_objective_fails, clear),
         cmocka_unit_test_setup(test_changes, clear),
+        cmocka_unit_test_setup(test_bad_sample, clear),
         cmocka_unit_test_setup(test_damaged_state, clear),
         cmocka_unit_test_setup(test_lost_log, clear),
         cmocka_unit_test_setup(test_locked, clear),

@@ -459,6 +459,33 @@ static void test_sparsity(void **state) {
     }
 }
 
+/* Counts go on until a backward pass: those of a validation in two batches are the whole batch's. */
+static void test_sparsity_sums(void **state) {
+    (void)state;
+    setup s;
+    double whole[2], half[2], both[2], anew[2];
+    float nll[N_TOKENS];
+    set_up(&s, 21, 2, NULL, (tern_net_params){.sparsity = true});
+    tern_net_quantize(s.net, TERN_WEIGHTS_TERNARY);
+    uint32_t cut = s.b.starts[2], ends[] = {0, s.b.starts[3] - cut, s.b.starts[4] - cut};
+    const tern_batch begin = {cut, s.b.inputs, s.b.targets, {s.b.starts, 2}};
+    const tern_batch end = {ends[2], s.b.inputs + cut, s.b.targets + cut, {ends, 2}};
+    tern_net_forward(s.net, &s.b.batch);
+    tern_net_sparsity(s.net, 0, &whole[0], &whole[1]);
+    tern_net_backward(s.net, &s.b.batch, s.b.weights, 0, s.params.grads, nll, NULL, NULL);
+    tern_net_forward(s.net, &begin);
+    tern_net_sparsity(s.net, 0, &half[0], &half[1]);
+    tern_net_forward(s.net, &end);
+    tern_net_sparsity(s.net, 0, &both[0], &both[1]);
+    tern_net_backward(s.net, &end, s.b.weights, 0, s.params.grads, nll, NULL, NULL);
+    tern_net_forward(s.net, &begin);
+    tern_net_sparsity(s.net, 0, &anew[0], &anew[1]);
+    assert_true(half[0] != whole[0] && half[1] != whole[1]);
+    assert_memory_equal(both, whole, sizeof both);
+    assert_memory_equal(anew, half, sizeof anew);
+    tear_down(&s);
+}
+
 static void test_memory(void **state) {
     (void)state;
     const tern_dims dims = {.vocab_size = 128256,
@@ -501,7 +528,8 @@ int main(void) {
         cmocka_unit_test(test_same_bits),    cmocka_unit_test(test_micro_batches),
         cmocka_unit_test(test_answers_only), cmocka_unit_test(test_forward_only),
         cmocka_unit_test(test_ready),        cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_sparsity),     cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_sparsity),     cmocka_unit_test(test_sparsity_sums),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
