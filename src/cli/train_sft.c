@@ -19,7 +19,8 @@ const tern_command tern_command_train_sft = {
         "MODEL is the folder of a run, of which the last state is taken, or float master weights (a Hugging Face\n"
         "folder or a GGUF). SHARD holds conversations (tern train data --kind chat); only answers are learnt. Losses\n"
         "are summed over tokens and divided by those of an average batch, so that every token counts equally.\n"
-        "Defaults: 3 epochs, learning rate 1e-4, 32 rows. At the end FOLDER holds model.gguf and master/.\n",
+        "Defaults: 3 epochs, learning rate 1e-4, 32 rows. At the end FOLDER holds model.gguf,\n"
+        "master/ and packed/.\n",
     .min_operands = 2,
     .max_operands = 2,
     .groups = {{"Run", tern_tune_run_option_table, 0}, {"Training", tern_tune_option_table, 0}},

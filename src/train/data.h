@@ -91,11 +91,13 @@ uint64_t tern_feed_steps_per_epoch(const tern_feed *feed);
 /* Rows in one pass (PAIRS: two a pair), and documents that are left out for want of an answer within n_ctx. */
 uint64_t tern_feed_rows_per_epoch(const tern_feed *feed);
 uint64_t tern_feed_left_out(const tern_feed *feed);
+uint64_t tern_feed_cut(const tern_feed *feed); /* CHAT, PAIRS: documents of which the end does not fit */
 
 /* The held-out documents in order, n rows at a time from row `first`, fewer at the end; rows->batch.n_tokens 0: no
  * more. TEXT as `tern perplexity` cuts a text: the document without BOS and EOS in windows of n_ctx - 1 tokens, one a
  * row, each behind one BOS; so the sum of all losses is that of `tern perplexity -c n_ctx` over the documents one by
- * one, and divided by text_bytes it gives bits per byte. CHAT, PAIRS: one document a row, cut at n_ctx. */
+ * one, and divided by text_bytes it gives bits per byte. CHAT, PAIRS: one document a row, cut at n_ctx; pairs
+ * of which one has no answer left are left out. */
 tern_status tern_feed_held_out(tern_feed *feed, uint64_t first, uint32_t n, tern_rows *rows, tern_error *err);
 uint64_t tern_feed_held_out_rows(const tern_feed *feed); /* in all */
 

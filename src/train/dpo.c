@@ -43,13 +43,23 @@ static void score(tern_dpo *dpo) {
 
 static void report(const tern_dpo *dpo, uint64_t done, uint64_t total) {
     if (dpo->params.progress)
-        dpo->params.progress(dpo->params.progress_user, done, total);
+        dpo->params.progress(dpo->params.user, done, total);
 }
 
-static void keep_reference(tern_dpo *dpo, tern_split split) {
+static tern_status keep_reference(tern_dpo *dpo, tern_split split, tern_error *err) {
     score(dpo);
-    for (size_t i = 0; i < dpo->rows.batch.seqs.n; i++)
+    for (size_t i = 0; i < dpo->rows.batch.seqs.n; i++) {
+        if (!isfinite(dpo->logp[i]))
+            return tern_fail(err, TERN_ERR_FORMAT,
+                             "the log-probability of an answer of pair %" PRIu64
+                             " is not finite with the model that training begins with: it is damaged",
+                             dpo->rows.documents[i] / 2);
         dpo->reference[split][dpo->rows.documents[i]] = dpo->logp[i];
+    }
+    /* nothing is there yet that would have to be saved */
+    if (dpo->params.go_on && !dpo->params.go_on(dpo->params.user))
+        return tern_fail(err, TERN_ERR_CANCELLED, "stopped before the first step of this session");
+    return TERN_OK;
 }
 
 /* All pairs of both splits through the reference model. Every rank computes all: which pairs it will train on changes
@@ -71,16 +81,18 @@ static tern_status make_reference(tern_dpo *dpo, tern_error *err) {
         uint32_t first = (uint32_t)(row % config->batch), left = config->batch - first;
         n = left < config->micro ? left : config->micro;
         tern_status status = tern_feed_rows(dpo->feed, row / config->batch, first, n, &dpo->rows, err);
+        if (!status)
+            status = keep_reference(dpo, TERN_SPLIT_TRAIN, err);
         if (status)
             return status;
-        keep_reference(dpo, TERN_SPLIT_TRAIN);
         report(dpo, row + n < n_train ? row + n : n_train, n_train + n_held_out);
     }
     for (uint64_t row = 0; row < n_held_out; row += config->micro) {
         tern_status status = tern_feed_held_out(dpo->feed, row, config->micro, &dpo->rows, err);
+        if (!status)
+            status = keep_reference(dpo, TERN_SPLIT_HELD_OUT, err);
         if (status)
             return status;
-        keep_reference(dpo, TERN_SPLIT_HELD_OUT);
         report(dpo, n_train + (row + config->micro < n_held_out ? row + config->micro : n_held_out),
                n_train + n_held_out);
     }
@@ -146,8 +158,9 @@ uint64_t tern_dpo_steps_per_epoch(const tern_dpo *dpo) { return tern_feed_steps_
 
 /* ------------------------------------------------------------------------- the loss */
 
-/* The pairs of the rows that are loaded: their losses are added up, and their tokens' weights set. */
-static tern_status compare(tern_dpo *dpo, tern_split split, tern_step_result *result, tern_error *err) {
+/* The pairs of the rows that are loaded: their losses are added up, and their tokens' weights set.
+ * What is not finite is the loop's to find: it knows step and tensor. */
+static void compare(tern_dpo *dpo, tern_split split, tern_step_result *result) {
     const tern_batch *batch = &dpo->rows.batch;
     score(dpo);
     result->n_tokens += (double)batch->n_tokens;
@@ -156,10 +169,6 @@ static tern_status compare(tern_dpo *dpo, tern_split split, tern_step_result *re
                                      dpo->reference[split][dpo->rows.documents[i + 1]]};
         double loss, margin, weight;
         tern_dpo_pair(dpo->logp + i, reference, dpo->params.beta, &loss, &margin, &weight);
-        if (isnan(loss))
-            return tern_fail(err, TERN_ERR_FORMAT,
-                             "the log-probability of pair %" PRIu64 " is not a number: the model is damaged",
-                             dpo->rows.documents[i] / 2);
         for (size_t j = i; j < i + 2; j++)
             for (uint32_t t = batch->seqs.start[j]; t < batch->seqs.start[j + 1]; t++)
                 dpo->weight[t] = batch->targets[t] < 0 ? 0 : (float)(j == i ? weight : -weight);
@@ -170,7 +179,6 @@ static tern_status compare(tern_dpo *dpo, tern_split split, tern_step_result *re
         result->extra[CHOSEN] += dpo->logp[i];
         result->extra[REJECTED] += dpo->logp[i + 1];
     }
-    return TERN_OK;
 }
 
 static tern_status gradients(void *user, uint64_t step, tern_grads_ready_fn ready, void *ready_user,
@@ -184,10 +192,9 @@ static tern_status gradients(void *user, uint64_t step, tern_grads_ready_fn read
         uint32_t n = end - first < config->micro ? end - first : config->micro;
         bool last = first + n == end;
         tern_status status = tern_feed_rows(dpo->feed, step, first, n, &dpo->rows, err);
-        if (!status)
-            status = compare(dpo, TERN_SPLIT_TRAIN, result, err);
         if (status)
             return status;
+        compare(dpo, TERN_SPLIT_TRAIN, result);
         tern_net_backward(dpo->params.net, &dpo->rows.batch, dpo->weight, 0, dpo->params.grads, dpo->nll,
                           last ? ready : NULL, ready_user);
         first += n;
@@ -200,16 +207,15 @@ static tern_status validate(void *user, bool whole, tern_step_result *result, te
     const tern_train_config *config = dpo->params.config;
     uint64_t rank = (uint64_t)tern_comm_rank(dpo->params.comm), size = (uint64_t)tern_comm_size(dpo->params.comm);
     uint64_t n_rows = tern_feed_held_out_rows(dpo->feed), most = config->eval_tokens / config->dims.n_ctx / 2 * 2 + 2;
-    n_rows = n_rows < most || whole ? n_rows : most;
+    n_rows = n_rows < most || whole || !config->eval_tokens ? n_rows : most;
     for (uint64_t first = 0, turn = 0; first < n_rows; first += config->micro, turn++) {
         if (turn % size != rank)
             continue;
         uint32_t n = n_rows - first < config->micro ? (uint32_t)(n_rows - first) : config->micro;
         tern_status status = tern_feed_held_out(dpo->feed, first, n, &dpo->rows, err);
-        if (!status)
-            status = compare(dpo, TERN_SPLIT_HELD_OUT, result, err);
         if (status)
             return status;
+        compare(dpo, TERN_SPLIT_HELD_OUT, result);
     }
     return TERN_OK;
 }

@@ -23,7 +23,8 @@ typedef struct tern_dpo_params {
     float *grads;
     tern_comm *comm;
     void (*progress)(void *user, uint64_t done, uint64_t total); /* rows of the reference pass; NULL: none */
-    void *progress_user;
+    bool (*go_on)(void *user); /* false: end the reference pass with TERN_ERR_CANCELLED; NULL: never */
+    void *user;
 } tern_dpo_params;
 
 /* What the parameters point at must outlive it. batch and micro are even. */

@@ -20,7 +20,7 @@ struct tern_feed {
     uint32_t n_groups;
     uint32_t *order; /* [n_groups] of the epoch */
     uint64_t epoch;  /* that `order` is of; UINT64_MAX: none */
-    uint64_t left_out;
+    uint64_t left_out, n_cut;
     uint64_t *held_first; /* [n held-out documents + 1]: the first row of each */
 };
 
@@ -106,18 +106,26 @@ static bool cut_text(piece_list *list, uint64_t document, uint64_t n_pairs, uint
 }
 
 /* Something is learnt within the first n targets of a document with a mask. */
-static bool has_answer(const tern_feed *feed, uint64_t document, uint64_t n) {
+static bool has_answer(const tern_feed *feed, tern_split split, uint64_t document, uint64_t n) {
     int32_t first;
     const uint8_t *mask;
     if (!n)
         return false;
-    tern_shard_read(feed->shard, TERN_SPLIT_TRAIN, document, 1, 1, &first, &mask);
+    tern_shard_read(feed->shard, split, document, 1, 1, &first, &mask);
     return memchr(mask, 1, (size_t)n) != NULL;
 }
 
 static uint64_t n_inputs(const tern_feed *feed, tern_split split, uint64_t document) {
     uint64_t n = tern_shard_document_tokens(feed->shard, split, document) - 1;
     return n < feed->n_ctx ? n : feed->n_ctx;
+}
+
+/* All documents that stay together with this one, the first of them, have an answer. */
+static bool group_has_answers(const tern_feed *feed, tern_split split, uint64_t first) {
+    for (uint64_t k = first; k < first + feed->per_group; k++)
+        if (!has_answer(feed, split, k, n_inputs(feed, split, k)))
+            return false;
+    return true;
 }
 
 static tern_status list_pieces(tern_feed *feed, piece_list *list, tern_error *err) {
@@ -128,13 +136,13 @@ static tern_status list_pieces(tern_feed *feed, piece_list *list, tern_error *er
             ok = cut_text(list, i, tern_shard_document_tokens(feed->shard, TERN_SPLIT_TRAIN, i) - 1, feed->n_ctx);
             continue;
         }
-        bool answered = true;
-        for (uint64_t k = i; k < i + feed->per_group; k++)
-            answered &= has_answer(feed, k, n_inputs(feed, TERN_SPLIT_TRAIN, k));
+        bool answered = group_has_answers(feed, TERN_SPLIT_TRAIN, i);
         if (!answered)
             feed->left_out += feed->per_group;
-        for (uint64_t k = i; ok && answered && k < i + feed->per_group; k++)
+        for (uint64_t k = i; ok && answered && k < i + feed->per_group; k++) {
             ok = add_piece(list, k, 0, n_inputs(feed, TERN_SPLIT_TRAIN, k));
+            feed->n_cut += tern_shard_document_tokens(feed->shard, TERN_SPLIT_TRAIN, k) - 1 > feed->n_ctx;
+        }
     }
     if (!ok)
         return tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for its list of pieces, or too many; cut it into shards",
@@ -220,6 +228,7 @@ tern_status tern_feed_rows(tern_feed *feed, uint64_t step, uint32_t first, uint3
 
 uint64_t tern_feed_rows_per_epoch(const tern_feed *feed) { return feed->packing.n_rows; }
 uint64_t tern_feed_left_out(const tern_feed *feed) { return feed->left_out; }
+uint64_t tern_feed_cut(const tern_feed *feed) { return feed->n_cut; }
 
 uint64_t tern_feed_steps_per_epoch(const tern_feed *feed) {
     return (feed->packing.n_rows + (uint64_t)feed->rows_per_step - 1) / feed->rows_per_step;
@@ -247,8 +256,10 @@ static tern_status list_held_out(tern_feed *feed, tern_error *err) {
         feed->held_first[i] = rows;
         if (feed->info->kind == TERN_SHARD_TEXT)
             rows += (measured + feed->n_ctx - 2) / (feed->n_ctx - 1);
-        else
+        else if (feed->per_group == 1)
             rows += measured > 0;
+        else /* a pair without one of its answers says nothing, and would count as undecided */
+            rows += group_has_answers(feed, TERN_SPLIT_HELD_OUT, i / feed->per_group * feed->per_group);
     }
     feed->held_first[n] = rows;
     return TERN_OK;

@@ -120,13 +120,13 @@ static tern_status gradients(void *user, uint64_t step, tern_grads_ready_fn read
     return TERN_OK;
 }
 
-/* Micro-batches of the held-out rows go round the ranks, until eval_tokens are through. */
+/* Micro-batches of the held-out rows go round the ranks, until eval_tokens (0: all) are through. */
 static tern_status validate(void *user, bool whole, tern_step_result *result, tern_error *err) {
     tern_sft *sft = user;
     const tern_train_config *config = sft->params.config;
     uint64_t rank = (uint64_t)tern_comm_rank(sft->params.comm), size = (uint64_t)tern_comm_size(sft->params.comm);
     uint64_t n_rows = tern_feed_held_out_rows(sft->feed), most = config->eval_tokens / config->dims.n_ctx + 1;
-    n_rows = n_rows < most || whole ? n_rows : most;
+    n_rows = n_rows < most || whole || !config->eval_tokens ? n_rows : most;
     for (uint64_t first = 0, turn = 0; first < n_rows; first += config->micro, turn++) {
         if (turn % size != rank)
             continue;

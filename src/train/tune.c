@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,15 +54,34 @@ static tern_status check_shard(const tune *t, tern_error *err) {
 
 static uint64_t ceil_of(double value) { return value > 1 ? (uint64_t)ceil(value - 1e-9) : 1; }
 
-/* Steps of so many epochs: what the feed makes of the shard. */
+/* Documents of which the context has not all: nobody should learn that from the loss. */
+static void tell_what_is_cut(const tune *t, const tern_feed *feed) {
+    const tern_shard_info *info = tern_shard_describe(t->shard);
+    char message[200];
+    uint64_t left_out = tern_feed_left_out(feed), n_cut = tern_feed_cut(feed);
+    bool pairs = info->kind == TERN_SHARD_PAIRS;
+    if (left_out + n_cut == 0)
+        return;
+    snprintf(message, sizeof message,
+             "of %" PRIu64 " %s, %" PRIu64 " have no answer within %" PRIu32 " tokens and are left out, and %" PRIu64
+             " are cut",
+             info->n_documents[TERN_SPLIT_TRAIN], pairs ? "answers of pairs" : "conversations", left_out,
+             t->config.dims.n_ctx, n_cut);
+    tern_tune_warn(t, message);
+}
+
+/* Steps of so many epochs (0: as they are): what the feed makes of the shard. */
 static tern_status count_steps(const tune *t, uint64_t *n_steps, tern_error *err) {
     const tern_train_config *config = &t->config;
     tern_feed *feed;
-    double epochs = t->p->epochs > 0 ? t->p->epochs : kinds[t->p->kind].epochs;
+    bool pairs = tern_shard_describe(t->shard)->kind == TERN_SHARD_PAIRS;
+    double epochs = t->p->epochs > 0 ? t->p->epochs : kinds[pairs ? TERN_TUNE_DPO : t->p->kind].epochs;
     tern_status status = tern_feed_create(t->shard, config->dims.n_ctx, config->batch, config->seed, &feed, err);
     if (status)
         return status;
-    *n_steps = ceil_of(epochs * (double)tern_feed_rows_per_epoch(feed) / config->batch);
+    if (!*n_steps)
+        *n_steps = ceil_of(epochs * (double)tern_feed_rows_per_epoch(feed) / config->batch);
+    tell_what_is_cut(t, feed);
     tern_feed_free(feed);
     return TERN_OK;
 }
@@ -146,7 +166,7 @@ static tern_status make_config(tune *t, tern_error *err) {
     uint64_t n_steps = p->n_steps;
     if ((status = set_micro(t, err)))
         return status;
-    if (!n_steps && (status = count_steps(t, &n_steps, err)))
+    if ((status = count_steps(t, &n_steps, err)))
         return status;
     float lr = p->lr > 0 ? p->lr : kinds[p->kind].lr, decay = p->weight_decay > 0 ? p->weight_decay : 0;
     uint64_t warmup = p->warmup_steps ? p->warmup_steps : n_steps / 30;
@@ -157,6 +177,19 @@ static tern_status make_config(tune *t, tern_error *err) {
                                        .weight_decay = {decay, decay},
                                        .final_fraction = p->final_fraction > 0 ? p->final_fraction : 0};
     return set_paths(t, err);
+}
+
+/* Before the plan, which depends on what it holds. */
+static tern_status read_adapter(tune *t, tern_error *err) {
+    if (!has_adapters(t) || !t->p->adapter)
+        return TERN_OK;
+    tern_status status = tern_lora_read(t->p->adapter, &t->dims, &t->lora, err);
+    if (status)
+        return status;
+    t->rank = t->lora.r;
+    t->alpha = t->lora.alpha;
+    t->targets = t->lora.targets;
+    return TERN_OK;
 }
 
 /* ------------------------------------------------------------------------ memory */
@@ -288,7 +321,7 @@ static tern_status make_lora(tune *t, tern_error *err) {
     if (!has_adapters(t))
         return TERN_OK;
     if (t->p->adapter)
-        return tern_lora_read(t->p->adapter, &t->dims, &t->lora, err);
+        return TERN_OK; /* read_adapter() has */
     tern_status status = tern_lora_create(&t->dims, t->rank, t->alpha, t->targets, &t->lora, err);
     if (!status)
         tern_lora_init(&t->lora, t->p->seed);
@@ -341,20 +374,39 @@ static uint64_t hash_of_start(const tune *t, uint64_t data_hash) {
     return tern_hash_value(&hash);
 }
 
+void tern_tune_warn(const tune *t, const char *message) {
+    if (t->p->hooks.warn && tern_comm_rank(t->comm) == 0)
+        t->p->hooks.warn(t->p->hooks.user, message);
+}
+
+/* The loop's hooks are called with the command's pointer; `finished` is ours, and so each goes through here. */
+static void on_warn(void *user, const char *message) { tern_tune_warn(user, message); }
+
+static void on_progress(void *user, const tern_loop_report *report) {
+    const tune *t = user;
+    if (t->p->hooks.progress)
+        t->p->hooks.progress(t->p->hooks.user, report);
+}
+
+static bool on_go_on(void *user) {
+    const tune *t = user;
+    return !t->p->hooks.go_on || t->p->hooks.go_on(t->p->hooks.user);
+}
+
+static void on_reference(void *user, uint64_t done, uint64_t total) {
+    const tune *t = user;
+    if (t->p->on_reference && tern_comm_rank(t->comm) == 0)
+        t->p->on_reference(t->p->user, done, total);
+}
+
 static tern_status make_objective(tune *t, tern_objective *objective, tern_error *err) {
     float *grads = t->p->kind == TERN_TUNE_MERGE ? t->merge.merged.grads
                    : has_adapters(t)             ? t->lora.grads
                                                  : t->params.grads;
     tern_status status;
     if (tern_shard_describe(t->shard)->kind == TERN_SHARD_PAIRS) {
-        const tern_dpo_params params = {t->shard,
-                                        &t->config,
-                                        beta_of(t),
-                                        t->net,
-                                        grads,
-                                        t->comm,
-                                        tern_comm_rank(t->comm) == 0 ? t->p->on_reference : NULL,
-                                        t->p->user};
+        const tern_dpo_params params = {t->shard, &t->config,   beta_of(t), t->net, grads,
+                                        t->comm,  on_reference, on_go_on,   t};
         status = tern_dpo_create(&params, &t->dpo, err);
         if (!status)
             *objective = tern_dpo_objective(t->dpo);
@@ -375,31 +427,12 @@ static tern_status make_objective(tune *t, tern_objective *objective, tern_error
     return TERN_OK;
 }
 
-void tern_tune_warn(const tune *t, const char *message) {
-    if (t->p->hooks.warn && tern_comm_rank(t->comm) == 0)
-        t->p->hooks.warn(t->p->hooks.user, message);
-}
-
 static tern_status finished(void *user, const tern_loop_report *last, tern_error *err) {
     tune *t = user;
     tern_status status = tern_tune_export(t, err);
     if (!status && t->p->hooks.finished)
         status = t->p->hooks.finished(t->p->hooks.user, last, err);
     return status;
-}
-
-/* The loop's hooks are called with the command's pointer; `finished` is ours, and so each goes through here. */
-static void on_warn(void *user, const char *message) { tern_tune_warn(user, message); }
-
-static void on_progress(void *user, const tern_loop_report *report) {
-    const tune *t = user;
-    if (t->p->hooks.progress)
-        t->p->hooks.progress(t->p->hooks.user, report);
-}
-
-static bool on_go_on(void *user) {
-    const tune *t = user;
-    return !t->p->hooks.go_on || t->p->hooks.go_on(t->p->hooks.user);
 }
 
 static tern_status train(tune *t, tern_error *err) {
@@ -431,7 +464,7 @@ static tern_status run(tune *t, tern_error *err) {
         (status = tern_pool_create(t->p->n_threads ? t->p->n_threads : tern_cpu_count(), &t->pool, err)) ||
         (status = tern_tune_open(t, err)) || (status = tern_shard_open(t->p->shard, &t->shard, err)) ||
         (status = check_shard(t, err)) || (status = tern_tune_find_tokenizer(t, err)) ||
-        (status = make_config(t, err)) || (status = plan_memory(t, err)))
+        (status = make_config(t, err)) || (status = read_adapter(t, err)) || (status = plan_memory(t, err)))
         return status;
     if (t->p->plan_only)
         return TERN_OK;

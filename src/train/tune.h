@@ -21,7 +21,7 @@ typedef struct tern_tune_params {
     const char *model;     /* folder of a run's state, or a float master: HF folder or GGUF; LORA: any model */
     const char *shard;     /* made by `tern train data` with the model's tokenizer */
     const char *out;       /* folder of the run: state, log, and at the end the model or adapter */
-    const char *tokenizer; /* tokenizer.json for the export; NULL: the model's own, where it has such a file */
+    const char *tokenizer; /* tokenizer.json that the shard was made with; NULL: the model's own, where it has one */
     /* 0 (or below 0): a default that the kind or the model sets */
     uint32_t n_ctx, batch, micro;
     uint64_t n_steps; /* 0: by epochs */
@@ -29,13 +29,15 @@ typedef struct tern_tune_params {
     float lr, final_fraction, weight_decay, clip, z_loss;
     uint64_t warmup_steps;
     bool recompute;
-    uint64_t seed, eval_every, eval_tokens, save_every;
-    double beta;   /* DPO */
-    uint32_t rank; /* adapters: r, alpha, targets (bits TERN_PARAM_Q .. TERN_PARAM_DOWN) */
+    uint64_t seed, eval_every, save_every;
+    uint64_t eval_tokens; /* of a validation; 0: all */
+    double beta;          /* DPO */
+    uint32_t rank;        /* adapters: r, alpha, targets (bits TERN_PARAM_Q .. TERN_PARAM_DOWN) */
     float alpha;
     unsigned targets;
-    const char *adapter; /* begin with this adapter (a PEFT folder, of whatever r and targets); NULL: a fresh one */
-    bool plan_only;      /* the plan is told, and nothing is trained */
+    /* begin with this adapter (a PEFT folder), whose rank, alpha and targets then count; NULL: a fresh one */
+    const char *adapter;
+    bool plan_only; /* the plan is told, and nothing is trained */
     int n_threads;
     const char *cpu;       /* kernels */
     tern_loop_hooks hooks; /* finished: called after the export */

@@ -32,6 +32,19 @@ static tern_status find_state_tokenizer(tune *t, const char *path, tern_error *e
     return t->tokenizer ? TERN_OK : tern_fail_memory(err, path);
 }
 
+/* A state has no chat template; what the run exported has the one that it was given. */
+static tern_status find_state_template(tune *t, tern_error *err) {
+    char path[1100];
+    tern_checkpoint *exported;
+    if (tern_checkpoint_open(in_folder(path, t->p->model, "master"), &exported, NULL))
+        return TERN_OK; /* the run is not over: none */
+    if (exported->chat_template)
+        t->chat_template = strdup(exported->chat_template);
+    bool failed = exported->chat_template && !t->chat_template;
+    tern_checkpoint_close(exported);
+    return failed ? tern_fail_memory(err, "the chat template") : TERN_OK;
+}
+
 /* A run's own configuration says what its values are. */
 static tern_status open_state(tune *t, tern_error *err) {
     tern_error warning = {0};
@@ -63,6 +76,8 @@ static tern_status open_state(tune *t, tern_error *err) {
     t->dims = config.dims;
     t->mode = config.weights;
     status = find_state_tokenizer(t, config.tokenizer, err);
+    if (!status)
+        status = find_state_template(t, err);
     tern_train_config_free(&config);
     return status;
 }
@@ -122,7 +137,7 @@ static tern_status hash_file(const char *path, uint64_t *hash, tern_error *err) 
 
 tern_status tern_tune_find_tokenizer(tune *t, tern_error *err) {
     char path[1100];
-    if (t->p->kind == TERN_TUNE_LORA || t->p->plan_only) /* an adapter has none */
+    if (t->p->plan_only)
         return TERN_OK;
     if (t->p->tokenizer) {
         free(t->tokenizer);
@@ -130,6 +145,8 @@ tern_status tern_tune_find_tokenizer(tune *t, tern_error *err) {
     } else if (!t->tokenizer && tern_file_exists(in_folder(path, t->p->model, "tokenizer.json"))) {
         t->tokenizer = strdup(path);
     }
+    if (!t->tokenizer && t->p->kind == TERN_TUNE_LORA)
+        return TERN_OK; /* an adapter has none, and so there is none to compare with */
     if (!t->tokenizer)
         return tern_fail(err, TERN_ERR_ARGUMENT,
                          "%s: has no tokenizer.json, which the trained model will need; name one with --tokenizer",
@@ -176,6 +193,7 @@ void tern_tune_close(tune *t) {
     tern_weights_free(&t->weights);
     tern_checkpoint_close(t->checkpoint);
     free(t->tokenizer);
+    free(t->chat_template);
 }
 
 /* -------------------------------------------------------------------- exporting */
@@ -205,7 +223,7 @@ tern_status tern_tune_export(tune *t, tern_error *err) {
             .embedding_type = "F32", /* as it is in training: the logits are the same bits */
             .tokenizer_json = t->tokenizer,
             .name = slash && slash[1] ? slash + 1 : t->p->out,
-            .chat_template = t->checkpoint ? t->checkpoint->chat_template : NULL,
+            .chat_template = t->checkpoint ? t->checkpoint->chat_template : t->chat_template,
         };
         if (t->mode == TERN_WEIGHTS_FLOAT && !exports[i].of_floats)
             continue;

@@ -17,6 +17,7 @@ typedef struct tune {
     tern_dims dims;        /* the model's; config.dims.n_ctx is that of the run */
     tern_weight_mode mode; /* of the net, and so of what is exported */
     char *tokenizer;       /* tokenizer.json; owned; NULL: none is needed */
+    char *chat_template;   /* of what a run had exported; owned; NULL: none */
     uint64_t base_bytes;   /* LORA: of the frozen weights in memory */
     tern_weights weights;  /* LORA: the frozen base */
     tern_params params;    /* else: masters */
@@ -39,7 +40,7 @@ typedef struct tune {
 void tern_tune_warn(const tune *t, const char *message); /* on rank 0 */
 /* Open the model without loading it: checkpoint or state, dims, mode, base_bytes. */
 tern_status tern_tune_open(tune *t, tern_error *err);
-/* t->tokenizer, if the export will need one; an error if there is none or the shard was made with another one. */
+/* t->tokenizer; an error if the export will need one and there is none, or if the shard was made with another one. */
 tern_status tern_tune_find_tokenizer(tune *t, tern_error *err);
 /* t->params or t->weights. */
 tern_status tern_tune_load(tune *t, tern_error *err);

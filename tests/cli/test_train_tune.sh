@@ -143,6 +143,11 @@ wait $early 2>/dev/null
 tune "an unfinished base" sft early chat.shard -o later --ctx 64 --steps 2
 has "$err" "of 200000"
 
+# --- what the context has no room for is told
+tune "short rows" lora I2_S.gguf chat.shard -o short --ctx 26 --steps 2
+has "$err" "warning: of 10 conversations, "
+has "$err" "are cut"
+
 # --- the plan alone
 run "plan" "$TERN" train continue F32.gguf text.shard -o never --tokenizer "$tokenizer" --plan
 is "$status" 0
@@ -163,6 +168,10 @@ fi
 fails 2 "-o FOLDER" "no folder" "$TERN" train sft F32.gguf chat.shard
 fails 2 "too few" "no shard" "$TERN" train sft F32.gguf -o x
 fails 2 "--targets" "unknown matrix" "$TERN" train lora I2_S.gguf chat.shard -o x --targets q,w
+for option in "--rank 4" "--alpha 8" "--targets q"; do
+    # shellcheck disable=SC2086 # two words
+    fails 2 "--from" "an adapter with other settings" "$TERN" train lora I2_S.gguf chat.shard -o x --from adapter $option
+done
 fails 1 "learns from preference pairs" "conversations for DPO" "$TERN" train dpo F32.gguf chat.shard -o x
 fails 1 "--tokenizer" "no tokenizer" "$TERN" train sft F32.gguf chat.shard -o x
 fails_last "no master weight" "packed weights" sft I2_S.gguf chat.shard -o x --tokenizer "$tokenizer"

@@ -68,7 +68,8 @@ static void on_reference(void *user, uint64_t done, uint64_t total) {
 
 static tern_dpo *make_dpo(small_model *m, const tern_shard *shard, double beta) {
     tern_dpo *dpo;
-    const tern_dpo_params params = {shard, &m->config, beta, m->net, m->params.grads, m->comm, on_reference, NULL};
+    const tern_dpo_params params = {shard,   &m->config,   beta, m->net, m->params.grads,
+                                    m->comm, on_reference, NULL, NULL};
     last_done = last_total = 0;
     MUST(tern_dpo_create(&params, &dpo, err));
     assert_true(last_done == last_total && last_total == 2 * N_PAIRS + 4);
@@ -118,6 +119,13 @@ static void starts_at_zero(void **state) {
     assert_true(result.n_losses == 2 && fabs(result.loss_sum - 2 * log(2)) < 1e-12);
     assert_true(fabs(result.extra[2] - chosen) < 1e-4 * fabs(chosen));
     assert_true(fabs(result.extra[3] - rejected) < 1e-4 * fabs(rejected));
+    result = (tern_step_result){0};
+    MUST(objective.validate(objective.user, false, &result, err));
+    assert_true(result.n_losses == 1); /* eval_tokens is 1: one pair */
+    result = (tern_step_result){0};
+    m.config.eval_tokens = 0; /* all */
+    MUST(objective.validate(objective.user, false, &result, err));
+    assert_true(result.n_losses == 2);
     tern_dpo_free(dpo);
     tern_shard_close(shard);
     free_model(&m);
@@ -209,7 +217,7 @@ static void refuses_odd_batches(void **state) {
     tern_dpo *dpo = NULL;
     tern_shard *shard = make_pairs();
     make_model(&m, 8, 4);
-    tern_dpo_params params = {shard, &m.config, 0.1, m.net, m.params.grads, m.comm, NULL, NULL};
+    tern_dpo_params params = {shard, &m.config, 0.1, m.net, m.params.grads, m.comm, NULL, NULL, NULL};
     m.config.batch = 7;
     assert_int_equal(tern_dpo_create(&params, &dpo, &problem), TERN_ERR_ARGUMENT);
     m.config.batch = 8;
@@ -227,11 +235,40 @@ static void refuses_odd_batches(void **state) {
     free_model(&m);
 }
 
+static bool go_on_once(void *user) { return ++*(int *)user < 2; }
+
+/* The reference pass can be stopped, and finds a damaged model; a step that goes wrong is left to the loop. */
+static void reference_and_steps_that_fail(void **state) {
+    (void)state;
+    small_model m;
+    tern_error problem = {0};
+    tern_dpo *dpo = NULL;
+    int asked = 0;
+    tern_shard *shard = make_pairs();
+    make_model(&m, 8, 4);
+    tern_dpo_params params = {shard, &m.config, 0.1, m.net, m.params.grads, m.comm, NULL, go_on_once, &asked};
+    assert_int_equal(tern_dpo_create(&params, &dpo, &problem), TERN_ERR_CANCELLED);
+    assert_int_equal(asked, 2); /* of seven */
+    params.go_on = NULL;
+    MUST(tern_dpo_create(&params, &dpo, err));
+    tern_objective objective = tern_dpo_objective(dpo);
+    float *table = m.params.values + tern_param_embedding(&m.params)->offset;
+    for (int i = 0; i < VOCAB; i++)
+        table[(size_t)i * m.config.dims.hidden_size] = NAN;
+    tern_step_result result = take_gradients(&m, &objective, 0);
+    assert_true(isnan(result.loss_sum));
+    tern_dpo_free(dpo);
+    assert_int_equal(tern_dpo_create(&params, &dpo, &problem), TERN_ERR_FORMAT);
+    assert_non_null(strstr(problem.message, "damaged"));
+    tern_shard_close(shard);
+    free_model(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pair_by_hand),          cmocka_unit_test(starts_at_zero),
         cmocka_unit_test(gradient_is_the_pairs), cmocka_unit_test(comes_to_prefer),
-        cmocka_unit_test(refuses_odd_batches),
+        cmocka_unit_test(refuses_odd_batches),   cmocka_unit_test(reference_and_steps_that_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

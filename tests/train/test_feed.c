@@ -169,6 +169,7 @@ static void chat(void **state) {
     tern_shard *shard = finish(writer);
     tern_feed *feed = feed_of(shard, 2, 0);
     assert_int_equal(tern_feed_left_out(feed), 1);
+    assert_int_equal(tern_feed_cut(feed), 1);
     assert_int_equal(tern_feed_rows_per_epoch(feed), 2);
     assert_int_equal(tern_feed_rows(feed, 0, 0, 2, &rows, &err), TERN_OK);
     assert_int_equal(rows.batch.n_tokens, 5 + 16);
@@ -252,16 +253,35 @@ static void held_out_windows(void **state) {
 
 static void held_out_answers(void **state) {
     (void)state;
-    for (int kind = TERN_SHARD_CHAT; kind <= TERN_SHARD_PAIRS; kind++) {
-        tern_shard *shard = mixed((tern_shard_kind)kind);
-        tern_feed *feed = feed_of(shard, 2, 0);
-        assert_int_equal(tern_feed_held_out(feed, 0, 10, &rows, &err), TERN_OK);
-        assert_int_equal(rows.batch.seqs.n, 4);
-        assert_int_equal(rows.n_losses, 2); /* of the short one; the others are cut before their answer */
-        assert_int_equal(rows.documents[3], 3);
-        tern_feed_free(feed);
-        tern_shard_close(shard);
+    tern_shard *shard = mixed(TERN_SHARD_CHAT);
+    tern_feed *feed = feed_of(shard, 2, 0);
+    assert_int_equal(tern_feed_held_out(feed, 0, 10, &rows, &err), TERN_OK);
+    assert_int_equal(rows.batch.seqs.n, 4);
+    assert_int_equal(rows.n_losses, 2); /* of the short one; the others are cut before their answer */
+    assert_int_equal(rows.documents[3], 3);
+    tern_feed_free(feed);
+    tern_shard_close(shard);
+}
+
+/* A pair of which one answer is cut away is none: its loss would be log 2 whatever the model does. */
+static void held_out_pairs(void **state) {
+    (void)state;
+    tern_shard_writer *writer = begin(TERN_SHARD_PAIRS, VOCAB);
+    add(writer, TERN_SHARD_PAIRS, TERN_SPLIT_TRAIN, 0, 4, 2);
+    add(writer, TERN_SHARD_PAIRS, TERN_SPLIT_TRAIN, 0, 6, 4);
+    for (int i = 0; i < 4; i++) { /* pair 1 has lost the rejected answer, pair 2 the chosen one */
+        add(writer, TERN_SHARD_PAIRS, TERN_SPLIT_HELD_OUT, 50 * i, i == 2 ? 30 : 4, 2);
+        add(writer, TERN_SHARD_PAIRS, TERN_SPLIT_HELD_OUT, 50 * i, i == 1 ? 30 : 6, 4);
     }
+    tern_shard *shard = finish(writer);
+    tern_feed *feed = feed_of(shard, 2, 0);
+    assert_int_equal(tern_feed_left_out(feed), 0);
+    assert_int_equal(tern_feed_held_out_rows(feed), 4);
+    assert_int_equal(tern_feed_held_out(feed, 0, 10, &rows, &err), TERN_OK);
+    assert_int_equal(rows.batch.seqs.n, 4);
+    assert_memory_equal(rows.documents, ((uint64_t[]){0, 1, 6, 7}), 4 * sizeof(uint64_t));
+    tern_feed_free(feed);
+    tern_shard_close(shard);
 }
 
 static void bad_arguments(void **state) {
@@ -304,6 +324,7 @@ int main(void) {
         cmocka_unit_test(pairs),
         cmocka_unit_test(held_out_windows),
         cmocka_unit_test(held_out_answers),
+        cmocka_unit_test(held_out_pairs),
         cmocka_unit_test(bad_arguments),
     };
     return cmocka_run_group_tests(tests, make_rows, free_rows);

@@ -69,6 +69,10 @@ static void sums_answers_only(void **state) {
         wanted += answer_loss(&m, word, &right);
     assert_true(result.n_losses == 9 && result.n_tokens == 21);
     assert_true(fabs(result.loss_sum - wanted) < 1e-5 * wanted);
+    result = (tern_step_result){0};
+    m.config.eval_tokens = 0; /* all of them on the way, too */
+    MUST(objective.validate(objective.user, false, &result, err));
+    assert_true(result.n_losses == 9);
 
     result = take_gradients(&m, &objective, 0); /* two epochs' worth of rows: every conversation twice */
     wanted = 0;

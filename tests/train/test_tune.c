@@ -65,7 +65,13 @@ typedef struct watch {
     uint64_t steps;
     bool planned;
     int exported;
+    uint64_t planned_weights, planned_steps; /* bytes; steps */
+    char warning[256];
 } watch;
+
+static void on_warn(void *user, const char *message) {
+    snprintf(((watch *)user)->warning, sizeof((watch *)user)->warning, "%s", message);
+}
 
 static void on_progress(void *user, const tern_loop_report *report) {
     watch *w = user;
@@ -87,7 +93,10 @@ static bool on_go_on(void *user) {
 
 static void on_plan(void *user, const tern_plan *plan, const tern_train_config *config) {
     assert_true(plan->fits && plan->micro == config->micro);
-    ((watch *)user)->planned = true;
+    watch *w = user;
+    w->planned = true;
+    w->planned_weights = plan->weights;
+    w->planned_steps = config->schedule.n_steps;
 }
 
 static void on_export(void *user, const char *path) {
@@ -98,25 +107,26 @@ static void on_export(void *user, const char *path) {
 static tern_tune_params params_of(watch *w, tern_tune_kind kind, const char *model, const char *shard,
                                   const char *out) {
     *w = (watch){0};
-    return (tern_tune_params){.kind = kind,
-                              .model = model,
-                              .shard = shard,
-                              .out = out,
-                              .tokenizer = TOKENIZER,
-                              .n_ctx = N_CTX,
-                              .batch = 8,
-                              .micro = 4,
-                              .n_steps = 40,
-                              .lr = 3e-3f,
-                              .clip = 1,
-                              .seed = 1,
-                              .eval_tokens = 1000,
-                              .rank = 4,
-                              .n_threads = 2,
-                              .hooks = {.user = w, .progress = on_progress, .go_on = on_go_on, .finished = on_finished},
-                              .user = w,
-                              .on_plan = on_plan,
-                              .on_export = on_export};
+    return (tern_tune_params){
+        .kind = kind,
+        .model = model,
+        .shard = shard,
+        .out = out,
+        .tokenizer = TOKENIZER,
+        .n_ctx = N_CTX,
+        .batch = 8,
+        .micro = 4,
+        .n_steps = 40,
+        .lr = 3e-3f,
+        .clip = 1,
+        .seed = 1,
+        .eval_tokens = 1000,
+        .rank = 4,
+        .n_threads = 2,
+        .hooks = {.user = w, .warn = on_warn, .progress = on_progress, .go_on = on_go_on, .finished = on_finished},
+        .user = w,
+        .on_plan = on_plan,
+        .on_export = on_export};
 }
 
 /* Mean loss of the held-out documents' learnt tokens, of a model on disk. */
@@ -359,6 +369,75 @@ static void a_refusal_changes_nothing(void **state) {
     MUST(tern_tune(&params, err));
 }
 
+/* What a run says before it begins: the plan is of the adapter that there is, pairs have DPO's epochs, and what the
+ * context has no room for is told. */
+static void plans_what_it_will_do(void **state) {
+    (void)state;
+    watch w;
+    const char *packed = at("base-i2.gguf");
+    tern_tune_params params = params_of(&w, TERN_TUNE_LORA, packed, at("pairs"), at("never"));
+    params.plan_only = true;
+    params.n_steps = 0;
+    params.rank = 16;
+    MUST(tern_tune(&params, err));
+    assert_int_equal(w.planned_steps, 2 * 2 * (N_DOCUMENTS - N_DOCUMENTS / HELD_OUT_EVERY) / 8);
+    uint64_t of_rank_16 = w.planned_weights;
+    params.adapter = at("lora"); /* of rank 4 */
+    MUST(tern_tune(&params, err));
+    assert_true(w.planned_weights < of_rank_16);
+    params.rank = 4;
+    params.adapter = NULL;
+    uint64_t of_adapter = w.planned_weights;
+    MUST(tern_tune(&params, err));
+    assert_int_equal(w.planned_weights, of_adapter);
+    assert_string_equal(w.warning, "");
+    params.n_ctx = 8;
+    MUST(tern_tune(&params, err));
+    assert_string_equal(w.warning, "of 40 answers of pairs, 0 have no answer within 8 tokens and are left out, and 40 "
+                                   "are cut");
+}
+
+/* An adapter's shard is compared with the model's own tokenizer, where it has one. */
+static void adapters_have_the_models_tokenizer(void **state) {
+    (void)state;
+    watch w;
+    tern_tune_params params = short_run(&w, TERN_TUNE_LORA, at("sft/packed"), at("chat"), at("right-tokens"));
+    params.tokenizer = NULL;
+    MUST(tern_tune(&params, err));
+    params.out = at("never");
+    params.tokenizer = TERN_SOURCE_DIR "/tests/data/tokenizer/small.json";
+    refuses(params, TERN_ERR_ARGUMENT, "was not made with the tokenizer");
+}
+
+static char *template_of(const char *name) {
+    tern_checkpoint *checkpoint;
+    MUST(tern_checkpoint_open(at(name), &checkpoint, err));
+    assert_non_null(checkpoint->chat_template);
+    char *text = strdup(checkpoint->chat_template);
+    tern_checkpoint_close(checkpoint);
+    return text;
+}
+
+/* From a folder with a template of its own, by a run's state, to the next run's model. */
+static void keeps_the_chat_template(void **state) {
+    (void)state;
+    watch w;
+    FILE *file = fopen(at("sft/master/chat_template.jinja"), "w");
+    assert_non_null(file);
+    fputs("{% for message in messages %}<{{ message['content'] }}>{% endfor %}", file);
+    assert_int_equal(fclose(file), 0);
+    char *own = template_of("sft/master"), *kept;
+    assert_non_null(strstr(own, "<{{ message"));
+    tern_tune_params params = short_run(&w, TERN_TUNE_SFT, at("sft/master"), at("chat"), at("template-1"));
+    MUST(tern_tune(&params, err));
+    params = short_run(&w, TERN_TUNE_SFT, at("template-1"), at("chat"), at("template-2"));
+    MUST(tern_tune(&params, err));
+    kept = template_of("template-2/model.gguf");
+    assert_string_equal(kept, own);
+    free(kept);
+    free(own);
+}
+
 static int make_files(void **state) {
     (void)state;
     if (!mkdtemp(folder))
@@ -401,6 +480,9 @@ int main(void) {
         cmocka_unit_test(refuses_what_cannot_be),
         cmocka_unit_test(goes_on_with_the_same_only),
         cmocka_unit_test(a_refusal_changes_nothing),
+        cmocka_unit_test(plans_what_it_will_do),
+        cmocka_unit_test(adapters_have_the_models_tokenizer),
+        cmocka_unit_test(keeps_the_chat_template),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }
