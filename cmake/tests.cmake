@@ -40,15 +40,20 @@ foreach(script ${scripts})
   set_tests_properties(cli_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>" SKIP_RETURN_CODE 77)
 endforeach()
 
-# Out of memory at every allocation: the linker puts our malloc in front of the C library's.
+# Out of memory at every allocation, and none at all in a step of training: the linker puts our malloc in front of the C
+# library's.
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND EXISTS ${CMAKE_SOURCE_DIR}/tests/fault/alloc_fault.c)
   add_executable(alloc_fault ${CMAKE_SOURCE_DIR}/tests/fault/alloc_fault.c)
-  target_include_directories(alloc_fault PRIVATE ${CMAKE_SOURCE_DIR}/src)
-  target_link_libraries(alloc_fault PRIVATE tern_static)
-  target_compile_definitions(alloc_fault PRIVATE TERN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  target_link_options(alloc_fault PRIVATE -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
-                      -Wl,--wrap=posix_memalign)
-  add_test(NAME alloc_fault COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:alloc_fault>)
+  add_executable(step_alloc ${CMAKE_SOURCE_DIR}/tests/fault/step_alloc.c $<TARGET_OBJECTS:tern_train>)
+  target_link_libraries(step_alloc PRIVATE PkgConfig::CMOCKA ${CMAKE_DL_LIBS})
+  foreach(name alloc_fault step_alloc)
+    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
+    target_link_libraries(${name} PRIVATE tern_static)
+    target_compile_definitions(${name} PRIVATE TERN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+    target_link_options(${name} PRIVATE -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
+                        -Wl,--wrap=posix_memalign)
+    add_test(NAME ${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:${name}>)
+  endforeach()
 endif()
 
 # Rooms: each one links with what it may use and nothing more. The whole archive goes in, so that every

@@ -290,12 +290,15 @@ requests=("Tell me a story about a shy fox and a red kite." "Write a short story
     "Tell me a story about a girl named Nora." "Hello!" "What is the capital of France?")
 beginnings=("Once upon a time" "One day, a little boy named Tim" "\"Where is my hat?\" said the bear.")
 report() {
-    local model request
+    local model request context
     rm -rf "$work/report.new"
     mkdir -p "$work/report.new"
     for model in run2/model.gguf run-sft/model.gguf demo.gguf; do
         if [ -n "$heldout" ]; then
-            "$tern" perplexity "$work/$model" "$heldout" --json >"$work/report.new/heldout-${model//\//-}.json"
+            for context in 256 512; do # the model before was measured with 256 tokens; these are trained with 512
+                "$tern" perplexity "$work/$model" "$heldout" -c $context --json \
+                    >"$work/report.new/heldout-${model//\//-}-c$context.json"
+            done
         fi
     done
     {

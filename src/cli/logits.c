@@ -1,4 +1,5 @@
 /* tern logits: the raw logits of every position, for comparisons. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -41,7 +42,7 @@ static tern_status put_floats(sink *out, const float *values, size_t n, const ch
     }
     if (fwrite(out->bytes, 4, n, out->file) == n)
         return TERN_OK;
-    return tern_fail(err, TERN_ERR_IO, "%s: cannot write: %m", path);
+    return tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
 }
 
 static tern_status evaluate(tern_session *session, size_t vocab_size, const int32_t *ids, size_t n_ids, size_t slice,

@@ -197,7 +197,7 @@ static char *make_script(const settings *s, const run_log *logs, size_t n_logs) 
 extern char **environ;
 
 typedef struct workplace {
-    char folder[24], script[40], svg[40], messages[40];
+    char folder[1000], script[1024], svg[1024], messages[1024];
 } workplace;
 
 /* gnuplot on the script; what it draws and says goes to files. Its exit status; 127: there is none. */
@@ -243,10 +243,14 @@ static int explain(int status, const char *messages) {
 
 /* What gnuplot makes of the script, freed with free(); NULL after a message. */
 static char *draw(const char *script, size_t *n_bytes) {
-    workplace at = {.folder = "/tmp/tern-plot-XXXXXX"};
+    const char *place = getenv("TMPDIR");
+    workplace at;
     char *svg = NULL;
     *n_bytes = 0;
-    if (!mkdtemp(at.folder)) {
+    int length = snprintf(at.folder, sizeof at.folder, "%s/tern-plot-XXXXXX", place && *place ? place : "/tmp");
+    if (length >= (int)sizeof at.folder)
+        errno = ENAMETOOLONG;
+    if (length >= (int)sizeof at.folder || !mkdtemp(at.folder)) {
         tern_cli_fail("%s: cannot make a folder: %s", at.folder, strerror(errno));
         return NULL;
     }

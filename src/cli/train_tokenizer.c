@@ -1,6 +1,8 @@
 /* tern train tokenizer: a vocabulary from texts. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -60,7 +62,7 @@ static tern_status write_json(const char *path, const tern_bpe_result *result, t
     if (status)
         return status;
     if (fwrite(result->json, 1, result->n_json, writer.file) != result->n_json)
-        status = tern_fail(err, TERN_ERR_IO, "%s: cannot write: %m", path);
+        status = tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
     else
         status = tern_writer_commit(&writer, err);
     if (status)

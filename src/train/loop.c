@@ -120,8 +120,6 @@ static tern_status validate(tern_run *run, bool whole, double *loss, tern_error 
     if (status || sums[1] <= 0)
         return status; /* nothing is held out */
     *loss = sums[0] / sums[1];
-    if (*loss < run->best_loss)
-        run->best_loss = *loss;
     return TERN_OK;
 }
 

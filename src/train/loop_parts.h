@@ -18,7 +18,7 @@ typedef struct tern_run {
     tern_train_log log;
     uint64_t step, tokens; /* done */
     uint64_t saved_step;   /* of the newest state on the disk; 0: none */
-    double seconds, best_loss;
+    double seconds;
     size_t n_sent; /* values of this step's gradients whose sum over the ranks was started */
 } tern_run;
 

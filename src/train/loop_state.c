@@ -1,7 +1,6 @@
 /* How a run begins, goes on and is saved. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -73,7 +72,6 @@ static tern_status read_state(tern_run *run, uint64_t *log_bytes, tern_error *er
         run->step = run->saved_step = file.state.step;
         run->tokens = file.state.tokens;
         run->seconds = file.state.seconds;
-        run->best_loss = file.state.best_loss;
         *log_bytes = file.state.log_bytes;
     }
     tern_state_close(&file);
@@ -105,15 +103,14 @@ static tern_status share_state(tern_run *run, tern_error *err) {
     const tern_trainable *t = run->trainable;
     struct {
         uint64_t step, tokens;
-        double seconds, best_loss;
-    } counters = {run->step, run->tokens, run->seconds, run->best_loss};
+        double seconds;
+    } counters = {run->step, run->tokens, run->seconds};
     tern_status status = tern_comm_broadcast(run->comm, &counters, sizeof counters, err);
     if (status)
         return status;
     run->step = run->saved_step = counters.step;
     run->tokens = counters.tokens;
     run->seconds = counters.seconds;
-    run->best_loss = counters.best_loss;
     float *const arrays[] = {t->values, t->m, t->v};
     for (size_t i = 0; !status && run->step && i < sizeof arrays / sizeof *arrays; i++)
         status = tern_comm_broadcast(run->comm, arrays[i], t->n * sizeof(float), err);
@@ -122,7 +119,6 @@ static tern_status share_state(tern_run *run, tern_error *err) {
 
 tern_status tern_run_begin(tern_run *run, tern_error *err) {
     run->first = tern_comm_rank(run->comm) == 0;
-    run->best_loss = HUGE_VAL;
     run->config_text = tern_train_config_text(run->config);
     tern_status status = run->config_text ? TERN_OK : tern_fail_memory(err, "the configuration's text");
     if (!status && run->first)
@@ -153,7 +149,6 @@ tern_status tern_run_save(tern_run *run, tern_error *err) {
                                   .tokens = run->tokens,
                                   .seconds = run->seconds,
                                   .log_bytes = run->log.bytes,
-                                  .best_loss = run->best_loss,
                                   .config = run->config_text,
                                   .data_hash = run->objective->data_hash};
         float *const arrays[] = {t->values, t->m, t->v};

@@ -20,9 +20,9 @@ enum word {
     WORD_N_VALUES,
     WORD_STEP,
     WORD_TOKENS,
-    WORD_SECONDS, /* the bits of a double, as best_loss */
+    WORD_SECONDS, /* the bits of a double */
     WORD_LOG_BYTES,
-    WORD_BEST_LOSS,
+    WORD_UNUSED, /* 0 */
     WORD_DATA_HASH,
     WORD_CONFIG_BYTES,
     N_WORDS
@@ -131,7 +131,6 @@ tern_status tern_state_save(const char *folder, const tern_train_state *state, f
         [WORD_TOKENS] = state->tokens,
         [WORD_SECONDS] = double_bits(state->seconds),
         [WORD_LOG_BYTES] = state->log_bytes,
-        [WORD_BEST_LOSS] = double_bits(state->best_loss),
         [WORD_DATA_HASH] = state->data_hash,
         [WORD_CONFIG_BYTES] = strlen(state->config),
     };
@@ -200,7 +199,6 @@ static tern_status parse(tern_state_file *file, bool *is_damaged, tern_error *er
         .tokens = words[WORD_TOKENS],
         .seconds = bits_double(words[WORD_SECONDS]),
         .log_bytes = words[WORD_LOG_BYTES],
-        .best_loss = bits_double(words[WORD_BEST_LOSS]),
         .config = file->config,
         .data_hash = words[WORD_DATA_HASH],
     };

@@ -21,7 +21,6 @@ typedef struct tern_train_state {
     uint64_t tokens;    /* that were trained on */
     double seconds;     /* of training */
     uint64_t log_bytes; /* length of the log at that step: the rest is cut off when the run goes on */
-    double best_loss;   /* validation; infinity: none yet */
     const char *config; /* JSON text; the caller's when saving, the file's after tern_state_open() */
     uint64_t data_hash; /* of the shard */
 } tern_train_state;

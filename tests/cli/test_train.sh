@@ -221,6 +221,11 @@ if command -v gnuplot >/dev/null; then
     done
     run "plot by tokens" "$TERN" train plot whole --by tokens --from 10 -o by-tokens.svg
     is "$status" 0
+    fails 1 "$WORK/nowhere/tern-plot-" "no folder for the plot" env TMPDIR="$WORK/nowhere" "$TERN" train plot whole -o none.svg
+    mkdir "$WORK/a place"
+    run "plot by way of TMPDIR" env TMPDIR="$WORK/a place" "$TERN" train plot whole -o placed.svg
+    is "$status" 0
+    is "$(ls "$WORK/a place")" ""
 else
     echo "no gnuplot: plots not tested"
 fi
