@@ -143,6 +143,32 @@ wait $early 2>/dev/null
 tune "an unfinished base" sft early chat.shard -o later --ctx 64 --steps 2
 has "$err" "of 200000"
 
+# --- two processes; and one goes on with what two began
+if command -v mpirun >/dev/null && [ -e "$(dirname "$TERN")/tern_mpi.so" ]; then
+    two() { # ARGUMENT...
+        LSAN_OPTIONS=detect_leaks=0 mpirun --allow-run-as-root --oversubscribe -n 2 "$TERN" train "$@" --threads 1
+    }
+    both() { # KIND ARGUMENT...: the losses of the first steps and the last one, alone and shared
+        run "$1 alone" "$TERN" train "$@" -o "ranks/$1-one" --threads 2
+        is "$status" 0
+        run "$1 by two" two "$@" -o "ranks/$1-two"
+        is "$status" 0
+        is "$(grep -c 'written' "$WORK/out")" 3
+        paste -d ' ' <(sed 's/.*"loss": \([0-9.]*\),.*/\1/' "ranks/$1-one/log.jsonl") \
+            <(sed 's/.*"loss": \([0-9.]*\),.*/\1/' "ranks/$1-two/log.jsonl") |
+            awk '{ d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > (NR <= 3 ? 1e-4 : 5e-2)) bad = 1 }
+                 END { exit bad || NR != 12 }' || fail "$1: two processes have other losses than one"
+        run "$1, two again" two "$@" -o "ranks/$1-two" # the state, shared
+        is "$status" 0
+        run "$1, one after two" "$TERN" train "$@" -o "ranks/$1-two" --threads 2
+        is "$status" 0
+    }
+    both sft F32.gguf chat.shard --tokenizer "$tokenizer" --ctx 64 --steps 12 --batch 4
+    both dpo F32.gguf pairs.shard --tokenizer "$tokenizer" --ctx 64 --steps 12 --batch 4 --lr 1e-5
+else
+    echo "no mpirun, or built without MPI: several processes not tested"
+fi
+
 # --- what the context has no room for is told
 tune "short rows" lora I2_S.gguf chat.shard -o short --ctx 26 --steps 2
 has "$err" "warning: of 10 conversations, "
