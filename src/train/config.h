@@ -37,7 +37,7 @@ typedef struct tern_adam {
 typedef struct tern_train_config {
     tern_dims dims; /* n_ctx: the longest sequence */
     tern_weight_mode weights;
-    uint64_t fp_steps; /* of the run's beginning, in full precision (training-recipe: 20-30% help) */
+    uint64_t fp_steps; /* of the run's beginning, in full precision (20-30% help, docs/TRAINING.md) */
     char *tokenizer;   /* path of tokenizer.json; owned */
     char *data;        /* shard file, made by `tern train data`; owned */
     char *out;         /* folder of the run: state, log, exports; owned */

@@ -65,7 +65,7 @@ const config_key tern_config_keys[] = {
     {0},
 };
 
-/* training-recipe: 7.3 M parameters for a CPU, 12.8 M; both fit the 256-element blocks of TQ1_0, TQ2_0 and Q6_K. */
+/* 7.3 M parameters for a CPU, 12.8 M; both fit the 256-element blocks of TQ1_0, TQ2_0 and Q6_K. */
 const config_shape tern_config_shapes[] = {
     {"tern-tiny",
      {.n_layers = 8,

@@ -2,7 +2,7 @@
  * Adapters that are merged: the model that is trained is Q(W + (alpha / r) B A), ternarised like any other, with W the
  * frozen masters and A, B the trained values (straight through Q: dB = (alpha / r) dW A^T, dA = (alpha / r) B^T dW).
  * What comes out needs no adapter beside it: an update that is merged into weights that are ternary already would
- * mostly be rounded away (training-recipe section 5).
+ * mostly be rounded away.
  */
 #ifndef TERN_TRAIN_MERGE_H
 #define TERN_TRAIN_MERGE_H

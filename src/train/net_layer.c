@@ -1,4 +1,4 @@
-/* One block of 2B4T, forward and backward (docs/MODEL.md; training-recipe section 1.3). */
+/* One block of 2B4T, forward and backward (docs/MODEL.md). */
 #include <string.h>
 
 #include "train/net_parts.h"

@@ -13,7 +13,7 @@
 /* Tensors begin at multiples of this many values: a cache line, the widest vector. */
 enum { ALIGN_VALUES = 16 };
 
-static const float init_deviation = 0.02f; /* common practice (training-recipe section 2) */
+static const float init_deviation = 0.02f; /* common practice: the papers do not say */
 
 typedef enum width { ONE, HIDDEN, KV, FFN } width;
 

@@ -2,7 +2,7 @@
  * Learning the next token of rows: supervised fine-tuning on CHAT shards, where only answers count, and text.
  *
  * Losses are SUMMED over tokens and divided by a fixed number, the loss tokens of an average batch (2B4T report,
- * section 3.2.3; training-recipe section 3): every token counts equally, whatever else its batch holds, and the
+ * section 3.2.3): every token counts equally, whatever else its batch holds, and the
  * gradient of a batch does not depend on how it was cut into micro-batches or over processes.
  */
 #ifndef TERN_TRAIN_SFT_H

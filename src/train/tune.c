@@ -17,8 +17,8 @@
 
 /* --------------------------------------------------------------- the kinds */
 
-/* What a kind begins with where the parameters say nothing. Learning rates: 2B4T report sections 3.2 and 3.3,
- * training-recipe sections 3 to 5. */
+/* What a kind begins with where the parameters say nothing. Learning rates: 2B4T report sections 3.2 and 3.3;
+ * docs/TRAINING.md says where tern's differ. */
 static const struct {
     const char *name;
     float lr;

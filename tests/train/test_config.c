@@ -155,7 +155,7 @@ static void test_keys(void **state) {
     assert_true(n > 30);
 }
 
-/* Rates of a run of 100 steps by hand: training-recipe's line, eta_k (1 - t / T), and the cosine. */
+/* Rates of a run of 100 steps by hand: the published line, eta_k (1 - t / T), and the cosine. */
 static void test_schedule(void **state) {
     (void)state;
     tern_schedule s = {
