@@ -281,7 +281,7 @@ static double mean_loss_of_run(const frozen *f, const char *adapter) {
     for (int i = 0; i < N_IDS; i++) {
         double total = 0, largest = -1e30;
         for (int j = 0; j < VOCAB; j++)
-            largest = fmax(largest, (double)logits[i * VOCAB + j]);
+            largest = (double)logits[i * VOCAB + j] > largest ? (double)logits[i * VOCAB + j] : largest;
         for (int j = 0; j < VOCAB; j++)
             total += exp((double)logits[i * VOCAB + j] - largest);
         sum += log(total) + largest - (double)logits[i * VOCAB + f->ids[i + 1]];

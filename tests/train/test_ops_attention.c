@@ -22,7 +22,7 @@ static void attend(const attention_case *t, size_t first, size_t token, size_t h
         for (size_t i = 0; i < d; i++)
             score += q[i] * t->k[(j * kv_heads + kv) * d + i];
         scores[j - first] = score / sqrt((double)d);
-        most = fmax(most, scores[j - first]);
+        most = scores[j - first] > most ? scores[j - first] : most;
     }
     for (size_t j = first; j <= token; j++)
         sum += scores[j - first] = exp(scores[j - first] - most);

@@ -22,7 +22,7 @@ static double head_loss(void *user) {
             logits[v] = 0;
             for (size_t j = 0; j < t->k; j++)
                 logits[v] += t->h[i * t->k + j] * t->e[v * t->k + j];
-            most = fmax(most, logits[v]);
+            most = logits[v] > most ? logits[v] : most;
         }
         for (size_t v = 0; v < t->vocab; v++)
             sum += exp(logits[v] - most);

@@ -18,7 +18,7 @@ static char folder[] = "/tmp/tern-tune-XXXXXX";
 
 /* A path in the test's folder, one of the last 32. */
 static const char *at(const char *name) {
-    static char paths[32][128];
+    static char paths[32][256];
     static int next;
     char *path = paths[next++ % 32];
     snprintf(path, sizeof paths[0], "%s/%s", folder, name);

@@ -80,7 +80,7 @@ static double log_probability(const small_model *m, size_t t, int32_t target) {
         logits[v] = 0;
         for (uint32_t i = 0; i < m->config.dims.hidden_size; i++)
             logits[v] += (double)h[i] * (double)table[(size_t)v * m->config.dims.hidden_size + i];
-        largest = fmax(largest, logits[v]);
+        largest = logits[v] > largest ? logits[v] : largest;
     }
     for (int v = 0; v < VOCAB; v++)
         sum += exp(logits[v] - largest);
