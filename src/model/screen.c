@@ -7,7 +7,7 @@
 #include "format/codec.h"
 
 /* Below MIN_BYTES a whole head is read in a fraction of a millisecond, and the steps of screening cost as much. */
-enum { MIN_BYTES = 8 << 20, TASK_GROUPS = 32, CENTRE_ROWS = 1024 };
+enum { MIN_BYTES = 8 << 20, TASK_GROUPS = 32, CENTRE_ROWS = 1024, RELEASE_ROWS = 32 };
 enum { MAX_COLS = 1 << 17 }; /* the fine kernel's sums stay below 2^31 */
 #define MAX_NORM 1e15
 #define MIN_LARGEST 1e-30f
@@ -33,6 +33,8 @@ static void find_centre(const tern_screen *screen, const tern_codec *codec, floa
         codec->decode_row(screen->head, r, row);
         for (uint32_t i = 0; i < screen->k; i++)
             sums[i] += (double)row[i];
+        if (n % RELEASE_ROWS == 0) /* a touch may have mapped 2 MB: a file's cached pages can be that large */
+            tern_checkpoint_release(screen->checkpoint, screen->head);
     }
     for (uint32_t i = 0; i < screen->k; i++) {
         double mean = sums[i] / (double)n;
