@@ -2,6 +2,14 @@
 # Shared by the tests of the command. Usage of each: test_X.sh [TERN [ROOT]];
 # defaults: $TERN and the current folder. Sourced; needs bash.
 set -u
+# Whoever started the tests may ignore signals (nohup does), and a shell cannot undo that: begin again without
+if [ -z "${TERN_TEST_SIGNALS:-}" ]; then
+    export TERN_TEST_SIGNALS=default
+    exec python3 -c 'import os, signal, sys
+for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGPIPE", "SIGTERM", "SIGXFSZ"):
+    signal.signal(getattr(signal, name), signal.SIG_DFL)
+os.execvp("bash", ["bash", *sys.argv[1:]])' "$0" "$@"
+fi
 TERN=${1:-${TERN:-build/tern}}
 ROOT=${2:-$PWD}
 TERN=$(cd "$(dirname "$TERN")" && pwd)/$(basename "$TERN")
