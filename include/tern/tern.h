@@ -463,7 +463,10 @@ TERN_API tern_status tern_synth(const char *path, const tern_synth_params *param
 /* ----------------------------------------------------------------- convert */
 
 typedef struct tern_convert_params {
-    const char *type;    /* "tern": tern's own layout, which loads at once (docs/FORMAT.md); NULL: that */
+    const char *type; /* "tern": tern's own layout, which loads at once (docs/FORMAT.md); NULL: that. "I2_S", "TQ1_0",
+                         "TQ2_0", "F16", "BF16", "F32": matrices of that type, as other programs read them */
+    const char
+        *embedding_type; /* of embedding and head: "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; NULL: as it is */
     const char *packing; /* "t5r16", "t2r16"; NULL: what this machine's best kernels read */
     bool no_screen;      /* leave the screen of the LM head out: a smaller file, from which it is built while loading */
     bool *screen_missing; /* NULL, or told whether a screen that pays had to be left out because the kernels in use
@@ -474,7 +477,9 @@ typedef struct tern_convert_params {
 } tern_convert_params;
 
 /* Write the model `in` (as for tern_model_load()) to `out`, first to a temporary name, renamed when whole. What it
- * computes stays the same, bit by bit. `out` must not be `in`; `params` may be NULL. */
+ * computes stays the same, bit by bit, but for what is rounded: the scales, to 16 bits, where the type is TQ1_0, TQ2_0,
+ * F16 or BF16 (I2_S and F32 keep them), and embedding and head where another type is asked for. `out` must not be `in`;
+ * `params` may be NULL. */
 TERN_API tern_status tern_convert(const char *in, const char *out, const tern_convert_params *params, tern_error *err);
 
 #ifdef __cplusplus

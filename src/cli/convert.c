@@ -8,14 +8,19 @@
 #include "cli/progress.h"
 
 typedef struct settings {
-    const char *type, *packing;
+    const char *type, *embedding_type, *packing;
     tern_model_options model;
     bool no_screen, force;
 } settings;
 
 static const tern_option main_options[] = {
     {"type", 0, TERN_OPTION_STRING, offsetof(settings, type), "TYPE",
-     "tern: tern's own layout, which loads in no time and whose\npages processes share", 0, 0, NULL, NULL},
+     "tern: tern's own layout, which loads in no time and whose\npages processes share; i2_s, tq1_0, tq2_0, f16, bf16 "
+     "or f32:\n"
+     "a GGUF with matrices of that type, for other programs too",
+     0, 0, NULL, NULL},
+    {"embedding-type", 0, TERN_OPTION_STRING, offsetof(settings, embedding_type), "TYPE",
+     "of embedding and head: f16, bf16, f32, q8_0, q6_k, q4_0", 0, 0, NULL, "as it is"},
     {"packing", 0, TERN_OPTION_STRING, offsetof(settings, packing), "NAME",
      "of the ternary weights: t5r16 (5/3 bits a weight), t2r16 (2 bits)", 0, 0, NULL, "what this CPU reads best"},
     {"no-screen", 0, TERN_OPTION_FLAG, offsetof(settings, no_screen), NULL,
@@ -47,6 +52,7 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     tern_progress_start(&progress, "converting", TERN_PROGRESS_BYTES);
     bool screen_missing = false;
     const tern_convert_params params = {.type = s->type,
+                                        .embedding_type = s->embedding_type,
                                         .packing = s->packing,
                                         .no_screen = s->no_screen,
                                         .screen_missing = &screen_missing,
@@ -81,12 +87,16 @@ static const settings defaults = {.type = "tern"};
 const tern_command tern_command_convert = {
     .name = "convert",
     .operands = "MODEL OUT.gguf",
-    .summary = "write a model in tern's own layout, which needs no packing",
+    .summary = "write a model in tern's own layout, or as another GGUF",
     .example = "tern convert model.gguf model-tern.gguf\n"
-               "tern convert folder/ model-tern.gguf --packing t2r16\n",
-    .notes = "The new file computes the same, bit by bit. It holds the weights as the kernels read them, so that\n"
-             "loading it takes no work and no memory of the process's own. It runs on every CPU; where the kernels\n"
-             "read another packing it is packed again while loading, as other files are.\n",
+               "tern convert folder/ model-i2_s.gguf --type i2_s\n"
+               "tern convert folder/ small.gguf --type tq1_0 --embedding-type q6_k\n",
+    .notes = "tern's own layout holds the weights as the kernels read them, so that loading it takes no work and no\n"
+             "memory of the process's own. It runs on every CPU; where the kernels read another packing it is packed\n"
+             "again while loading, as other files are. The new file computes the same, bit by bit.\n"
+             "\n"
+             "In the other types the ternary values stay what they are. I2_S and F32 keep a matrix's scale, too;\n"
+             "TQ1_0, TQ2_0, F16 and BF16 round it to 16 bits. Another embedding type rounds embedding and head.\n",
     .min_operands = 2,
     .max_operands = 2,
     .groups = {{"Options", main_options, 0}},

@@ -96,6 +96,11 @@ static bool is_plain_float(tern_dtype type) {
 
 const char *tern_linear_hf_name(int which) { return linear_table[which].hf; }
 
+const char *tern_linear_gguf_name(char buffer[static 128], uint32_t layer, int which) {
+    const tern_checkpoint gguf = {.kind = TERN_CHECKPOINT_GGUF};
+    return name_in_layer(&gguf, buffer, layer, linear_table[which].gguf, NULL);
+}
+
 void tern_linear_shape(const tern_dims *dims, int which, uint32_t *rows, uint32_t *cols) {
     const uint32_t size[] = {[HIDDEN] = dims->hidden_size, [KV] = tern_kv_size(dims), [FFN] = dims->ffn_size};
     *rows = size[linear_table[which].rows];

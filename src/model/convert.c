@@ -1,4 +1,4 @@
-/* Any model that tern loads -> tern's own layout (docs/FORMAT.md). */
+/* Any model that tern loads -> GGUF, in tern's own layout (docs/FORMAT.md) or with tensors of other programs' types. */
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "model/convert_parts.h"
 #include "model/demo.h"
+#include "model/keys.h"
 
 enum { ALIGNMENT = 64, GGUF_F32 = 0, GGUF_I8 = 24 };
 
@@ -21,8 +22,10 @@ typedef struct conversion {
     const tern_convert_params *params;
     const tern_kernels *kernels; /* the best here: they build the screen */
     const char *packing;
-    tern_weights weights; /* bound, never loaded */
-    tern_screen screen;   /* n_rows 0: none */
+    const tern_codec *matrices;  /* their type; NULL: tern's own layout */
+    const tern_codec *embedding; /* of embedding and head; NULL: as they are */
+    tern_weights weights;        /* bound, never loaded */
+    tern_screen screen;          /* n_rows 0: none */
     tern_pool *pool;
     tern_gguf_writer *writer;
     tern_progress_fn progress;
@@ -39,9 +42,49 @@ static void put(conversion *c, const char *name, uint32_t gguf_type, uint64_t ro
     c->total_bytes += bytes;
 }
 
-/* A tensor that stays as it is, under its name in GGUF. */
-static void put_same(conversion *c, const char *name, const tern_tensor *tensor) {
-    put(c, name, tern_codec_of(tensor->type)->gguf_type, tensor->rows, tensor->cols, tensor->n_dims < 2, tensor->bytes);
+static tern_status fail_rows(const conversion *c, const char *name, uint64_t cols, const tern_codec *codec,
+                             uint32_t block, tern_error *err) {
+    return tern_fail(err, TERN_ERR_UNSUPPORTED,
+                     "%s: %s has rows of %" PRIu64 " values; type %s needs a multiple of %" PRIu32 " (F16 takes any)",
+                     c->checkpoint->path, name, cols, codec->name, block);
+}
+
+/* A tensor of floats under its name in GGUF, in `codec` or (NULL) as it is. */
+static tern_status put_floats(conversion *c, const char *name, const tern_tensor *tensor, const tern_codec *codec,
+                              tern_error *err) {
+    uint64_t bytes = tensor->bytes;
+    if (codec && !tern_codec_bytes(codec, tensor->rows, tensor->cols, &bytes))
+        return fail_rows(c, name, tensor->cols, codec, codec->block_values, err);
+    codec = codec ? codec : tern_codec_of(tensor->type);
+    put(c, name, codec->gguf_type, tensor->rows, tensor->cols, tensor->n_dims < 2, bytes);
+    return TERN_OK;
+}
+
+/* Norms: in tern's own layout as they are, elsewhere F32, which every program reads. */
+static const tern_codec *norm_codec(const conversion *c) { return c->matrices ? tern_codec_named("F32") : NULL; }
+
+/* Blocks of a ternary type must not straddle rows: bitnet.cpp computes noise then (numerics.md section 6). */
+enum { I2_S_ROW = 128 };
+
+static tern_status put_matrix(conversion *c, uint32_t layer, int which, tern_error *err) {
+    char name[128];
+    tern_linear *linear = &c->weights.layers[layer].linears[which];
+    if (!c->matrices) {
+        const tern_form *form = tern_form_named(c->packing, which);
+        tern_form_lay_out(form, linear);
+        put(c, tern_packed_name(name, layer, which, form), GGUF_I8, linear->n_units, linear->unit_bytes, false,
+            (uint64_t)linear->n_units * linear->unit_bytes);
+        return TERN_OK;
+    }
+    uint64_t bytes;
+    uint32_t block = c->matrices->type == TERN_TYPE_I2_S ? I2_S_ROW : c->matrices->block_values;
+    tern_linear_gguf_name(name, layer, which);
+    if (linear->cols % block || !tern_codec_bytes(c->matrices, linear->rows, linear->cols, &bytes))
+        return fail_rows(c, name, linear->cols, c->matrices, block, err);
+    linear->n_units = 1; /* all of it */
+    linear->unit_bytes = (size_t)bytes;
+    put(c, name, c->matrices->gguf_type, linear->rows, linear->cols, false, bytes);
+    return TERN_OK;
 }
 
 /* Norms have the same names in every file that is written. */
@@ -102,18 +145,17 @@ static tern_status put_layer(conversion *c, uint32_t layer, tern_error *err) {
     char name[128];
     for (size_t i = 0; i < N_LAYER_PARTS; i++) {
         int which = layer_parts[i].which;
+        tern_status status;
         if (layer_parts[i].is_norm) {
-            tern_status status = check_norm(c, layer, (tern_norm)which, err);
-            if (status)
-                return status;
-            put_same(c, norm_name(name, layer, (tern_norm)which), find_norm(c, layer, (tern_norm)which));
-            continue;
+            status = check_norm(c, layer, (tern_norm)which, err);
+            if (!status)
+                status = put_floats(c, norm_name(name, layer, (tern_norm)which), find_norm(c, layer, (tern_norm)which),
+                                    norm_codec(c), err);
+        } else {
+            status = put_matrix(c, layer, which, err);
         }
-        tern_linear *linear = &c->weights.layers[layer].linears[which];
-        const tern_form *form = tern_form_named(c->packing, which);
-        tern_form_lay_out(form, linear);
-        put(c, tern_packed_name(name, layer, which, form), GGUF_I8, linear->n_units, linear->unit_bytes, false,
-            (uint64_t)linear->n_units * linear->unit_bytes);
+        if (status)
+            return status;
     }
     return TERN_OK;
 }
@@ -138,18 +180,18 @@ static tern_status put_tensors(conversion *c, tern_error *err) {
     const tern_weights *weights = &c->weights;
     char name[128];
     uint32_t n_layers = weights->dims.n_layers;
-    put_same(c, "token_embd.weight", weights->embedding);
-    if (!weights->tied)
-        put_same(c, "output.weight", weights->head);
-    for (uint32_t i = 0; i < n_layers; i++) {
-        tern_status status = put_layer(c, i, err);
-        if (status)
-            return status;
-    }
-    tern_status status = check_norm(c, 0, TERN_NORM_OUTPUT, err);
-    if (status)
+    tern_status status = put_floats(c, "token_embd.weight", weights->embedding, c->embedding, err);
+    if (!status && !weights->tied)
+        status = put_floats(c, "output.weight", weights->head, c->embedding, err);
+    for (uint32_t i = 0; !status && i < n_layers; i++)
+        status = put_layer(c, i, err);
+    if (!status)
+        status = check_norm(c, 0, TERN_NORM_OUTPUT, err);
+    if (!status)
+        status =
+            put_floats(c, norm_name(name, 0, TERN_NORM_OUTPUT), find_norm(c, 0, TERN_NORM_OUTPUT), norm_codec(c), err);
+    if (status || c->matrices)
         return status;
-    put_same(c, norm_name(name, 0, TERN_NORM_OUTPUT), find_norm(c, 0, TERN_NORM_OUTPUT));
     put_screen(c);
     put(c, TERN_SCALES_NAME, GGUF_F32, n_layers, TERN_LINEARS_PER_LAYER, false,
         (uint64_t)n_layers * TERN_LINEARS_PER_LAYER * sizeof(float));
@@ -180,6 +222,36 @@ static tern_status write_same(conversion *c, const tern_tensor *tensor, tern_err
     return status;
 }
 
+/* Row by row into another type. */
+static tern_status write_encoded(conversion *c, const tern_tensor *tensor, const tern_codec *codec, tern_error *err) {
+    const tern_codec *source = tern_codec_of(tensor->type);
+    size_t row_bytes = (size_t)tensor->cols / codec->block_values * codec->block_bytes;
+    float *values = tern_alloc_array((size_t)tensor->cols, sizeof *values);
+    uint8_t *bytes = malloc(row_bytes);
+    tern_status status = values && bytes ? TERN_OK : tern_fail_memory(err, tensor->name);
+    for (uint64_t row = 0; !status && row < tensor->rows; row++) {
+        source->decode_row(tensor, row, values);
+        bool finite = true;
+        for (uint64_t i = 0; i < tensor->cols; i++)
+            finite &= isfinite(values[i]);
+        if (!finite) {
+            status = tern_fail(err, TERN_ERR_FORMAT, "%s: %s holds a value that is not finite, in row %" PRIu64,
+                               c->checkpoint->path, tensor->name, row);
+            break;
+        }
+        codec->encode_row(values, tensor->cols, bytes);
+        status = write_bytes(c, bytes, row_bytes, err);
+    }
+    tern_checkpoint_release(c->checkpoint, tensor);
+    free(bytes);
+    free(values);
+    return status;
+}
+
+static tern_status write_floats(conversion *c, const tern_tensor *tensor, const tern_codec *codec, tern_error *err) {
+    return codec && codec->type != tensor->type ? write_encoded(c, tensor, codec, err) : write_same(c, tensor, err);
+}
+
 typedef struct layer_job {
     conversion *c;
     tern_layer *layer;
@@ -191,11 +263,14 @@ static void pack_task(void *context, size_t task, int worker) {
     (void)worker;
     layer_job *job = context;
     tern_linear *linear = &job->layer->linears[task];
-    const tern_form *form = tern_form_named(job->c->packing, (int)task);
+    const tern_codec *codec = job->c->matrices;
     if (linear->stored) /* neither copying nor unpacking would tell */
         job->status[task] = tern_check_linear(linear, &job->errors[task]);
     if (!job->status[task])
-        job->status[task] = tern_pack_linear(job->c->checkpoint, form, linear, &job->errors[task]);
+        job->status[task] =
+            codec ? tern_encode_linear(job->c->checkpoint, codec, linear, (uint8_t *)linear->packed, &job->errors[task])
+                  : tern_pack_linear(job->c->checkpoint, tern_form_named(job->c->packing, (int)task), linear,
+                                     &job->errors[task]);
     tern_checkpoint_release(job->c->checkpoint, linear->source);
 }
 
@@ -220,7 +295,7 @@ static tern_status write_layer(conversion *c, uint32_t layer, uint8_t *memory, t
     for (size_t i = 0; !status && i < N_LAYER_PARTS; i++) {
         const tern_linear *linear = &job.layer->linears[layer_parts[i].is_norm ? 0 : layer_parts[i].which];
         status = layer_parts[i].is_norm
-                     ? write_same(c, find_norm(c, layer, (tern_norm)layer_parts[i].which), err)
+                     ? write_floats(c, find_norm(c, layer, (tern_norm)layer_parts[i].which), norm_codec(c), err)
                      : write_bytes(c, linear->packed, (size_t)linear->n_units * linear->unit_bytes, err);
     }
     return status;
@@ -253,16 +328,16 @@ static tern_status write_tensors(conversion *c, tern_error *err) {
     uint8_t *memory = tern_aligned_alloc(layer_bytes);
     tern_status status = memory && c->scales ? TERN_OK : tern_fail_memory(err, "packing a layer");
     if (!status)
-        status = write_same(c, weights->embedding, err);
+        status = write_floats(c, weights->embedding, c->embedding, err);
     if (!status && !weights->tied)
-        status = write_same(c, weights->head, err);
+        status = write_floats(c, weights->head, c->embedding, err);
     for (uint32_t i = 0; !status && i < weights->dims.n_layers; i++)
         status = write_layer(c, i, memory, err);
     if (!status)
-        status = write_same(c, find_norm(c, 0, TERN_NORM_OUTPUT), err);
-    if (!status)
+        status = write_floats(c, find_norm(c, 0, TERN_NORM_OUTPUT), norm_codec(c), err);
+    if (!status && !c->matrices)
         status = write_screen(c, err);
-    if (!status)
+    if (!status && !c->matrices)
         status = write_bytes(c, c->scales, n_scales * sizeof *c->scales, err);
     tern_aligned_free(memory);
     free(c->scales);
@@ -272,8 +347,9 @@ static tern_status write_tensors(conversion *c, tern_error *err) {
 /* -------------------------------------------------------------------- all */
 
 static tern_status convert(conversion *c, tern_error *err) {
-    tern_gguf_set_alignment(c->writer, ALIGNMENT);
-    tern_status status = tern_convert_keys(c->checkpoint, &c->weights, c->packing, c->writer, err);
+    if (!c->matrices)
+        tern_gguf_set_alignment(c->writer, ALIGNMENT);
+    tern_status status = tern_convert_keys(c->checkpoint, &c->weights, c->packing, c->matrices, c->writer, err);
     if (!status)
         status = put_tensors(c, err);
     if (!status)
@@ -307,12 +383,34 @@ static tern_status choose_packing(conversion *c, tern_error *err) {
     return TERN_OK;
 }
 
-static tern_status check_target(const char *in, const char *out, const tern_convert_params *params, tern_error *err) {
+/* Of the matrices, and of embedding and head. */
+static tern_status choose_types(conversion *c, tern_error *err) {
+    const char *type = c->params->type, *embedding = c->params->embedding_type;
+    if (type && strcasecmp(type, "tern") != 0) {
+        c->matrices = tern_keys_weight_type(type);
+        if (!c->matrices)
+            return tern_fail(err, TERN_ERR_ARGUMENT, "type '%s' is not one of tern, %s", type, tern_keys_weight_types);
+    }
+    if (embedding) {
+        c->embedding = tern_keys_embedding_type(embedding);
+        if (!c->embedding)
+            return tern_fail(err, TERN_ERR_ARGUMENT, "embedding type '%s' is not one of %s", embedding,
+                             tern_keys_embedding_types);
+        if (!c->matrices) /* its screen would have to be made of the new head */
+            return tern_fail(err, TERN_ERR_ARGUMENT,
+                             "an embedding type goes with the types %s; tern's own layout can be made from such a file",
+                             tern_keys_weight_types);
+    }
+    if (c->matrices && (c->params->packing || c->params->no_screen))
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s goes with tern's own layout, not with type %s",
+                         c->params->packing ? "a packing" : "leaving out the screen", c->matrices->name);
+    return TERN_OK;
+}
+
+static tern_status check_target(const char *in, const char *out, tern_error *err) {
     struct stat a, b;
     if (!out)
         return tern_fail(err, TERN_ERR_ARGUMENT, "tern_convert needs a path to write to");
-    if (params->type && strcasecmp(params->type, "tern") != 0)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "type '%s' is not one of tern", params->type);
     if (in && stat(in, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is the model that is to be converted; write to another file",
                          out);
@@ -324,8 +422,10 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
     tern_checkpoint *checkpoint = NULL;
     params = params ? params : &defaults;
     conversion c = {.params = params, .progress = params->progress, .progress_user = params->progress_user};
-    tern_status status = check_target(in, out, params, err);
+    tern_status status = check_target(in, out, err);
     if (!status)
+        status = choose_types(&c, err);
+    if (!status && !c.matrices)
         status = choose_packing(&c, err);
     if (!status)
         status = tern_pool_create(params->n_threads > 0 ? params->n_threads : tern_cpu_count(), &c.pool, err);
@@ -342,7 +442,7 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
         tern_gguf_writer_abort(c.writer);
     else
         status = tern_gguf_writer_finish(c.writer, err);
-    if (!status)
+    if (!status && !c.matrices)
         tern_file_reread(out); /* it will be used where it is mapped */
     tern_weights_free(&c.weights);
     tern_checkpoint_close(checkpoint);

@@ -10,17 +10,19 @@
 
 /* Ours are written anew; only what the matrices once were is known from the file, if that is in our layout. (The keys
  * tokenizer.tern.* are read from every GGUF, whoever wrote it.) */
-static bool is_ours(const tern_checkpoint *checkpoint, tern_view key) {
+static bool is_ours(const tern_checkpoint *checkpoint, const tern_codec *matrices, tern_view key) {
     static const char prefix[] = "tern.";
-    if (checkpoint->layout_version && tern_view_equal(key, tern_view_of(SOURCE_KEY)))
+    if (!matrices && checkpoint->layout_version && tern_view_equal(key, tern_view_of(SOURCE_KEY)))
         return false;
+    if (matrices && tern_view_equal(key, tern_view_of("general.file_type")))
+        return true;
     return tern_view_equal(key, tern_view_of("general.alignment")) ||
            (key.size >= strlen(prefix) && memcmp(key.bytes, prefix, strlen(prefix)) == 0);
 }
 
-static void copy_keys(const tern_checkpoint *checkpoint, tern_gguf_writer *writer) {
+static void copy_keys(const tern_checkpoint *checkpoint, const tern_codec *matrices, tern_gguf_writer *writer) {
     for (size_t i = 0; i < checkpoint->n_raw_keys; i++)
-        if (!is_ours(checkpoint, checkpoint->raw_keys[i].key))
+        if (!is_ours(checkpoint, matrices, checkpoint->raw_keys[i].key))
             tern_gguf_put_raw(writer, checkpoint->raw_keys[i].bytes);
 }
 
@@ -67,13 +69,17 @@ static tern_status make_keys(const tern_checkpoint *checkpoint, const tern_dims 
 /* -------------------------------------------------------------------- all */
 
 tern_status tern_convert_keys(const tern_checkpoint *checkpoint, const tern_weights *weights, const char *packing,
-                              tern_gguf_writer *writer, tern_error *err) {
+                              const tern_codec *matrices, tern_gguf_writer *writer, tern_error *err) {
     tern_status status = TERN_OK;
     if (checkpoint->kind == TERN_CHECKPOINT_GGUF) {
         status = check_vocab(checkpoint, err);
-        copy_keys(checkpoint, writer);
+        copy_keys(checkpoint, matrices, writer);
     } else {
         status = make_keys(checkpoint, &weights->dims, writer, err);
+    }
+    if (matrices) {
+        tern_keys_put_file_type(writer, matrices);
+        return status;
     }
     if (!checkpoint->layout_version)
         tern_gguf_put_string(writer, SOURCE_KEY, weights->layers[0].q.source->type_name);

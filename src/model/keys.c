@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ARCH "bitnet-b1.58"
 
@@ -80,4 +81,36 @@ tern_status tern_keys_put_vocab(tern_gguf_writer *writer, const tern_tokenizer *
         put_vocab(writer, &vocab, chat_template);
     tern_vocab_export_free(&vocab);
     return status;
+}
+
+/* ------------------------------------------------------------------- types */
+
+static const struct {
+    const char *name;
+    bool weights, embedding;
+    uint32_t file_type;
+} types[] = {
+    {"I2_S", true, false, 40}, {"TQ1_0", true, false, 36}, {"TQ2_0", true, false, 37},
+    {"F16", true, true, 1},    {"BF16", true, true, 32},   {"F32", true, true, 0},
+    {"Q8_0", false, true, 0},  {"Q6_K", false, true, 0},   {"Q4_0", false, true, 0},
+};
+const char tern_keys_weight_types[] = "I2_S, TQ1_0, TQ2_0, F16, BF16, F32";
+const char tern_keys_embedding_types[] = "F16, BF16, F32, Q8_0, Q6_K, Q4_0";
+
+static const tern_codec *find_type(const char *name, bool weights) {
+    const tern_codec *codec = name ? tern_codec_named(name) : NULL;
+    for (size_t i = 0; codec && i < sizeof types / sizeof *types; i++)
+        if (strcmp(types[i].name, codec->name) == 0 && (weights ? types[i].weights : types[i].embedding))
+            return codec;
+    return NULL;
+}
+
+const tern_codec *tern_keys_weight_type(const char *name) { return find_type(name, true); }
+
+const tern_codec *tern_keys_embedding_type(const char *name) { return find_type(name, false); }
+
+void tern_keys_put_file_type(tern_gguf_writer *writer, const tern_codec *weights) {
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(types[i].name, weights->name) == 0)
+            tern_gguf_put_u32(writer, "general.file_type", types[i].file_type);
 }

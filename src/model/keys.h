@@ -13,4 +13,13 @@ void tern_keys_put_model(tern_gguf_writer *writer, const char *name, const tern_
 tern_status tern_keys_put_vocab(tern_gguf_writer *writer, const tern_tokenizer *tokenizer, uint32_t vocab_size,
                                 const char *chat_template, tern_error *err);
 
+/* The types that tern writes, by name (any case; NULL: there is none), for the BitLinear matrices ... */
+const tern_codec *tern_keys_weight_type(const char *name);
+/* ... and for embedding and head. */
+const tern_codec *tern_keys_embedding_type(const char *name);
+/* "I2_S, TQ1_0, ...": what the above know. */
+extern const char tern_keys_weight_types[], tern_keys_embedding_types[];
+/* general.file_type, of llama.cpp's files: goes by the type of the matrices. */
+void tern_keys_put_file_type(tern_gguf_writer *writer, const tern_codec *weights);
+
 #endif

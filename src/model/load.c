@@ -86,9 +86,9 @@ static tern_status read_rows(const tern_linear *linear, uint32_t row, uint32_t n
                           tensor->name, row, tensor->type_name);
 }
 
-/* By its stored form's layout or another's, whichever is in columns. */
+/* By its stored form's layout or another's, whichever is in columns (NULL: none). */
 static uint32_t strip_rows(const tern_form *form, const tern_form *other) {
-    bool columns = form->layout == TERN_LAYOUT_COLUMNS || (other && other->layout == TERN_LAYOUT_COLUMNS);
+    bool columns = (form && form->layout == TERN_LAYOUT_COLUMNS) || (other && other->layout == TERN_LAYOUT_COLUMNS);
     return columns ? TERN_FORM_STRIP : TERN_GROUP_ROWS;
 }
 
@@ -134,6 +134,31 @@ tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form 
         status = read_rows(linear, row, n_rows, buffer, trits, err);
         if (!status)
             tern_form_pack(form, linear, row, n_rows, trits);
+    }
+    free(trits);
+    free(buffer);
+    return status;
+}
+
+tern_status tern_encode_linear(const tern_checkpoint *checkpoint, const tern_codec *codec, tern_linear *linear,
+                               uint8_t *out, tern_error *err) {
+    uint32_t strip = strip_rows(NULL, linear->stored), cols = linear->cols;
+    size_t row_bytes = cols / codec->block_values * codec->block_bytes;
+    float *buffer = tern_alloc_array(cols, sizeof *buffer);
+    int8_t *trits = tern_alloc_array(linear->rows, cols);
+    tern_status status = buffer && trits ? TERN_OK : tern_fail_memory(err, "unpacking a matrix");
+    if (!status && !linear->stored)
+        status = scale_of(checkpoint, linear->source, buffer, &linear->scale, err);
+    for (uint32_t row = 0; !status && row < linear->rows; row += strip) {
+        uint32_t n_rows = linear->rows - row < strip ? linear->rows - row : strip;
+        status = read_rows(linear, row, n_rows, buffer, trits + (size_t)row * cols, err);
+    }
+    if (!status && codec->ternary)
+        codec->encode_trits(trits, linear->rows, cols, linear->scale, out);
+    for (uint32_t row = 0; !status && !codec->ternary && row < linear->rows; row++) {
+        for (uint32_t i = 0; i < cols; i++)
+            buffer[i] = (float)trits[(size_t)row * cols + i] * linear->scale;
+        codec->encode_row(buffer, cols, out + row * row_bytes);
     }
     free(trits);
     free(buffer);

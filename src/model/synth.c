@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "model/keys.h"
 #include "model/synth_parts.h"
 
 /* ------------------------------------------------------------------ shapes */
@@ -41,30 +42,6 @@ tern_status tern_synth_shape(const char *name, tern_synth_params *params, tern_e
         used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", shapes[i].name);
     }
     return tern_fail(err, TERN_ERR_ARGUMENT, "no shape is called '%s'; there are %s", name ? name : "", list);
-}
-
-/* ------------------------------------------------------------------- types */
-
-/* general.file_type of llama.cpp's files. */
-static const struct {
-    const char *name;
-    bool weights, embedding;
-    uint32_t file_type;
-} types[] = {
-    {"I2_S", true, false, 40}, {"TQ1_0", true, false, 36}, {"TQ2_0", true, false, 37},
-    {"F16", true, true, 1},    {"BF16", true, true, 32},   {"F32", true, true, 0},
-    {"Q8_0", false, true, 0},  {"Q6_K", false, true, 0},   {"Q4_0", false, true, 0},
-};
-
-static const tern_codec *find_type(const char *name, bool weights, uint32_t *file_type) {
-    const tern_codec *codec = name ? tern_codec_named(name) : NULL;
-    for (size_t i = 0; codec && i < sizeof types / sizeof *types; i++)
-        if (strcmp(types[i].name, codec->name) == 0 && (weights ? types[i].weights : types[i].embedding)) {
-            if (file_type)
-                *file_type = types[i].file_type;
-            return codec;
-        }
-    return NULL;
 }
 
 /* ------------------------------------------------------------------ checks */
@@ -172,14 +149,14 @@ static void add_layer(tensor_list *list, const tern_synth_params *p, const tern_
 
 tern_status tern_synth_plan(const tern_synth_params *p, const tern_synth_design *design, tern_synth_tensor **tensors,
                             size_t *n_tensors, tern_error *err) {
-    const tern_codec *weights = find_type(p->weight_type, true, NULL);
-    const tern_codec *embedding = find_type(p->embedding_type, false, NULL), *f32 = tern_codec_named("F32");
+    const tern_codec *weights = tern_keys_weight_type(p->weight_type);
+    const tern_codec *embedding = tern_keys_embedding_type(p->embedding_type), *f32 = tern_codec_named("F32");
     if (!weights)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "weight type '%s' is not one of I2_S, TQ1_0, TQ2_0, F16, BF16, F32",
-                         p->weight_type ? p->weight_type : "");
+        return tern_fail(err, TERN_ERR_ARGUMENT, "weight type '%s' is not one of %s",
+                         p->weight_type ? p->weight_type : "", tern_keys_weight_types);
     if (!embedding)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "embedding type '%s' is not one of F16, BF16, F32, Q8_0, Q6_K, Q4_0",
-                         p->embedding_type ? p->embedding_type : "");
+        return tern_fail(err, TERN_ERR_ARGUMENT, "embedding type '%s' is not one of %s",
+                         p->embedding_type ? p->embedding_type : "", tern_keys_embedding_types);
     tensor_list list = {.err = err};
     add(&list, embedding, p->vocab_size, p->hidden_size, TERN_SYNTH_EMBEDDING, 1, 0, "token_embd");
     for (uint32_t layer = 0; layer < p->n_layers; layer++)
@@ -204,8 +181,6 @@ tern_status tern_synth_plan(const tern_synth_params *p, const tern_synth_design 
 /* The key set and order of the official file. */
 static tern_status put_keys(const tern_synth_params *p, tern_gguf_writer *writer, tern_error *err) {
     char name[64];
-    uint32_t file_type = 0;
-    find_type(p->weight_type, true, &file_type);
     snprintf(name, sizeof name, "synth-%" PRIu32 "x%" PRIu32 "-seed%" PRIu64, p->hidden_size, p->n_layers, p->seed);
     tern_gguf_put_string(writer, "general.architecture", ARCH);
     tern_gguf_put_string(writer, "general.name", name);
@@ -220,7 +195,7 @@ static tern_status put_keys(const tern_synth_params *p, tern_gguf_writer *writer
     tern_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", true);
     tern_gguf_put_f32(writer, ARCH ".attention.layer_norm_rms_epsilon", p->rms_eps);
     tern_gguf_put_f32(writer, ARCH ".rope.freq_base", p->rope_theta);
-    tern_gguf_put_u32(writer, "general.file_type", file_type);
+    tern_keys_put_file_type(writer, tern_keys_weight_type(p->weight_type));
     tern_status status = tern_synth_put_vocab(p, writer, err);
     tern_gguf_put_u32(writer, "general.quantization_version", 2);
     return status;

@@ -48,6 +48,8 @@ enum { TERN_LINEARS_PER_LAYER = 7 };
 
 /* Hugging Face's name of a matrix inside its layer, "self_attn.q_proj"; `which`: its place in tern_layer.linears. */
 const char *tern_linear_hf_name(int which);
+/* "blk.0.attn_q.weight", as llama.cpp's files have it; written to buffer. */
+const char *tern_linear_gguf_name(char buffer[static 128], uint32_t layer, int which);
 /* [out, in] of it. */
 void tern_linear_shape(const tern_dims *dims, int which, uint32_t *rows, uint32_t *cols);
 
@@ -119,6 +121,10 @@ tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_tern
 /* One matrix of the checkpoint (bound, and laid out by tern_form_lay_out) -> linear->packed and ->scale, in `form`. */
 tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form *form, tern_linear *linear,
                              tern_error *err);
+/* One matrix (bound) -> out [tern_codec_bytes()] in a type of other programs, and ->scale: float types hold the values
+ * trit * scale. Types with a smaller scale than F32 (TQ1_0, TQ2_0, F16, BF16) round it. */
+tern_status tern_encode_linear(const tern_checkpoint *checkpoint, const tern_codec *codec, tern_linear *linear,
+                               uint8_t *out, tern_error *err);
 /* Of one that is stored packed (bound, ->stored is not NULL): fails if a code is no ternary value. */
 tern_status tern_check_linear(const tern_linear *linear, tern_error *err);
 /* Add the head's screen, if it is large enough for one to pay: the file's, or else one that is made, if `make` allows.

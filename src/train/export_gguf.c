@@ -2,22 +2,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "base/mem.h"
 #include "format/gguf_write.h"
 #include "model/keys.h"
 #include "train/export_parts.h"
-
-/* general.file_type of llama.cpp's files, by the type of the matrices. */
-static const struct {
-    const char *name;
-    bool weights, embedding;
-    uint32_t file_type;
-} types[] = {
-    {"I2_S", true, false, 40}, {"TQ1_0", true, false, 36}, {"TQ2_0", true, false, 37}, {"F16", true, true, 1},
-    {"BF16", true, true, 32},  {"F32", true, true, 0},     {"Q8_0", false, true, 0},   {"Q6_K", false, true, 0},
-};
 
 /* Blocks of a ternary type must not straddle rows: bitnet.cpp computes noise then (numerics.md section 6). */
 enum { I2_S_ROW = 128 };
@@ -27,7 +16,6 @@ typedef struct gguf {
     tern_export_job *job;
     tern_gguf_writer *writer;
     const tern_codec *weights, *embedding;
-    uint32_t file_type;
     uint8_t *bytes; /* one tensor as it is stored, or a strip of rows of one */
     size_t n_bytes;
     float *row; /* [the widest] */
@@ -38,21 +26,14 @@ static tern_status find_types(gguf *g, tern_error *err) {
     bool is_float = how->mode == TERN_WEIGHTS_FLOAT;
     const char *weights = how->weight_type ? how->weight_type : is_float ? "F16" : "I2_S";
     const char *embedding = how->embedding_type ? how->embedding_type : "F16";
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        const tern_codec *codec = tern_codec_named(types[i].name);
-        if (types[i].weights && strcasecmp(types[i].name, weights) == 0 && !(is_float && codec->ternary)) {
-            g->weights = codec;
-            g->file_type = types[i].file_type;
-        }
-        if (types[i].embedding && strcasecmp(types[i].name, embedding) == 0)
-            g->embedding = codec;
-    }
-    if (!g->weights)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "weight type '%s' is not one of %sF16, BF16, F32", weights,
-                         is_float ? "" : "I2_S, TQ1_0, TQ2_0, ");
+    g->weights = tern_keys_weight_type(weights);
+    if (!g->weights || (is_float && g->weights->ternary))
+        return tern_fail(err, TERN_ERR_ARGUMENT, "weight type '%s' is not one of %s", weights,
+                         is_float ? "F16, BF16, F32" : tern_keys_weight_types);
+    g->embedding = tern_keys_embedding_type(embedding);
     if (!g->embedding)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "embedding type '%s' is not one of F16, BF16, F32, Q8_0, Q6_K",
-                         embedding);
+        return tern_fail(err, TERN_ERR_ARGUMENT, "embedding type '%s' is not one of %s", embedding,
+                         tern_keys_embedding_types);
     return TERN_OK;
 }
 
@@ -133,7 +114,7 @@ static tern_status write_trits(gguf *g, const tern_param *param, const tern_code
 static tern_status write_all(gguf *g, tern_error *err) {
     const tern_params *params = g->job->params;
     tern_keys_put_model(g->writer, g->job->how->name ? g->job->how->name : "tern", &params->dims);
-    tern_gguf_put_u32(g->writer, "general.file_type", g->file_type);
+    tern_keys_put_file_type(g->writer, g->weights);
     tern_status status =
         tern_keys_put_vocab(g->writer, g->job->tokenizer, params->dims.vocab_size, g->job->chat_template, err);
     tern_gguf_put_u32(g->writer, "general.quantization_version", 2);

@@ -31,6 +31,9 @@ run() {
     shift
     "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
     status=$?
+    case $status in # SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV
+    132 | 133 | 134 | 135 | 136 | 139) fail "$name: crashed with status $status" ;;
+    esac
     out=$(cat "$WORK/out" | tr '\0' '?')
     err=$(cat "$WORK/err")
 }

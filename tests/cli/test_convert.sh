@@ -101,6 +101,45 @@ for packing in t5r16 t2r16; do
     has "$out" "screen, scales"
     hasnt "$out" "screen.coarse"
 done
+# --- other programs' types: the same ternary values; a scale that 16 bits hold stays what it is
+run "logits of the original" "$TERN" logits demo -p "Once upon a time" -o "$WORK/wanted.f32"
+is "$status" 0
+for type in i2_s tq1_0 tq2_0 f16 bf16 f32; do
+    run "convert --type $type" "$TERN" convert demo "$WORK/$type.gguf" --type $type
+    is "$status" 0
+    run "inspect $type" "$TERN" inspect "$WORK/$type.gguf"
+    has "$out" "  ${type^^} "
+    hasnt "$out" "tern.layout"
+    run "logits of $type" "$TERN" logits "$WORK/$type.gguf" -p "Once upon a time" -o "$WORK/out.f32"
+    if [ $type = bf16 ]; then # 8 bits of a scale of 11
+        is "$status" 0
+    else
+        cmp -s "$WORK/out.f32" "$WORK/wanted.f32" || fail "$name: other logits"
+    fi
+    [ $type = bf16 ] && continue
+    run "$type and back" "$TERN" convert "$WORK/$type.gguf" "$WORK/back.gguf" --type tq1_0 --force
+    cmp -s "$WORK/back.gguf" "$WORK/tq1_0.gguf" || [ $type = i2_s ] || fail "$name: another file"
+done
+run "from our layout" "$TERN" convert "$WORK/tq1_0.gguf" "$WORK/own.gguf" --force
+run "and back" "$TERN" convert "$WORK/own.gguf" "$WORK/back.gguf" --type tq1_0 --force
+cmp -s "$WORK/back.gguf" "$WORK/tq1_0.gguf" || fail "$name: another file"
+for type in f16 bf16 f32 q8_0 q6_k q4_0; do
+    run "embedding $type" "$TERN" convert demo "$WORK/e.gguf" --type i2_s --embedding-type $type --force
+    is "$status" 0
+    run "inspect embedding $type" "$TERN" inspect "$WORK/e.gguf"
+    has "$out" "  ${type^^} "
+    run "text of embedding $type" "$TERN" run "$WORK/e.gguf" -p "Once upon a time" -n 2 --temp 0
+    is "$status" 0
+done
+fails 2 "embedding type 'i2_s'" "bad embedding type" "$TERN" convert demo "$WORK/no.gguf" --type i2_s --embedding-type i2_s
+fails 2 "goes with the types" "embedding type of our layout" "$TERN" convert demo "$WORK/no.gguf" --embedding-type q6_k
+fails 2 "goes with tern's own layout" "packing of I2_S" "$TERN" convert demo "$WORK/no.gguf" --type i2_s --packing t5r16
+fails 2 "goes with tern's own layout" "no screen in I2_S" "$TERN" convert demo "$WORK/no.gguf" --type i2_s --no-screen
+"$TERN" synth "$WORK/odd.gguf" --shape tiny --ffn 384 2>/dev/null || fail "synth --ffn 384"
+fails 1 "multiple of 256" "rows that do not divide" "$TERN" convert "$WORK/odd.gguf" "$WORK/no.gguf" --type tq1_0
+"$TERN" synth "$WORK/odd.gguf" --shape tiny --hidden 128 --heads 2 --kv-heads 1 --force 2>/dev/null || fail "synth --hidden 128"
+fails 1 "multiple of 256" "rows of an embedding" "$TERN" convert "$WORK/odd.gguf" "$WORK/no.gguf" --type i2_s --embedding-type q6_k
+is "$(ls "$WORK" | grep -c '^no\.gguf')" 0
 run "inspect --json" "$TERN" inspect "$own" --json
 has "$out" '"packing":'
 finish
