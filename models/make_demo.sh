@@ -22,6 +22,7 @@ Example:
   --config FILE     of pre-training (default: models/demo.json)
   --threads N       CPU threads (default: all)
   --stories N       generated stories (default: 24000)
+  --twin            at last also pre-train the same model in full precision, for comparison: as long again
   --until STEP      stop after it: text, generated, check, tokenizer, plan, mix, shards, stage1, stage2, sft, dpo, eval
   --dry-run         only say what would be done
 
@@ -36,7 +37,7 @@ die() {
 }
 note() { echo "make_demo: $*" >&2; }
 
-data=../shared/data heldout='' work=build/demo tern=build/tern minutes=240 steps='' threads=0 stories=24000 until='' dry=0
+data=../shared/data heldout='' work=build/demo tern=build/tern minutes=240 steps='' threads=0 stories=24000 until='' dry=0 twin=0
 config=models/demo.json
 while [ $# -gt 0 ]; do
     case $1 in
@@ -45,6 +46,7 @@ while [ $# -gt 0 ]; do
         exit 0
         ;;
     --dry-run) dry=1 ;;
+    --twin) twin=1 ;;
     --heldout | --work | --tern | --minutes | --steps | --config | --threads | --stories | --until)
         [ $# -gt 1 ] || die "$1 needs a value"
         declare "${1#--}=$2"
@@ -249,25 +251,27 @@ stop_after shards
 # The schedule is one line over the whole run with another peak from half of it on, so stage 1 alone is a run of half
 # the steps that ends at half the rate; stage 2 takes over its state, and learns from other texts.
 common=("tokenizer=\"$work/tokenizer.json\"" "fp_steps=$fp_steps" "warmup_steps=$warmup_steps")
-stage1() {
-    write_config "$work/stage1.json" "${common[@]}" "data=\"$work/stage1.shard\"" "out=\"$work/run1\"" "steps=$half_steps" \
-        stage2_at=1 final_lr=0.5
-    train pretrain "$work/stage1.json"
+stage1() { # NAME KEY=VALUE...
+    local name=$1
+    write_config "$work/stage1-$name.json" "${common[@]}" "data=\"$work/stage1.shard\"" "out=\"$work/${name}1\"" \
+        "steps=$half_steps" stage2_at=1 final_lr=0.5 "${@:2}"
+    train pretrain "$work/stage1-$name.json"
 }
-stage2() {
-    write_config "$work/stage2.json" "${common[@]}" "data=\"$work/stage2.shard\"" "out=\"$work/run2\"" "steps=$total_steps" \
-        stage2_at=0.5 final_lr=0
-    if [ ! -e "$work/run2/state.tern" ]; then
-        mkdir -p "$work/run2"
-        cp "$work/run1/log.jsonl" "$work/run2/log.jsonl"
-        cp "$work/run1/state.tern" "$work/run2/state.new"
-        mv "$work/run2/state.new" "$work/run2/state.tern"
+stage2() { # likewise
+    local name=$1
+    write_config "$work/stage2-$name.json" "${common[@]}" "data=\"$work/stage2.shard\"" "out=\"$work/${name}2\"" \
+        "steps=$total_steps" stage2_at=0.5 final_lr=0 "${@:2}"
+    if [ ! -e "$work/${name}2/state.tern" ]; then
+        mkdir -p "$work/${name}2"
+        cp "$work/${name}1/log.jsonl" "$work/${name}2/log.jsonl"
+        cp "$work/${name}1/state.tern" "$work/${name}2/state.new"
+        mv "$work/${name}2/state.new" "$work/${name}2/state.tern"
     fi
-    train pretrain "$work/stage2.json" --accept-changes
+    train pretrain "$work/stage2-$name.json" --accept-changes
 }
-step stage1 "$work/stage1.done" "$work/stage1.shard" -- stage1
+step stage1 "$work/stage1.done" "$work/stage1.shard" -- stage1 run
 stop_after stage1
-step stage2 "$work/stage2.done" "$work/stage1.done" "$work/stage2.shard" -- stage2
+step stage2 "$work/stage2.done" "$work/stage1.done" "$work/stage2.shard" -- stage2 run
 stop_after stage2
 sft() {
     train sft "$work/run2" "$work/sft.shard" -o "$work/run-sft" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 5e-4 \
@@ -278,8 +282,8 @@ stop_after sft
 dpo() {
     train dpo "$work/run-sft" "$work/dpo.shard" -o "$work/run-dpo" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 3e-6 \
         --beta 0.1 --batch 32 --ctx 512
-    cp "$work/run-dpo/model.gguf" "$work/demo.gguf.new"
-    mv "$work/demo.gguf.new" "$work/demo.gguf"
+    # what is shipped: small, and with an embedding that is not rounded further than 16 bits
+    "$tern" convert "$work/run-dpo/model.gguf" "$work/demo.gguf" --type tq1_0 --embedding-type f16 --force
 }
 step dpo "$work/demo.gguf" "$work/sft.done" "$work/dpo.shard" -- dpo
 stop_after dpo
@@ -313,7 +317,7 @@ report() {
             printf '\n\n'
         done
     } >"$work/report.new/samples.txt"
-    cp "$work/plan.sh" "$work/stage1.json" "$work/stage2.json" "$work/report.new"
+    cp "$work/plan.sh" "$work/stage1-run.json" "$work/stage2-run.json" "$work/report.new"
     [ -z "$heldout" ] || cp "$work/check.txt" "$work/report.new"
     cp "$work/run2/log.jsonl" "$work/report.new/pretrain.jsonl"
     cp "$work/run-sft/log.jsonl" "$work/report.new/sft.jsonl"
@@ -327,4 +331,17 @@ report() {
     mv "$work/report.new" "$work/report"
 }
 step eval "$work/report" "$work/demo.gguf" -- report
+stop_after eval
+
+# ---------------------------------------------------------------------- full-precision twin
+
+# The same texts in the same order from the same first weights, but nothing is quantised.
+twin() {
+    stage1 twin 'weights="float"' fp_steps=0
+    stage2 twin 'weights="float"' fp_steps=0
+    cp "$work/twin2/log.jsonl" "$work/report/twin.jsonl"
+}
+if [ "$twin" = 1 ]; then
+    step twin "$work/report/twin.jsonl" "$work/stage1.shard" "$work/stage2.shard" -- twin
+fi
 [ "$dry" = 1 ] || note "$work/demo.gguf: put it in the place of models/story.gguf, and build again"
