@@ -57,6 +57,7 @@ typedef enum tern_status {
     TERN_ERR_MEMORY,      /* out of memory */
     TERN_ERR_CONTEXT,     /* the context is full */
     TERN_ERR_CANCELLED,   /* tern_session_cancel() or a callback stopped it */
+    TERN_ERR_BUSY,        /* a scheduler's queue is full */
 } tern_status;
 
 #define TERN_ERROR_SIZE 512
@@ -297,6 +298,23 @@ TERN_API const float *tern_session_embedding(tern_session *session);
  * running (or else the next one) return TERN_ERR_CANCELLED soon. */
 TERN_API void tern_session_cancel(tern_session *session);
 
+/* ----------------------------------------------------------------- grammar */
+
+/* What a text may look like, compiled for a tokenizer: a sampler that is given one only draws tokens with which the
+ * text so far can still become a text of the grammar, and an end token only where it may end. Immutable; any number of
+ * samplers may use one at a time, which it must outlive. */
+typedef struct tern_grammar tern_grammar;
+
+/* From GBNF, the notation of llama.cpp's grammars (docs/GRAMMAR.md); the text begins with the rule "root".
+ * TERN_ERR_FORMAT says in which line what is wrong, or that the grammar is too large. */
+TERN_API tern_status tern_grammar_parse(const tern_tokenizer *tokenizer, const char *gbnf, tern_grammar **grammar,
+                                        tern_error *err);
+/* From a JSON schema (text): JSON values that the schema allows; what of JSON Schema is known stands in
+ * docs/GRAMMAR.md, and what is not known is refused, never ignored. "{}": any JSON value; NULL: any object. */
+TERN_API tern_status tern_grammar_from_schema(const tern_tokenizer *tokenizer, const char *schema,
+                                              tern_grammar **grammar, tern_error *err);
+TERN_API void tern_grammar_free(tern_grammar *grammar);
+
 /* ---------------------------------------------------------------- sampling */
 
 typedef struct tern_logit_bias {
@@ -319,6 +337,8 @@ typedef struct tern_sampler_params {
     uint64_t seed;
     const tern_logit_bias *logit_bias;
     size_t n_logit_bias;
+    const tern_grammar *grammar; /* NULL: any text. Tokens that are accepted before the first draw (a prompt) are not
+                                    part of the grammar's text */
 } tern_sampler_params;
 
 typedef struct tern_sampler tern_sampler;
@@ -418,6 +438,101 @@ TERN_API tern_status tern_generate_ids(tern_session *session, const int32_t *ids
 TERN_API tern_status tern_generate(tern_session *session, const char *text, size_t n_bytes,
                                    const tern_generate_params *params, tern_text_fn on_text, void *user,
                                    tern_generate_result *result, tern_error *err);
+
+/* --------------------------------------------------------------- schedule */
+
+/* Many requests over one model, each from its own thread's or connection's point of view alone: a scheduler has one
+ * thread that, step by step, takes all running requests through the model in one pass over its weights. Requests join
+ * and leave between steps; a long prompt goes through in chunks, beside which the others go on. What a request gets
+ * does not depend on who else runs, bit by bit. Its KV cache is cut into blocks from one budget; the blocks of a
+ * prompt stay, while there is room, for requests that begin alike. */
+typedef struct tern_scheduler tern_scheduler;
+typedef struct tern_request tern_request;
+
+typedef struct tern_scheduler_params {
+    uint32_t n_ctx;       /* tokens that a request may have, answer included; 0: the model's */
+    uint32_t max_running; /* requests in a step at most; 0: 16 */
+    uint32_t max_waiting; /* requests that wait for their turn; further ones are TERN_ERR_BUSY; 0: 256 */
+    uint32_t chunk;       /* prompt tokens of a step at most, all requests together: what a running answer has to wait
+                             for at worst; 0: default */
+    uint64_t kv_bytes;    /* of all KV caches together, kept prefixes included; 0: four full contexts, or an eighth of
+                             the machine's memory if that is less. At least one full context */
+    tern_kv_type kv_type;
+    bool no_prefix_cache; /* keep no prefixes: for measuring */
+} tern_scheduler_params;
+
+TERN_API tern_scheduler_params tern_scheduler_defaults(void); /* KV cache of 8 bits; else zero */
+/* The model must outlive the scheduler. `params` may be NULL. */
+TERN_API tern_status tern_scheduler_create(tern_model *model, const tern_scheduler_params *params,
+                                           tern_scheduler **scheduler, tern_error *err);
+/* Cancels what waits or runs (each request's on_done is called), then frees. */
+TERN_API void tern_scheduler_free(tern_scheduler *scheduler);
+
+typedef struct tern_token_logprob {
+    int32_t id;
+    float logprob; /* natural logarithm of the probability before temperature and filters */
+} tern_token_logprob;
+
+/* One step forward of a request. */
+typedef struct tern_request_event {
+    const char *text; /* [n_bytes] whole UTF-8 characters that can now be shown; may be empty (TERN_STOP_STRING...) */
+    size_t n_bytes;
+    int32_t id;                    /* the token that was just taken; -1: text that was held back and is now flushed */
+    bool prompt;                   /* a token of the prompt (prompt_logprobs); text is then the token's bytes */
+    float logprob;                 /* of the token; NaN if none was asked for, and for the first token of a prompt */
+    const tern_token_logprob *top; /* [n_top] the most probable ones at its place, best first */
+    size_t n_top;
+} tern_request_event;
+
+typedef struct tern_request_result {
+    tern_status status; /* TERN_OK, or why there is no (whole) answer; err says more */
+    tern_error err;
+    tern_stop_reason reason; /* TERN_STOP_CANCELLED also when a deadline passed: timed_out says so */
+    bool timed_out;
+    uint64_t n_prompt, n_cached, n_generated; /* tokens; of the prompt so many were there from earlier requests */
+    double queue_seconds, first_token_seconds, total_seconds; /* all since it was submitted */
+    const float *embedding;                                   /* [hidden_size] if asked for */
+} tern_request_result;
+
+typedef struct tern_request_params {
+    const int32_t *ids; /* [n_ids] the prompt, BOS included; at least one; copied */
+    size_t n_ids;
+    tern_sampler_params sampler; /* logit_bias is copied; the grammar must live until on_done */
+    int64_t max_tokens;          /* -1: until the model ends or the context is full; 0: evaluate the prompt only */
+    const char *const *stop;     /* stop strings [n_stop], copied; not part of the output */
+    size_t n_stop;
+    bool ignore_end, show_special;
+    bool logprobs;        /* tell each token's probability ... */
+    uint32_t n_top;       /* ... and those of so many of the most probable ones */
+    bool prompt_logprobs; /* and of the prompt's tokens too, one event each: such a prompt is evaluated as a whole */
+    bool embedding;       /* the mean of the prompt's hidden states after the final norm, of length 1; max_tokens 0 */
+    double deadline_seconds; /* cancelled when it takes longer, waiting included; 0: none */
+    /* Called from the scheduler's thread, one at a time, in order; they must not block nor call tern_scheduler_*, but
+     * for tern_request_cancel(). on_event returning false cancels. on_done comes exactly once, last; the request is
+     * gone when it returns. */
+    bool (*on_event)(void *user, const tern_request_event *event);
+    void (*on_done)(void *user, const tern_request_result *result);
+    void *user;
+} tern_request_params;
+
+/* Hand in a request, from any thread. TERN_ERR_BUSY: the queue is full; TERN_ERR_CONTEXT: the prompt leaves no room
+ * for a token; TERN_ERR_ARGUMENT: something impossible. After a failure no callback comes. *request (may be NULL) is
+ * valid until on_done returns. */
+TERN_API tern_status tern_scheduler_submit(tern_scheduler *scheduler, const tern_request_params *params,
+                                           tern_request **request, tern_error *err);
+/* From any thread, before its on_done has returned: stop it soon; its blocks are free before the next step. */
+TERN_API void tern_request_cancel(tern_request *request);
+
+typedef struct tern_scheduler_stats {
+    uint32_t n_running, n_waiting;
+    uint64_t n_finished, n_cancelled, n_refused, n_failed; /* requests */
+    uint64_t n_steps, prompt_tokens, cached_tokens, generated_tokens;
+    uint64_t kv_blocks, kv_blocks_used, kv_blocks_cached; /* in all; of running requests; of kept prefixes only */
+    uint64_t kv_block_tokens, kv_bytes;
+    double step_seconds; /* spent in steps, in all */
+} tern_scheduler_stats;
+
+TERN_API void tern_scheduler_get_stats(tern_scheduler *scheduler, tern_scheduler_stats *stats);
 
 /* ----------------------------------------------------------------- measure */
 
