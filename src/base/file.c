@@ -170,6 +170,16 @@ tern_status tern_read_regular(const char *path, size_t max_bytes, char **text, s
     return status;
 }
 
+tern_status tern_check_output(const char *output, const char *const *inputs, size_t n, tern_error *err) {
+    struct stat out, in;
+    if (stat(output, &out) || !S_ISREG(out.st_mode))
+        return TERN_OK;
+    for (size_t i = 0; i < n; i++)
+        if (inputs[i] && stat(inputs[i], &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is input and output at once; write to another file", output);
+    return TERN_OK;
+}
+
 /* A pipe, terminal or device (/dev/stdout, /dev/null) takes the bytes as they
  * come: a rename would put a file in its place. */
 static tern_status open_in_place(const char *path, tern_writer *writer, tern_error *err) {
@@ -213,7 +223,11 @@ static int open_named(char *template) {
 tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *err) {
     static const char suffix[] = ".tmpXXXXXX";
     struct stat info;
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        *writer = (tern_writer){0};
+        return tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, strerror(EISDIR));
+    }
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return open_in_place(path, writer, err);
     char *target = realpath(path, NULL); /* a link stays a link: what it points to is replaced */
     if (!target)

@@ -50,6 +50,11 @@ typedef struct tern_writer {
     bool nameless; /* `temporary` is not on the disk */
 } tern_writer;
 
+/* An error if `output` is one of the inputs, by whatever name: it would be lost. Anything but a regular file may be
+ * both. */
+tern_status tern_check_output(const char *output, const char *const *inputs, size_t n, tern_error *err);
+
+/* A folder in the place of PATH is an error here, before anything is made. */
 tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *err);
 /* An error if the disk cannot hold n_bytes more: better told before they are made. */
 tern_status tern_writer_check_space(const tern_writer *writer, uint64_t n_bytes, tern_error *err);

@@ -63,8 +63,8 @@ static char *unescape(const char *text) {
     return out;
 }
 
-/* Of the tokenizer's file, so that a run with another one is noticed. */
-static tern_status hash_file(const char *path, uint64_t *hash, tern_error *err) {
+/* Of the tokenizer's file, so that a run with another one is noticed; it is not the output either. */
+static tern_status hash_tokenizer(const char *path, const char *output, uint64_t *hash, tern_error *err) {
     tern_map map;
     char inside[4096];
     if (tern_is_directory(path)) {
@@ -72,7 +72,9 @@ static tern_status hash_file(const char *path, uint64_t *hash, tern_error *err) 
             return tern_fail(err, TERN_ERR_IO, "%s: the path is too long", path);
         path = inside;
     }
-    tern_status status = tern_map_open(path, &map, err);
+    tern_status status = tern_check_output(output, &path, 1, err);
+    if (!status)
+        status = tern_map_open(path, &map, err);
     if (status)
         return status;
     *hash = tern_hash_bytes(map.data, map.size);
@@ -105,6 +107,13 @@ static void report(const settings *s, const tern_data_report *r) {
                r->n_excluded, r->n_read);
     if (r->n_no_answer)
         printf("dropped:  %" PRIu64 " of %" PRIu64 " read, which hold no answer\n", r->n_no_answer, r->n_read);
+}
+
+static tern_status check_output(const tern_data_params *params, const char *output, tern_error *err) {
+    tern_status status = tern_check_output(output, params->texts, params->n_texts, err);
+    if (!status)
+        status = tern_check_output(output, params->held_out_files, params->n_held_out_files, err);
+    return status ? status : tern_check_output(output, params->excluded, params->n_excluded, err);
 }
 
 static int build(const settings *s, tern_data_params *params) {
@@ -149,7 +158,9 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
                                .n_excluded = s->excluded.count,
                                .n_threads = (int)s->threads};
     int status;
-    if (hash_file(s->tokenizer, &params.tokenizer_hash, &err) || tern_tokenizer_load(s->tokenizer, &tokenizer, &err)) {
+    if (check_output(&params, s->output, &err) ||
+        hash_tokenizer(s->tokenizer, s->output, &params.tokenizer_hash, &err) ||
+        tern_tokenizer_load(s->tokenizer, &tokenizer, &err)) {
         status = tern_cli_error(&err);
     } else {
         params.tokenizer = tokenizer;

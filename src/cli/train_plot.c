@@ -100,7 +100,10 @@ static tern_status read_log(const settings *s, const char *operand, run_log *log
     int length = snprintf(path, sizeof path, "%s%s", operand, tern_is_directory(operand) ? "/log.jsonl" : "");
     if (length < 0 || (size_t)length >= sizeof path)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: the name is too long", operand);
-    tern_status status = tern_read_file(path, MAX_LOG_BYTES, &text, &n_bytes, err);
+    const char *const input = path;
+    tern_status status = tern_check_output(s->out, &input, 1, err);
+    if (!status)
+        status = tern_read_file(path, MAX_LOG_BYTES, &text, &n_bytes, err);
     if (status)
         return status;
     name_of(path, log->name);

@@ -1,8 +1,6 @@
 /* tern train tokenizer: a vocabulary from texts. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -56,17 +54,24 @@ static bool merge_progress(void *user, uint64_t done, uint64_t total) {
     return tern_progress_update(&b->progress, done, total);
 }
 
-static tern_status write_json(const char *path, const tern_bpe_result *result, tern_error *err) {
+/* Minutes of counting are no time to find out that the file cannot be written: it is opened first. */
+static tern_status make(const settings *s, const tern_bpe_params *params, bars *b, tern_bpe_result *result,
+                        tern_error *err) {
     tern_writer writer;
-    tern_status status = tern_writer_open(path, &writer, err);
+    tern_status status = tern_check_output(s->output, params->texts, params->n_texts, err);
+    if (!status)
+        status = tern_writer_open(s->output, &writer, err);
     if (status)
         return status;
-    if (fwrite(result->json, 1, result->n_json, writer.file) != result->n_json)
-        status = tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
-    else
-        status = tern_writer_commit(&writer, err);
-    if (status)
-        tern_writer_abort(&writer);
+    tern_progress_start(&b->progress, "counting", TERN_PROGRESS_BYTES);
+    status = tern_bpe_train(params, result, err);
+    tern_progress_end(&b->progress);
+    if (!status) {
+        fwrite(result->json, 1, result->n_json, writer.file); /* the commit sees every error */
+        free(result->json);
+        return tern_writer_commit(&writer, err);
+    }
+    tern_writer_abort(&writer);
     return status;
 }
 
@@ -108,14 +113,7 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
                                     .merging = merge_progress,
                                     .progress_user = &b};
     tern_interrupt_watch(NULL); /* Ctrl-C comes through the progress function */
-    tern_progress_start(&b.progress, "counting", TERN_PROGRESS_BYTES);
-    tern_status failed = tern_bpe_train(&params, &result, &err);
-    tern_progress_end(&b.progress);
-    if (failed)
-        return tern_cli_error(&err);
-    failed = write_json(s->output, &result, &err);
-    free(result.json);
-    if (failed)
+    if (make(s, &params, &b, &result, &err))
         return tern_cli_error(&err);
     report(s, params.n_specials, &result);
     return 0;

@@ -223,6 +223,10 @@ if command -v gnuplot >/dev/null; then
     is "$status" 0
     fails 1 "$WORK/nowhere/tern-plot-" "no folder for the plot" env TMPDIR="$WORK/nowhere" "$TERN" train plot whole -o none.svg
     mkdir "$WORK/a place"
+    cp whole/log.jsonl copy.jsonl
+    fails 1 "copy.jsonl: is input and output at once" "a plot onto its log" "$TERN" train plot copy.jsonl -o ./copy.jsonl
+    fails 1 "is input and output at once" "a plot onto a folder's log" "$TERN" train plot whole -o whole/log.jsonl
+    cmp -s copy.jsonl whole/log.jsonl || fail "the log is gone"
     run "plot by way of TMPDIR" env TMPDIR="$WORK/a place" "$TERN" train plot whole -o placed.svg
     is "$status" 0
     is "$(ls "$WORK/a place")" ""

@@ -35,6 +35,21 @@ fails 2 "--vocab-size" "no size" "$TERN" train tokenizer "$WORK/text.txt" -o "$W
 fails 2 "too few" "no text" "$TERN" train tokenizer --vocab-size 300 -o "$WORK/no.json"
 fails 1 "too small" "too small" "$TERN" train tokenizer "$WORK/text.txt" --vocab-size 258 -o "$WORK/no.json"
 echo "some words" >"$WORK/short.txt"
+# what cannot be written is told before the texts are looked at, and an input is never the output, by whatever name
+ln -s text.txt "$WORK/link.txt"
+text_before=$(cksum <"$WORK/text.txt")
+fails 1 "$WORK: cannot write: Is a directory" "a folder as the output" "$TERN" train tokenizer "$WORK/none.txt" --vocab-size 300 -o "$WORK"
+fails 1 "text.txt: is input and output at once" "tokenizer onto its text" "$TERN" train tokenizer "$WORK/text.txt" --vocab-size 300 -o "$WORK/text.txt"
+for other in "text.txt" "link.txt" "../${WORK##*/}/text.txt"; do
+    fails 1 "is input and output at once" "shard onto its text" "$TERN" train data "$WORK/text.txt" --tokenizer "$WORK/tokenizer.json" -o "$WORK/$other"
+    for kind in --held-out-file --exclude; do
+        fails 1 "is input and output at once" "shard onto $kind" "$TERN" train data "$WORK/short.txt" --tokenizer "$WORK/tokenizer.json" $kind "$WORK/text.txt" -o "$WORK/$other"
+    done
+done
+cp "$WORK/tokenizer.json" "$WORK/copy.json"
+fails 1 "is input and output at once" "shard onto the tokenizer" "$TERN" train data "$WORK/text.txt" --tokenizer "$WORK/copy.json" -o "$WORK/copy.json"
+cmp -s "$WORK/copy.json" "$WORK/tokenizer.json" || fail "the tokenizer is gone"
+name="inputs" && is "$(cksum <"$WORK/text.txt")" "$text_before"
 fails 1 "a vocabulary of at most" "too large" "$TERN" train tokenizer "$WORK/short.txt" --vocab-size 5000 -o "$WORK/no.json"
 fails 1 "none.txt" "no such text" "$TERN" train tokenizer "$WORK/none.txt" --vocab-size 300 -o "$WORK/no.json"
 fails 1 "/nowhere/no.json" "no such folder" "$TERN" train tokenizer "$WORK/text.txt" --vocab-size 300 -o /nowhere/no.json
