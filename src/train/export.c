@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "model/vocab.h"
 #include "train/export_parts.h"
@@ -49,20 +50,61 @@ tern_status tern_export_quantize(tern_export_job *job, const tern_param *param, 
 
 /* ------------------------------------------------------------------ checks */
 
-static tern_status load_tokenizer(tern_export_job *job, tern_error *err) {
-    const tern_export_params *how = job->how;
-    tern_status status = tern_vocab_from_path(how->tokenizer_json, &job->tokenizer, err);
+/* tern_vocab_from_path() takes other forms, too, but a Hugging Face folder gets a copy of the file. */
+static tern_status check_json(const char *path, tern_error *err) {
+    tern_map map;
+    tern_status status = tern_map_open(path, &map, err);
     if (status)
         return status;
-    size_t n_tokens = tern_tokenizer_vocab_size(job->tokenizer);
-    if (n_tokens > job->params->dims.vocab_size)
-        return tern_fail(err, TERN_ERR_ARGUMENT,
-                         "%s has %zu tokens, but the model's vocabulary is %" PRIu32
-                         ": it is not the tokenizer of this model",
-                         how->tokenizer_json, n_tokens, job->params->dims.vocab_size);
-    job->chat_template = how->chat_template ? how->chat_template : tern_default_template;
+    size_t at = 0;
+    while (at < map.size && memchr(" \t\r\n", map.data[at], 4))
+        at++;
+    bool is_object = at < map.size && map.data[at] == '{';
+    tern_map_close(&map);
+    return is_object ? TERN_OK
+                     : tern_fail(err, TERN_ERR_ARGUMENT,
+                                 "%s: is no tokenizer.json, which the trained model will need; give that file", path);
+}
+
+static tern_status open_tokenizer(const char *path, uint32_t vocab_size, const char *chat_template,
+                                  tern_tokenizer **tokenizer, tern_error *err) {
+    tern_status status = check_json(path, err);
+    if (!status)
+        status = tern_vocab_from_path(path, tokenizer, err);
+    if (status)
+        return status;
+    size_t n_tokens = tern_tokenizer_vocab_size(*tokenizer);
+    if (n_tokens > vocab_size)
+        status = tern_fail(err, TERN_ERR_ARGUMENT,
+                           "%s has %zu tokens, but the model's vocabulary is %" PRIu32
+                           ": it is not the tokenizer of this model",
+                           path, n_tokens, vocab_size);
     /* a template that cannot be parsed would only show when somebody chats */
-    return tern_tokenizer_set_template(job->tokenizer, job->chat_template, err);
+    if (!status)
+        status = tern_tokenizer_set_template(*tokenizer, chat_template, err);
+    if (status) {
+        tern_tokenizer_free(*tokenizer);
+        *tokenizer = NULL;
+    }
+    return status;
+}
+
+static const char *template_of(const char *chat_template) {
+    return chat_template ? chat_template : tern_default_template;
+}
+
+tern_status tern_export_check_tokenizer(const char *path, uint32_t vocab_size, const char *chat_template,
+                                        tern_error *err) {
+    tern_tokenizer *tokenizer = NULL;
+    tern_status status = open_tokenizer(path, vocab_size, template_of(chat_template), &tokenizer, err);
+    tern_tokenizer_free(tokenizer);
+    return status;
+}
+
+static tern_status load_tokenizer(tern_export_job *job, tern_error *err) {
+    const tern_export_params *how = job->how;
+    job->chat_template = template_of(how->chat_template);
+    return open_tokenizer(how->tokenizer_json, job->params->dims.vocab_size, job->chat_template, &job->tokenizer, err);
 }
 
 static tern_status check(const tern_params *params, const tern_export_params *how, tern_error *err) {

@@ -25,4 +25,9 @@ typedef struct tern_export_params {
  * in bf16 rounds before it is quantised, so that I2_S and F32 give the training's losses exactly and these closely. */
 tern_status tern_export(const tern_params *params, const tern_export_params *how, const char *path, tern_error *err);
 
+/* Whether tern_export() could take this file and template (NULL: 2B4T's) for a model of so many ids: to be asked before
+ * a run, not after it. */
+tern_status tern_export_check_tokenizer(const char *path, uint32_t vocab_size, const char *chat_template,
+                                        tern_error *err);
+
 #endif

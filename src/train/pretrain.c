@@ -201,10 +201,10 @@ static tern_status check_tokenizer(const pretrain *p, tern_error *err) {
         return status;
     uint64_t hash = tern_hash_bytes(text, n_bytes), wanted = p->plan.data.tokenizer_hash;
     free(text);
-    return !wanted || hash == wanted
-               ? TERN_OK
-               : tern_fail(err, TERN_ERR_ARGUMENT, "%s: is not the tokenizer that %s was made with", path,
-                           p->config.data);
+    if (wanted && hash != wanted)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is not the tokenizer that %s was made with", path,
+                         p->config.data);
+    return tern_export_check_tokenizer(path, p->config.dims.vocab_size, NULL, err);
 }
 
 static tern_status open_data(pretrain *p, tern_error *err) {

@@ -135,6 +135,10 @@ static tern_status hash_file(const char *path, uint64_t *hash, tern_error *err) 
     return TERN_OK;
 }
 
+static const char *template_of(const tune *t) {
+    return t->checkpoint ? t->checkpoint->chat_template : t->chat_template;
+}
+
 tern_status tern_tune_find_tokenizer(tune *t, tern_error *err) {
     char path[1100];
     if (t->p->plan_only)
@@ -157,7 +161,9 @@ tern_status tern_tune_find_tokenizer(tune *t, tern_error *err) {
     if (!status && wanted && wanted != hash && (hash_file(t->p->model, &of_model, NULL) || wanted != of_model))
         status = tern_fail(err, TERN_ERR_ARGUMENT, "%s: was not made with the tokenizer %s; make it anew with this one",
                            t->p->shard, t->tokenizer);
-    return status;
+    if (status || t->p->kind == TERN_TUNE_LORA)
+        return status;
+    return tern_export_check_tokenizer(t->tokenizer, t->dims.vocab_size, template_of(t), err);
 }
 
 /* -------------------------------------------------------------------- loading */
@@ -223,7 +229,7 @@ tern_status tern_tune_export(tune *t, tern_error *err) {
             .embedding_type = "F32", /* as it is in training: the logits are the same bits */
             .tokenizer_json = t->tokenizer,
             .name = slash && slash[1] ? slash + 1 : t->p->out,
-            .chat_template = t->checkpoint ? t->checkpoint->chat_template : t->chat_template,
+            .chat_template = template_of(t),
         };
         if (t->mode == TERN_WEIGHTS_FLOAT && !exports[i].of_floats)
             continue;

@@ -59,6 +59,16 @@ fails 1 "short.shard" "a shard that is cut off" "$TERN" train pretrain bad2.json
 config bad
 sed -i 's/tok.json/other.json/' bad.json
 fails 1 "not the tokenizer that" "another tokenizer" "$TERN" train pretrain bad.json
+# what would only show when the model is written, at the end: llm.c's files name no tokenizer to compare with
+python3 -c 'import struct, sys
+ids = ([50256] + list(range(1, 300))) * 4
+sys.stdout.buffer.write(struct.pack("<256i", 20240520, 1, len(ids), *[0] * 253) + struct.pack("<%dH" % len(ids), *ids))' >llmc.bin
+config bad
+sed -i 's/text.shard/llmc.bin/; s/tok.json/text.txt/' bad.json
+fails 1 "text.txt: is no tokenizer.json, which the trained model will need" "a text as the tokenizer" "$TERN" train pretrain bad.json
+echo '{"model": 1}' >broken.json
+sed -i 's/text.txt/broken.json/' bad.json
+fails 1 "broken.json: " "half a tokenizer" "$TERN" train pretrain bad.json
 config whole
 run "plan" "$TERN" train pretrain whole.json --plan
 is "$status" 0

@@ -190,6 +190,17 @@ if bash -c "ulimit -v 500000 && '$TERN' --version" >/dev/null 2>&1; then # not u
     [ ! -e never ] || fail "a run that does not fit wrote something"
 fi
 
+# --- what would only show when the trained model is written, at the end
+run "shard by the model itself" "$TERN" train data chat.jsonl --kind chat --tokenizer F32.gguf --held-out 0 -o own.shard
+is "$status" 0
+echo "no JSON" >junk.json
+fails 1 "junk.json: is no tokenizer.json" "no tokenizer" "$TERN" train sft F32.gguf own.shard -o x --tokenizer junk.json
+fails 1 "F32.gguf: is no tokenizer.json" "a GGUF as the tokenizer" "$TERN" train sft F32.gguf own.shard -o x --tokenizer F32.gguf
+cp -r chat/master odd
+sed -i 's/"chat_template": "/&{% frobnicate %}/' odd/tokenizer_config.json
+fails 1 "frobnicate" "a chat template that cannot be parsed" "$TERN" train sft odd chat.shard -o x --ctx 64
+[ ! -e x ] || fail "a run that could not have been exported was begun"
+
 # --- what cannot be
 fails 2 "-o FOLDER" "no folder" "$TERN" train sft F32.gguf chat.shard
 fails 2 "too few" "no shard" "$TERN" train sft F32.gguf -o x
