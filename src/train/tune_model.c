@@ -108,15 +108,34 @@ static bool same_file(const char *a, const char *b) {
     return same;
 }
 
+/* What the run leaves must not take the place of what it begins with. */
+static tern_status check_out(const tune *t, tern_error *err) {
+    static const char *const left[] = {"model.gguf", "master", "packed"};
+    const tern_tune_params *p = t->p;
+    char path[1100];
+    if (same_file(p->model, p->out))
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is the model and the run's folder at once; give another folder",
+                         p->out);
+    if (p->adapter && same_file(p->adapter, p->out))
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "%s: is the adapter to begin with and the run's folder at once; give another folder", p->out);
+    for (size_t i = 0; p->kind != TERN_TUNE_LORA && i < sizeof left / sizeof *left; i++)
+        if (same_file(p->model, in_folder(path, p->out, left[i])))
+            return tern_fail(err, TERN_ERR_ARGUMENT,
+                             "%s: this run would write its own model over the one it begins with; give another folder",
+                             path);
+    return TERN_OK;
+}
+
 tern_status tern_tune_open(tune *t, tern_error *err) {
     char newest[1100], previous[1100];
+    tern_status status = check_out(t, err);
+    if (status)
+        return status;
     in_folder(newest, t->p->model, TERN_STATE_NAME);
     in_folder(previous, t->p->model, TERN_STATE_PREVIOUS);
-    if (same_file(t->p->model, t->p->out))
-        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is the model and the run's folder at once; give another folder",
-                         t->p->out);
     bool is_run = tern_file_exists(newest) || tern_file_exists(previous);
-    tern_status status = is_run ? open_state(t, err) : open_checkpoint(t, err);
+    status = is_run ? open_state(t, err) : open_checkpoint(t, err);
     if (!status && (t->dims.hidden_size % WIDTHS || t->dims.ffn_size % WIDTHS))
         status = tern_fail(err, TERN_ERR_UNSUPPORTED,
                            "%s: hidden size %" PRIu32 " and FFN size %" PRIu32

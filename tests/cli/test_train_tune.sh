@@ -201,6 +201,16 @@ sed -i 's/"chat_template": "/&{% frobnicate %}/' odd/tokenizer_config.json
 fails 1 "frobnicate" "a chat template that cannot be parsed" "$TERN" train sft odd chat.shard -o x --ctx 64
 [ ! -e x ] || fail "a run that could not have been exported was begun"
 
+# --- nothing that a run begins with is written over by it
+cp -r chat whole_chat && rm whole_chat/state*.tern
+before=$(find whole_chat adapter -type f -exec cksum {} + | sort)
+for begun in "" --restart --accept-changes; do
+    fails 1 "over the one it begins with" "over its master $begun" "$TERN" train sft whole_chat/master chat.shard -o whole_chat --ctx 64 --steps 1 $begun
+    fails 1 "over the one it begins with" "over its GGUF $begun" "$TERN" train lora whole_chat/model.gguf chat.shard -o whole_chat/. --merge --tokenizer "$tokenizer" --ctx 64 --steps 1 $begun
+    fails 1 "is the adapter to begin with" "over its adapter $begun" "$TERN" train lora I2_S.gguf text.shard -o adapter --from ./adapter --ctx 64 --steps 1 $begun
+done
+is "$(find whole_chat adapter -type f -exec cksum {} + | sort)" "$before"
+
 # --- what cannot be
 fails 2 "-o FOLDER" "no folder" "$TERN" train sft F32.gguf chat.shard
 fails 2 "too few" "no shard" "$TERN" train sft F32.gguf -o x
