@@ -10,83 +10,20 @@
  * A group's best row stands for it among the firsts, so that these are as many distinct rows as groups are picked, and
  * picking looks at a sixteenth of the values.
  */
-#include "runtime/cpu_screen.h"
-
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "model/screen.h"
+#include "runtime/cpu_screen_parts.h"
 
 enum {
     CACHE_LINE = 64,
     TASK_GROUPS = 16,
-    EXACT_ROWS = 4,    /* a task; the head kernel takes four at a time */
-    EXTRA_FIRSTS = 8,  /* beyond what is asked for: values are off by a little */
     LEFT_SHARE = 12,   /* more rows left than 1 in this: the whole head costs less than reading them one by one */
     MAX_PAUSE = 6,     /* after so many refusals in a row, 2^6 tokens do without the screen before it is tried again */
     FIRSTS_SHARE = 16, /* more asked for than 1 in this: the same */
 };
-#define NO_ROW SIZE_MAX
-
-/* A row to be computed for some of the tokens. */
-typedef struct entry {
-    uint32_t row, tokens;
-} entry;
-
-/* An exact row of one token. */
-typedef struct first {
-    uint32_t row;
-    bool forced;
-    float logit;
-} first;
-
-/* The same, on its way to the caller. */
-typedef struct found {
-    int32_t id;
-    float logit;
-} found;
-
-typedef struct search {
-    const float *x;
-    const tern_head_query *query;
-    tern_candidates *out;
-    tern_screen_state state;
-    float *values;  /* [n_rows of whole groups] coarse, then fine, then exact */
-    float *bonus;   /* the same: temperature times noise; NULL: none */
-    float *peaks;   /* [n_groups] */
-    uint16_t *gone; /* [n_groups] bit r: row r of the group is out of the ranking: padding, forced or a first */
-    first *firsts;
-    size_t n_firsts, firsts_capacity;
-    float least;
-    atomic_uint n_coarse, n_fine;
-} search;
-
-struct tern_screen_scratch {
-    search searches[TERN_SCREEN_TOKENS];
-    entry *entries;                  /* [n_rows of whole groups] */
-    found *found;                    /* the same */
-    uint32_t *heap;                  /* [n_groups] */
-    double *scores;                  /* [n_groups] */
-    atomic_uint n_entries, n_sifted; /* sifted: groups */
-    uint8_t *rows;                   /* [threads][row_stride] */
-    size_t row_stride;
-    atomic_bool read_failed;
-};
-
-typedef struct tern_screen_scratch scratch;
-
-/* One search's steps on the pool. */
-typedef struct job {
-    tern_cpu_screen *owner;
-    const tern_screen *screen;
-    scratch *scratch;
-    search *const *searches; /* [n] */
-    uint32_t n;
-    uint32_t active; /* exact: tokens that still want it */
-} job;
 
 /* ------------------------------------------------------------------- memory */
 
@@ -95,7 +32,7 @@ void tern_cpu_screen_init(tern_cpu_screen *screen, const tern_weights *weights, 
     *screen = (tern_cpu_screen){.weights = weights, .kernels = kernels, .pool = pool};
 }
 
-static void free_search(search *s) {
+static void free_search(tern_screen_search *s) {
     tern_aligned_free(s->state.memory);
     tern_aligned_free(s->values);
     tern_aligned_free(s->bonus);
@@ -118,8 +55,6 @@ void tern_cpu_screen_free(tern_cpu_screen *screen) {
     screen->scratch = NULL;
 }
 
-static size_t padded_rows(const tern_screen *screen) { return (size_t)screen->n_groups * TERN_SCREEN_ROWS; }
-
 static bool make(void **array, size_t n, size_t size) {
     if (!*array)
         *array = tern_alloc_array(n, size);
@@ -130,26 +65,26 @@ static bool make(void **array, size_t n, size_t size) {
 static bool reserve(tern_cpu_screen *owner, const tern_screen *screen, const tern_head_query *queries, uint32_t n) {
     if (!owner->scratch)
         owner->scratch = calloc(1, sizeof *owner->scratch);
-    scratch *s = owner->scratch;
+    struct tern_screen_scratch *s = owner->scratch;
     if (!s)
         return false;
     /* twice, because the head kernel prefetches what lies behind its rows: here, the same few lines each time */
-    s->row_stride = (screen->row_bytes * EXACT_ROWS * 2 + 63) / 64 * 64;
+    s->row_stride = (screen->row_bytes * TERN_SCREEN_EXACT_ROWS * 2 + 63) / 64 * 64;
     if (!s->rows)
         s->rows = tern_aligned_alloc((size_t)tern_pool_threads(owner->pool) * s->row_stride);
-    bool ok = s->rows && make((void **)&s->entries, padded_rows(screen), sizeof *s->entries) &&
-              make((void **)&s->found, padded_rows(screen), sizeof *s->found) &&
+    bool ok = s->rows && make((void **)&s->entries, tern_screen_padded_rows(screen), sizeof *s->entries) &&
+              make((void **)&s->found, tern_screen_padded_rows(screen), sizeof *s->found) &&
               make((void **)&s->heap, screen->n_groups, sizeof *s->heap) &&
               make((void **)&s->scores, screen->n_groups, sizeof *s->scores);
     for (uint32_t i = 0; ok && i < n; i++) {
-        search *token = &s->searches[i];
+        tern_screen_search *token = &s->searches[i];
         if (!token->state.memory)
             token->state.memory = tern_aligned_alloc(tern_screen_state_bytes(screen));
         if (!token->values)
-            token->values = tern_aligned_alloc(padded_rows(screen) * sizeof(float));
+            token->values = tern_aligned_alloc(tern_screen_padded_rows(screen) * sizeof(float));
         bool noise = queries[i].want == TERN_HEAD_GUMBEL;
         if (noise && !token->bonus)
-            token->bonus = tern_aligned_alloc(padded_rows(screen) * sizeof(float));
+            token->bonus = tern_aligned_alloc(tern_screen_padded_rows(screen) * sizeof(float));
         ok = token->state.memory && token->values && (token->bonus || !noise) &&
              make((void **)&token->peaks, screen->n_groups, sizeof *token->peaks) &&
              make((void **)&token->gone, screen->n_groups, sizeof *token->gone);
@@ -159,7 +94,7 @@ static bool reserve(tern_cpu_screen *owner, const tern_screen *screen, const ter
 
 /* ------------------------------------------------------------------- survey */
 
-static void add_noise(const search *s, size_t row, size_t n) {
+static void add_noise(const tern_screen_search *s, size_t row, size_t n) {
     float *bonus = s->bonus + row, temperature = (float)s->query->temperature;
     tern_gumbel_rows(s->query->seed, s->query->counter, (uint32_t)row, n, bonus);
     for (size_t i = 0; i < n; i++)
@@ -168,7 +103,7 @@ static void add_noise(const search *s, size_t row, size_t n) {
 
 static void survey_task(void *context, size_t task, int worker) {
     (void)worker;
-    const job *j = context;
+    const tern_screen_job *j = context;
     const tern_screen *screen = j->screen;
     const tern_screen_kernels *kernels = j->owner->kernels->screen;
     size_t group = task * TASK_GROUPS, row = group * TERN_SCREEN_ROWS, k_pad = screen->k_pad;
@@ -181,7 +116,7 @@ static void survey_task(void *context, size_t task, int worker) {
                     screen->steps + group * tern_screen_step_bytes(k_pad), screen->row_steps + row, k_pad, n, x, j->n,
                     values[0], TASK_GROUPS * TERN_SCREEN_ROWS);
     for (uint32_t t = 0; t < j->n; t++) {
-        search *s = j->searches[t];
+        tern_screen_search *s = j->searches[t];
         memcpy(s->values + row, values[t], n * TERN_SCREEN_ROWS * sizeof(float));
         bool noise = s->query->want == TERN_HEAD_GUMBEL;
         if (noise)
@@ -190,119 +125,9 @@ static void survey_task(void *context, size_t task, int worker) {
     }
 }
 
-static const float *bonus_of(const search *s) { return s->query->want == TERN_HEAD_GUMBEL ? s->bonus : NULL; }
+/* ------------------------------------------------------------- stored rows */
 
-/* ------------------------------------------------------------------- firsts */
-
-static bool add_first(search *s, uint32_t row, bool forced) {
-    if (!tern_grow_array((void **)&s->firsts, &s->firsts_capacity, s->n_firsts + 1, sizeof *s->firsts))
-        return false;
-    s->firsts[s->n_firsts++] = (first){row, forced, 0};
-    return true;
-}
-
-static bool is_gone(const search *s, size_t row) {
-    return s->gone[row / TERN_SCREEN_ROWS] >> row % TERN_SCREEN_ROWS & 1;
-}
-
-/* Row out of the ranking. The bit is what counts, whatever the planes' numbers make of the value, which only lets the
- * kernels pass over the row. */
-static void mark_gone(search *s, size_t row) {
-    s->gone[row / TERN_SCREEN_ROWS] |= (uint16_t)(1u << row % TERN_SCREEN_ROWS);
-    s->values[row] = -INFINITY;
-}
-
-/* The same before groups are picked. */
-static void take_out(const job *j, search *s, size_t row) {
-    size_t group = row / TERN_SCREEN_ROWS, begin = group * TERN_SCREEN_ROWS;
-    const float *bonus = bonus_of(s);
-    mark_gone(s, row);
-    j->owner->kernels->screen->peaks(s->values + begin, bonus ? bonus + begin : NULL, 1, s->peaks + group);
-}
-
-/* NO_ROW: none is above minus infinity. */
-static size_t best_row(const search *s, size_t group) {
-    const float *bonus = bonus_of(s);
-    size_t best = NO_ROW;
-    float most = -INFINITY;
-    for (size_t row = group * TERN_SCREEN_ROWS, end = row + TERN_SCREEN_ROWS; row < end; row++) {
-        float value = bonus ? s->values[row] + bonus[row] : s->values[row];
-        if (value > most && !is_gone(s, row)) {
-            most = value;
-            best = row;
-        }
-    }
-    return best;
-}
-
-static void sift_down(uint32_t *heap, size_t n, size_t at, const float *peaks) {
-    for (size_t child; (child = 2 * at + 1) < n; at = child) {
-        if (child + 1 < n && peaks[heap[child + 1]] < peaks[heap[child]])
-            child++;
-        if (peaks[heap[at]] <= peaks[heap[child]])
-            return;
-        uint32_t swap = heap[at];
-        heap[at] = heap[child];
-        heap[child] = swap;
-    }
-}
-
-/* The n groups with the highest peaks: a heap with the lowest of them on top, which few of many groups pass. */
-static void pick_groups(const float *peaks, size_t n_groups, uint32_t *heap, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        heap[i] = (uint32_t)i;
-    for (size_t i = n / 2; i-- > 0;)
-        sift_down(heap, n, i, peaks);
-    for (size_t g = n; g < n_groups; g++)
-        if (peaks[g] > peaks[heap[0]]) {
-            heap[0] = (uint32_t)g;
-            sift_down(heap, n, 0, peaks);
-        }
-}
-
-/* How many rows of the ranking must be known for the least value; 0: a query that no screen can answer. */
-static size_t wanted(const tern_head_query *query) {
-    switch (query->want) {
-    case TERN_HEAD_TOP:
-        return query->top_k;
-    case TERN_HEAD_NEAR:
-        return query->margin >= 0 ? 1 : 0;
-    case TERN_HEAD_GUMBEL:
-        return query->temperature > 1e-30 && query->temperature < 1e30;
-    default:
-        return 0;
-    }
-}
-
-/* The rows to begin with: forced ones, and the best of the best groups. False: out of memory. */
-static bool choose_firsts(const job *j, search *s) {
-    const tern_screen *screen = j->screen;
-    s->n_firsts = 0;
-    memset(s->gone, 0, screen->n_groups * sizeof *s->gone);
-    for (size_t row = screen->n_rows; row < padded_rows(screen); row++)
-        take_out(j, s, row);
-    bool ok = true;
-    for (size_t i = 0; ok && i < s->query->n_forced; i++) {
-        take_out(j, s, (size_t)s->query->forced[i]);
-        ok = add_first(s, (uint32_t)s->query->forced[i], true);
-    }
-    size_t n = wanted(s->query) + EXTRA_FIRSTS;
-    if (n > screen->n_groups)
-        n = screen->n_groups;
-    uint32_t *heap = j->scratch->heap;
-    pick_groups(s->peaks, screen->n_groups, heap, n);
-    for (size_t i = 0; ok && i < n; i++) {
-        size_t row = best_row(s, heap[i]);
-        if (row != NO_ROW) {
-            ok = add_first(s, (uint32_t)row, false);
-            mark_gone(s, row);
-        }
-    }
-    return ok;
-}
-
-/* Rows [n <= EXACT_ROWS] of the stored head, one after the other, in the worker's buffer; NULL: they cannot be read. */
-static const uint8_t *read_rows(const job *j, const uint32_t *rows, size_t n, int worker) {
+const uint8_t *tern_screen_read_rows(const tern_screen_job *j, const uint32_t *rows, size_t n, int worker) {
     const tern_screen *screen = j->screen;
     uint8_t *buffer = j->scratch->rows + (size_t)worker * j->scratch->row_stride;
     for (size_t i = 0; i < n; i++)
@@ -314,84 +139,17 @@ static const uint8_t *read_rows(const job *j, const uint32_t *rows, size_t n, in
     return buffer;
 }
 
-/* logits [n] of the rows in a buffer. */
-static void compute_rows(const job *j, const search *s, const uint8_t *rows, size_t n, float *logits) {
+void tern_screen_compute_rows(const tern_screen_job *j, const tern_screen_search *s, const uint8_t *rows, size_t n,
+                              float *logits) {
     j->owner->kernels->head[j->owner->weights->head_type](rows, j->screen->row_bytes, n, s->x, j->screen->k, 1, logits,
                                                           n);
-}
-
-/* Tasks are EXACT_ROWS firsts of one search each, searches one after the other. */
-static size_t first_tasks(const search *s) { return (s->n_firsts + EXACT_ROWS - 1) / EXACT_ROWS; }
-
-static void firsts_task(void *context, size_t task, int worker) {
-    const job *j = context;
-    uint32_t t = 0, rows[EXACT_ROWS] = {0};
-    float logits[EXACT_ROWS];
-    for (; task >= first_tasks(j->searches[t]); t++)
-        task -= first_tasks(j->searches[t]);
-    search *s = j->searches[t];
-    size_t begin = task * EXACT_ROWS, n = s->n_firsts - begin < EXACT_ROWS ? s->n_firsts - begin : EXACT_ROWS;
-    for (size_t i = 0; i < n; i++)
-        rows[i] = s->firsts[begin + i].row;
-    const uint8_t *stored = read_rows(j, rows, n, worker);
-    if (!stored)
-        return;
-    compute_rows(j, s, stored, n, logits);
-    for (size_t i = 0; i < n; i++)
-        s->firsts[begin + i].logit = logits[i];
-}
-
-static double score_of(const search *s, float logit, uint32_t row) {
-    const tern_head_query *query = s->query;
-    return query->want == TERN_HEAD_GUMBEL
-               ? (double)logit / query->temperature + (double)tern_gumbel(query->seed, query->counter, row)
-               : (double)logit;
-}
-
-static int by_value_down(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x < y) - (x > y);
-}
-
-static float round_down(double value) {
-    float rounded = (float)value;
-    return (double)rounded > value ? nextafterf(rounded, -INFINITY) : rounded;
-}
-
-/* s->least from the firsts: every row that is asked for reaches it. False: the whole head has to answer (a NaN, too few
- * rows, numbers at the edge of floats). */
-static bool find_least(search *s, double *scores) {
-    size_t n = 0, want = wanted(s->query);
-    for (size_t i = 0; i < s->n_firsts; i++) {
-        const first *f = &s->firsts[i];
-        if (isnan(f->logit))
-            return false;
-        if (!f->forced)
-            scores[n++] = score_of(s, f->logit, f->row);
-    }
-    if (n < want)
-        return false;
-    qsort(scores, n, sizeof *scores, by_value_down);
-    double least = scores[want - 1];
-    if (s->query->want == TERN_HEAD_NEAR)
-        least -= (double)s->query->margin;
-    if (s->query->want == TERN_HEAD_GUMBEL) {
-        /* keep() adds temperature * noise, noise within 45, in floats: three roundings of terms that are below the
-         * sum of these magnitudes */
-        double t = s->query->temperature;
-        least = least * t - 1e-6 * (fabs(least * t) + 50 * t) - 1e-36;
-    }
-    if (!(fabs(least) < 1e30))
-        return false;
-    s->least = round_down(least);
-    return true;
 }
 
 /* --------------------------------------------------------------------- sift */
 
 /* The rows of a group that the coarse plane leaves for each token, masks[t], through the fine plane. What it leaves
  * goes to the entries. */
-static void sift_group(const job *j, size_t group, const uint16_t *masks) {
+static void sift_group(const tern_screen_job *j, size_t group, const uint16_t *masks) {
     const tern_screen *screen = j->screen;
     const tern_screen_kernels *kernels = j->owner->kernels->screen;
     size_t row = group * TERN_SCREEN_ROWS, k_pad = screen->k_pad;
@@ -408,8 +166,8 @@ static void sift_group(const job *j, size_t group, const uint16_t *masks) {
     kernels->fine(screen->fine + group * tern_screen_fine_bytes(k_pad),
                   screen->steps + group * tern_screen_step_bytes(k_pad), screen->row_steps + row, k_pad, x, n, values);
     for (uint32_t t = 0; t < j->n; t++) {
-        search *s = j->searches[t];
-        const float *bonus = bonus_of(s);
+        tern_screen_search *s = j->searches[t];
+        const float *bonus = tern_screen_bonus(s);
         uint16_t left = 0;
         if (masks[t])
             kernels->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row,
@@ -423,7 +181,7 @@ static void sift_group(const job *j, size_t group, const uint16_t *masks) {
     for (size_t r = 0; r < TERN_SCREEN_ROWS; r++)
         if (tokens[r])
             j->scratch->entries[atomic_fetch_add_explicit(&j->scratch->n_entries, 1, memory_order_relaxed)] =
-                (entry){(uint32_t)(row + r), tokens[r]};
+                (tern_screen_entry){(uint32_t)(row + r), tokens[r]};
 }
 
 /* What sift_group() will read of a group comes into the cache while it is at another one. */
@@ -437,14 +195,14 @@ static void fetch_group(const tern_screen *screen, size_t group) {
 
 static void sift_task(void *context, size_t task, int worker) {
     (void)worker;
-    const job *j = context;
+    const tern_screen_job *j = context;
     const tern_screen *screen = j->screen;
     size_t group = task * TASK_GROUPS, row = group * TERN_SCREEN_ROWS;
     size_t n = screen->n_groups - group < TASK_GROUPS ? screen->n_groups - group : TASK_GROUPS;
     uint16_t masks[TERN_SCREEN_TOKENS][TASK_GROUPS], of_group[TERN_SCREEN_TOKENS];
     for (uint32_t t = 0; t < j->n; t++) {
-        search *s = j->searches[t];
-        const float *bonus = bonus_of(s);
+        tern_screen_search *s = j->searches[t];
+        const float *bonus = tern_screen_bonus(s);
         unsigned n_coarse = 0;
         j->owner->kernels->screen->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row,
                                         screen->fine_errors + row, screen->norms + row, s->state.coarse, s->least, n,
@@ -474,21 +232,22 @@ static void sift_task(void *context, size_t task, int worker) {
 /* -------------------------------------------------------------------- exact */
 
 static void exact_task(void *context, size_t task, int worker) {
-    const job *j = context;
-    const entry *entries = j->scratch->entries + task * EXACT_ROWS;
-    size_t n_entries = atomic_load_explicit(&j->scratch->n_entries, memory_order_relaxed) - task * EXACT_ROWS, n = 0;
-    uint32_t rows[EXACT_ROWS], tokens[EXACT_ROWS], all = 0;
-    float logits[EXACT_ROWS];
-    for (size_t i = 0; i < n_entries && i < EXACT_ROWS; i++)
+    const tern_screen_job *j = context;
+    const tern_screen_entry *entries = j->scratch->entries + task * TERN_SCREEN_EXACT_ROWS;
+    size_t all_entries = atomic_load_explicit(&j->scratch->n_entries, memory_order_relaxed), n = 0;
+    size_t n_entries = all_entries - task * TERN_SCREEN_EXACT_ROWS;
+    uint32_t rows[TERN_SCREEN_EXACT_ROWS], tokens[TERN_SCREEN_EXACT_ROWS], all = 0;
+    float logits[TERN_SCREEN_EXACT_ROWS];
+    for (size_t i = 0; i < n_entries && i < TERN_SCREEN_EXACT_ROWS; i++)
         if (entries[i].tokens & j->active) {
             rows[n] = entries[i].row;
             all |= tokens[n++] = entries[i].tokens & j->active;
         }
-    const uint8_t *stored = n ? read_rows(j, rows, n, worker) : NULL;
+    const uint8_t *stored = n ? tern_screen_read_rows(j, rows, n, worker) : NULL;
     for (uint32_t t = 0; stored && t < j->n; t++) {
         if (!(all >> t & 1))
             continue;
-        compute_rows(j, j->searches[t], stored, n, logits);
+        tern_screen_compute_rows(j, j->searches[t], stored, n, logits);
         for (size_t i = 0; i < n; i++)
             if (tokens[i] >> t & 1)
                 j->searches[t]->values[rows[i]] = logits[i];
@@ -496,16 +255,16 @@ static void exact_task(void *context, size_t task, int worker) {
 }
 
 static int by_id(const void *a, const void *b) {
-    int32_t x = ((const found *)a)->id, y = ((const found *)b)->id;
+    int32_t x = ((const tern_screen_found *)a)->id, y = ((const tern_screen_found *)b)->id;
     return (x > y) - (x < y);
 }
 
 /* What a row must reach by what is now known exactly: the firsts were a guess at the best. */
-static double final_least(const search *s, const found *rows, size_t n, double least) {
+static double final_least(const tern_screen_search *s, const tern_screen_found *rows, size_t n, double least) {
     if (s->query->want == TERN_HEAD_TOP)
         return (double)s->least;
     for (size_t i = 0; i < n; i++) {
-        double score = score_of(s, rows[i].logit, (uint32_t)rows[i].id);
+        double score = tern_screen_score(s, rows[i].logit, (uint32_t)rows[i].id);
         if (s->query->want == TERN_HEAD_NEAR)
             score -= (double)s->query->margin;
         least = score > least ? score : least;
@@ -514,29 +273,29 @@ static double final_least(const search *s, const found *rows, size_t n, double l
 }
 
 /* Candidates of search `t` from the firsts and the entries. *nan: a logit is NaN, and the whole head has to answer. */
-static bool collect(const job *j, uint32_t t, bool *nan) {
-    search *s = j->searches[t];
-    found *rows = j->scratch->found;
+static bool collect(const tern_screen_job *j, uint32_t t, bool *nan) {
+    tern_screen_search *s = j->searches[t];
+    tern_screen_found *rows = j->scratch->found;
     size_t n = 0, n_entries = atomic_load(&j->scratch->n_entries), kept = 0;
     *nan = false;
     for (size_t i = 0; i < s->n_firsts; i++)
         if (!s->firsts[i].forced)
-            rows[n++] = (found){(int32_t)s->firsts[i].row, s->firsts[i].logit};
+            rows[n++] = (tern_screen_found){(int32_t)s->firsts[i].row, s->firsts[i].logit};
     for (size_t i = 0; i < n_entries; i++)
         if (j->scratch->entries[i].tokens >> t & 1) {
             uint32_t row = j->scratch->entries[i].row;
-            rows[n++] = (found){(int32_t)row, s->values[row]};
+            rows[n++] = (tern_screen_found){(int32_t)row, s->values[row]};
             *nan |= isnan(s->values[row]) != 0;
         }
     if (*nan)
         return true;
     double least = final_least(s, rows, n, -INFINITY);
     for (size_t i = 0; i < n; i++)
-        if (score_of(s, rows[i].logit, (uint32_t)rows[i].id) >= least)
+        if (tern_screen_score(s, rows[i].logit, (uint32_t)rows[i].id) >= least)
             rows[kept++] = rows[i];
     for (size_t i = 0; i < s->n_firsts; i++)
         if (s->firsts[i].forced)
-            rows[kept++] = (found){(int32_t)s->firsts[i].row, s->firsts[i].logit};
+            rows[kept++] = (tern_screen_found){(int32_t)s->firsts[i].row, s->firsts[i].logit};
     qsort(rows, kept, sizeof *rows, by_id);
     if (!tern_candidates_reserve(s->out, kept))
         return false;
@@ -552,7 +311,7 @@ static bool collect(const job *j, uint32_t t, bool *nan) {
 
 /* Screening in vain costs a third of the whole head. Where the last tokens of this kind had too many rows left, the
  * next ones most likely have, too. */
-static void learn(tern_cpu_screen *owner, const search *s, bool too_many) {
+static void learn(tern_cpu_screen *owner, const tern_screen_search *s, bool too_many) {
     tern_screen_pause *pause = &owner->pauses[s->query->want];
     if (!too_many)
         pause->refusals = 0;
@@ -568,22 +327,22 @@ static bool pausing(tern_cpu_screen *owner, const tern_head_query *query) {
 
 /* Whether a screen can answer at all. */
 static bool answerable(const tern_screen *screen, const tern_head_query *query) {
-    size_t want = wanted(query);
+    size_t want = tern_screen_wanted(query);
     return want > 0 && want <= screen->n_groups / FIRSTS_SHARE && query->n_forced <= screen->n_rows / LEFT_SHARE;
 }
 
 /* The least values of all searches. A search that cannot go on leaves j->active and lets no row pass. */
-static bool begin(job *j) {
+static bool begin(tern_screen_job *j) {
     size_t n_tasks = 0;
     tern_pool_run(j->owner->pool, (j->screen->n_groups + TASK_GROUPS - 1) / TASK_GROUPS, survey_task, j);
     for (uint32_t t = 0; t < j->n; t++) {
-        if (!choose_firsts(j, j->searches[t]))
+        if (!tern_screen_choose_firsts(j, j->searches[t]))
             return false;
-        n_tasks += first_tasks(j->searches[t]);
+        n_tasks += tern_screen_first_tasks(j->searches[t]);
     }
-    tern_pool_run(j->owner->pool, n_tasks, firsts_task, j);
+    tern_pool_run(j->owner->pool, n_tasks, tern_screen_firsts_task, j);
     for (uint32_t t = 0; t < j->n; t++)
-        if (!find_least(j->searches[t], j->scratch->scores)) {
+        if (!tern_screen_find_least(j->searches[t], j->scratch->scores)) {
             j->searches[t]->least = INFINITY;
             j->active &= ~(1u << t);
         }
@@ -591,7 +350,7 @@ static bool begin(job *j) {
 }
 
 /* Rows that are left, and their logits for the tokens that have not too many of them. */
-static void finish(job *j) {
+static void finish(tern_screen_job *j) {
     atomic_store(&j->scratch->n_entries, 0);
     atomic_store(&j->scratch->n_sifted, 0);
     tern_pool_run(j->owner->pool, (j->screen->n_groups + TASK_GROUPS - 1) / TASK_GROUPS, sift_task, j);
@@ -605,7 +364,7 @@ static void finish(job *j) {
         learn(j->owner, j->searches[t], too_many);
     }
     size_t n_entries = atomic_load(&j->scratch->n_entries);
-    tern_pool_run(j->owner->pool, (n_entries + EXACT_ROWS - 1) / EXACT_ROWS, exact_task, j);
+    tern_pool_run(j->owner->pool, (n_entries + TERN_SCREEN_EXACT_ROWS - 1) / TERN_SCREEN_EXACT_ROWS, exact_task, j);
     size_t group_bytes = tern_screen_fine_bytes(j->screen->k_pad) + tern_screen_step_bytes(j->screen->k_pad);
     j->owner->counts.extra_bytes += atomic_load(&j->scratch->n_sifted) * group_bytes;
     j->owner->counts.extra_bytes += j->active ? n_entries * j->screen->row_bytes : 0;
@@ -617,14 +376,14 @@ tern_status tern_cpu_screen_candidates(tern_cpu_screen *owner, const float *x, u
     const tern_screen *screen = &owner->weights->screen;
     if (!reserve(owner, screen, queries, n))
         return tern_fail_memory(err, "screening the LM head");
-    search *searches[TERN_SCREEN_TOKENS];
+    tern_screen_search *searches[TERN_SCREEN_TOKENS];
     uint32_t tokens[TERN_SCREEN_TOKENS] = {0}; /* of the searches */
-    job j = {.owner = owner, .screen = screen, .scratch = owner->scratch, .searches = searches};
+    tern_screen_job j = {.owner = owner, .screen = screen, .scratch = owner->scratch, .searches = searches};
     atomic_store(&j.scratch->read_failed, false);
     *refused = 0;
     owner->counts.tokens += n;
     for (uint32_t i = 0; i < n; i++) {
-        search *s = &owner->scratch->searches[i];
+        tern_screen_search *s = &owner->scratch->searches[i];
         s->x = x + (size_t)i * screen->k;
         s->query = &queries[i];
         s->out = &out[i];
