@@ -285,6 +285,12 @@ TERN_API tern_status tern_session_eval(tern_session *session, const int32_t *ids
 TERN_API tern_status tern_session_eval_logits(tern_session *session, const int32_t *ids, size_t n_ids, float *logits,
                                               tern_error *err);
 
+/* As tern_session_eval, and the hidden state of every one of the ids after the
+ * final norm: hidden [n_ids, hidden_size], caller's memory; rubbish in it after
+ * a failure. Their mean is what a text's embedding is mostly made of. */
+TERN_API tern_status tern_session_eval_hidden(tern_session *session, const int32_t *ids, size_t n_ids, float *hidden,
+                                              tern_error *err);
+
 /* Logits of the last evaluated token: [vocab_size], belongs to the session,
  * valid until its next call. Computed on first request. NULL if nothing was
  * evaluated since the session was made or tokens were cut off it. */

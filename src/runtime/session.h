@@ -13,10 +13,6 @@ size_t tern_session_vocab_size(const tern_session *session);
 /* Tokens of one forward pass; the engine has room for as many. */
 uint32_t tern_session_chunk(const tern_session *session);
 
-/* As tern_session_eval, and the hidden states of all ids after the final norm: hidden [n_ids, hidden_size], caller's
- * memory; rubbish in it after a failure. */
-tern_status tern_session_eval_hidden(tern_session *session, const int32_t *ids, size_t n_ids, float *hidden,
-                                     tern_error *err);
 /* Keep the first n_past tokens (1 <= n_past <= all) and go on from the last of them, whose hidden state [hidden_size]
  * is given: what rejects the end of a speculated text. */
 void tern_session_rewind(tern_session *session, uint32_t n_past, const float *hidden);
