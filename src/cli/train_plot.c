@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,14 +57,18 @@ typedef struct run_log {
 
 /* -------------------------------------------------------------------- reading */
 
-/* Control characters away; a quote doubled, as gnuplot wants it inside '...'. */
+/* Without control characters, and in UTF-8, as an SVG has to be; a name that is none loses the bytes in question.
+ * gnuplot 5.4 does not take '...' that begins with a doubled quote, so a quote becomes a typographic one. */
 static void put_quoted(tern_buffer *script, const char *text) {
+    json_t *valid = json_string(text);
     tern_buffer_text(script, "'");
     for (; *text; text++) {
-        char one[2] = {(unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text, 0};
-        tern_buffer_text(script, *text == '\'' ? "''" : one);
+        unsigned char c = (unsigned char)*text;
+        char one[2] = {(char)(c < 0x20 || c == 0x7f ? ' ' : c >= 0x80 && !valid ? '?' : c), 0};
+        tern_buffer_text(script, c == '\'' ? "\u2019" : one);
     }
     tern_buffer_text(script, "'");
+    json_decref(valid);
 }
 
 /* The folder of the run that a log is of, else the file: "runs/a/log.jsonl" -> "a". */
@@ -77,6 +83,9 @@ static void name_of(const char *path, char name[64]) {
     snprintf(name, 64, "%.*s", slash - begin < 63 ? (int)(slash - begin) : 63, begin);
 }
 
+/* gnuplot knows no larger numbers, and a run that is worth a plot has none. */
+static bool is_drawable(double value) { return fabs(value) < 1e300; }
+
 static bool add_line(const settings *s, const json_t *line, run_log *log) {
     double step = json_number_value(json_object_get(line, "step"));
     double x = s->by == BY_TOKENS ? json_number_value(json_object_get(line, "tokens")) : step;
@@ -85,7 +94,7 @@ static bool add_line(const settings *s, const json_t *line, run_log *log) {
     for (int i = 0; i < N_CURVES; i++) {
         const json_t *value = json_object_get(line, fields[i]);
         curve_points *curve = &log->curves[i];
-        if (!json_is_number(value))
+        if (!json_is_number(value) || !is_drawable(json_number_value(value)) || !is_drawable(x))
             continue;
         if (!tern_grow_array((void **)&curve->points, &curve->capacity, curve->n + 1, sizeof *curve->points))
             return false;
@@ -155,6 +164,14 @@ static void put_panel(tern_buffer *script, const panel *p, const run_log *logs, 
     /* told apart by the colour-blind (Okabe and Ito 2008) */
     static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555", "#e69f00", "#56b4e9"};
     bool any = false;
+    for (size_t i = 0; i < n_logs; i++)
+        for (int k = 0; k < p->n; k++)
+            any |= logs[i].curves[p->curves[k]].n > 0;
+    if (!any) { /* none of the logs has it */
+        tern_buffer_text(script, "set multiplot next\n");
+        return;
+    }
+    any = false;
     tern_buffer_printf(script, "set ylabel '%s'\nplot ", p->label);
     for (size_t i = 0; i < n_logs; i++)
         for (int k = 0; k < p->n; k++) {
@@ -171,7 +188,7 @@ static void put_panel(tern_buffer *script, const panel *p, const run_log *logs, 
             }
             any = true;
         }
-    tern_buffer_text(script, any ? "\n" : "NaN notitle\n");
+    tern_buffer_text(script, "\n");
 }
 
 static char *make_script(const settings *s, const run_log *logs, size_t n_logs) {
@@ -183,7 +200,7 @@ static char *make_script(const settings *s, const run_log *logs, size_t n_logs) 
     };
     tern_buffer script = {0};
     tern_buffer_text(&script, "set terminal svg size 1000,720 dynamic background rgb 'white' noenhanced\n"
-                              "set grid lc rgb '#dddddd'\nset key top right\n");
+                              "set encoding utf8\nset grid lc rgb '#dddddd'\nset key top right\n");
     for (size_t i = 0; i < n_logs; i++)
         for (int k = 0; k < N_CURVES; k++)
             put_data(&script, i, k, &logs[i].curves[k]);
@@ -203,25 +220,34 @@ typedef struct workplace {
     char folder[1000], script[1024], svg[1024], messages[1024];
 } workplace;
 
-/* gnuplot on the script; what it draws and says goes to files. Its exit status; 127: there is none. */
-static int run_gnuplot(const workplace *at) {
+/* How it went: no gnuplot (an errno), or a status as of waitpid(). */
+typedef struct outcome {
+    int spawn_error, status;
+} outcome;
+
+/* gnuplot on the script; what it draws and says goes to files. A signal ends it, too. */
+static outcome run_gnuplot(const workplace *at) {
     char *const arguments[] = {"gnuplot", (char *)at->script, NULL};
     posix_spawn_file_actions_t actions;
     pid_t child;
-    int status = -1;
-    if (posix_spawn_file_actions_init(&actions))
-        return -1;
-    int bad =
-        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, at->svg, O_WRONLY | O_CREAT | O_EXCL, 0600) ||
-        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, at->messages, O_WRONLY | O_CREAT | O_EXCL, 0600);
-    int code = bad ? EIO : posix_spawnp(&child, "gnuplot", &actions, NULL, arguments, environ);
+    outcome how = {.spawn_error = posix_spawn_file_actions_init(&actions)};
+    if (how.spawn_error)
+        return how;
+    how.spawn_error =
+        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, at->svg, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (!how.spawn_error)
+        how.spawn_error =
+            posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, at->messages, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (!how.spawn_error)
+        how.spawn_error = posix_spawnp(&child, "gnuplot", &actions, NULL, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
-    if (code)
-        return code == ENOENT ? 127 : -1;
-    while (waitpid(child, &status, 0) < 0)
+    while (!how.spawn_error && waitpid(child, &how.status, 0) < 0) {
         if (errno != EINTR)
-            return -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+            how.spawn_error = errno;
+        else if (tern_interrupted())
+            kill(child, SIGTERM);
+    }
+    return how;
 }
 
 static bool write_script(const char *path, const char *script) {
@@ -230,18 +256,33 @@ static bool write_script(const char *path, const char *script) {
     return (file && fclose(file) == 0) && good;
 }
 
-static int explain(int status, const char *messages) {
+/* The last line that says something: gnuplot repeats the command first, and points at a place in it. */
+static char *last_line(char *text) {
+    char *last = text, *line;
+    while ((line = strsep(&text, "\n")))
+        if (line[strspn(line, " \t\r")])
+            last = line;
+    return last;
+}
+
+static void explain(outcome how, const char *messages) {
     char *text = NULL;
-    size_t n_bytes;
-    if (status == 127)
-        return tern_cli_fail("gnuplot is not installed (Debian: apt install gnuplot-nox; Fedora: dnf install gnuplot; "
-                             "macOS: brew install gnuplot)");
-    if (status == 0)
-        return tern_cli_fail("gnuplot drew nothing, or there is no memory for it");
-    tern_read_file(messages, 1 << 16, &text, &n_bytes, NULL);
-    tern_cli_fail("gnuplot failed: %s", text ? text + strspn(text, "\n ") : "");
-    free(text);
-    return TERN_EXIT_FAILURE;
+    size_t n_bytes = 0;
+    if (how.spawn_error == ENOENT) {
+        tern_cli_fail("gnuplot is not installed (Debian: apt install gnuplot-nox; Fedora: dnf install gnuplot; "
+                      "macOS: brew install gnuplot)");
+    } else if (how.spawn_error) {
+        tern_cli_fail("gnuplot cannot be started: %s", strerror(how.spawn_error));
+    } else if (how.status == 0) {
+        tern_cli_fail("gnuplot drew nothing, or there is no memory for it");
+    } else if (WIFSIGNALED(how.status)) {
+        tern_cli_fail("gnuplot was ended by signal %d (%s)", WTERMSIG(how.status), strsignal(WTERMSIG(how.status)));
+    } else {
+        tern_read_file(messages, 1 << 16, &text, &n_bytes, NULL);
+        const char *said = text ? last_line(text) : "";
+        tern_cli_fail("gnuplot failed with status %d%s%s", WEXITSTATUS(how.status), *said ? ": " : "", said);
+        free(text);
+    }
 }
 
 /* What gnuplot makes of the script, freed with free(); NULL after a message. */
@@ -263,11 +304,12 @@ static char *draw(const char *script, size_t *n_bytes) {
     if (!write_script(at.script, script)) {
         tern_cli_fail("%s: cannot write: %s", at.script, strerror(errno));
     } else {
-        int status = run_gnuplot(&at);
-        if (!status)
+        outcome how = run_gnuplot(&at);
+        if (!how.spawn_error && !how.status && !tern_interrupted())
             tern_read_file(at.svg, MAX_SVG_BYTES, &svg, n_bytes, NULL);
-        if (status || !*n_bytes) {
-            explain(status, at.messages);
+        if (!*n_bytes) {
+            if (!tern_interrupted())
+                explain(how, at.messages);
             free(svg);
             svg = NULL;
         }
@@ -284,10 +326,12 @@ static int write_plot(const settings *s, const run_log *logs, size_t n_logs) {
     if (!script)
         return tern_cli_fail("out of memory");
     size_t n_bytes;
+    tern_interrupt_watch(NULL); /* so that the folder of the work does not stay behind */
     char *svg = draw(script, &n_bytes);
+    tern_interrupt_unwatch();
     free(script);
     if (!svg)
-        return TERN_EXIT_FAILURE;
+        return tern_interrupted() ? tern_interrupt_status() : TERN_EXIT_FAILURE;
     tern_error err;
     tern_writer writer;
     tern_status status = tern_writer_open(s->out, &writer, &err);

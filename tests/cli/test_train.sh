@@ -233,6 +233,18 @@ if command -v gnuplot >/dev/null; then
     is "$status" 0
     fails 1 "$WORK/nowhere/tern-plot-" "no folder for the plot" env TMPDIR="$WORK/nowhere" "$TERN" train plot whole -o none.svg
     mkdir "$WORK/a place"
+    # logs that are short of something, and odd names: the rest is drawn
+    echo '{"step": 1, "loss": 2}' >one.jsonl
+    printf '{"step": 1, "loss": 2}\n{"step": 2, "loss": 1e308}\n{"step": 3, "loss": 3, "lr": 1e-3}\n' >three.jsonl
+    for title in "'a' first" "; system('touch x')" "$(printf 'no \377 UTF-8')" '`touch x`' '\\'; do
+        run "plot, title $title" "$TERN" train plot one.jsonl three.jsonl whole -o odd.svg --title "$title"
+        is "$status" 0
+        python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' odd.svg 2>"$WORK/err" ||
+            fail "$name: no SVG: $(tail -n 1 "$WORK/err")"
+    done
+    [ ! -e x ] || fail "a title was run"
+    printf '{"step": 1, "loss": 1e308}\n' >large.jsonl
+    fails 1 "large.jsonl: no losses to draw" "a loss beyond all numbers" "$TERN" train plot large.jsonl -o none.svg
     cp whole/log.jsonl copy.jsonl
     fails 1 "copy.jsonl: is input and output at once" "a plot onto its log" "$TERN" train plot copy.jsonl -o ./copy.jsonl
     fails 1 "is input and output at once" "a plot onto a folder's log" "$TERN" train plot whole -o whole/log.jsonl
@@ -246,6 +258,31 @@ fi
 mkdir bin
 ln -s "$(command -v sh)" bin/sh
 fails 1 "gnuplot is not installed" "no gnuplot" env PATH="$WORK/bin" "$TERN" train plot whole -o none.svg
+[ -e none.svg ] && fail "a plot without gnuplot"
+fake() { # SCRIPT: a gnuplot that does this
+    printf '#!/bin/sh\n%s\n' "$1" >bin/gnuplot
+    chmod +x bin/gnuplot
+}
+fake 'printf "\n\nplot x\n     ^\n line 0: all wrong\n\n" >&2; exit 3'
+fails 1 "gnuplot failed with status 3:  line 0: all wrong" "a gnuplot that fails" env PATH="$WORK/bin" "$TERN" train plot whole -o none.svg
+fake 'kill -9 $$'
+fails 1 "gnuplot was ended by signal 9" "a gnuplot that is killed" env PATH="$WORK/bin" "$TERN" train plot whole -o none.svg
+chmod -x bin/gnuplot
+fails 1 "gnuplot cannot be started: " "a gnuplot that cannot be started" env PATH="$WORK/bin" "$TERN" train plot whole -o none.svg
+fake 'exec /bin/sleep 20'
+mkdir place
+for signal in INT TERM HUP; do
+    env TMPDIR="$WORK/place" PATH="$WORK/bin" "$(command -v python3)" -c 'import os, signal, sys
+for name in ("SIGINT", "SIGTERM", "SIGHUP"): signal.signal(getattr(signal, name), signal.SIG_DFL) # a shell ignores SIGINT for &
+os.execv(sys.argv[1], sys.argv[1:])' "$TERN" train plot whole -o none.svg 2>"$WORK/err" &
+    pid=$!
+    until [ -e place/tern-plot-*/messages ] || ! kill -0 $pid 2>/dev/null; do sleep 0.01; done
+    kill -$signal $pid
+    wait $pid
+    name="plot and SIG$signal" status=$? err=$(cat "$WORK/err")
+    [ "$status" -gt 128 ] || fail "$name: status $status"
+    is "$(ls place)" ""
+done
 [ -e none.svg ] && fail "a plot without gnuplot"
 fails 1 "none/log.jsonl" "no such log" "$TERN" train plot none/log.jsonl
 echo "no JSON" >bad.jsonl
