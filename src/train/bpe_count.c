@@ -2,7 +2,6 @@
  * added what. */
 #include "train/bpe_count.h"
 
-#include <jansson.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -10,6 +9,7 @@
 #include "base/pool.h"
 #include "tokenizer/pretokenize.h"
 #include "train/corpus.h"
+#include "train/json_line.h"
 
 enum { BLOCK_BYTES = 256 << 10 };
 
@@ -123,19 +123,18 @@ static bool count_documents(worker *w, tern_view text) {
 static tern_status count_lines(worker *w, const tern_corpus_file *file, tern_view text) {
     tern_view line;
     while (tern_next_line(&text, &line)) {
-        json_error_t error;
-        json_t *object = json_loadb(line.bytes, line.size, JSON_ALLOW_NUL, &error);
+        json_t *object = tern_json_line(line, &w->err);
         const json_t *value = json_object_get(object, "text");
-        tern_status status = TERN_OK;
-        if (!json_is_string(value))
-            status =
-                tern_fail(&w->err, TERN_ERR_FORMAT, "%s: line %zu: %s", file->name, tern_line_number(file, line.bytes),
-                          object ? "no \"text\" that is a string" : error.text);
-        else if (!count_documents(w, (tern_view){json_string_value(value), json_string_length(value)}))
+        tern_status status = object ? TERN_OK : w->err.status;
+        if (!status && !json_is_string(value))
+            status = tern_fail(&w->err, TERN_ERR_FORMAT, "no \"text\" that is a string");
+        else if (!status && !count_documents(w, (tern_view){json_string_value(value), json_string_length(value)}))
             status = tern_fail_memory(&w->err, "the pre-tokens");
         json_decref(object);
-        if (status)
+        if (status) {
+            tern_error_prefix(&w->err, "%s: line %zu", file->name, tern_line_number(file, line.bytes));
             return status;
+        }
     }
     return TERN_OK;
 }

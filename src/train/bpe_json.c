@@ -28,7 +28,7 @@ static bool spell_all(const tern_bpe_vocab *vocab, spelling *out) {
     return out->texts != NULL;
 }
 
-/* NULL: no memory, or a special token is no UTF-8. */
+/* NULL: no memory. */
 static json_t *make_added(const tern_bpe_vocab *vocab) {
     json_t *list = json_array();
     for (size_t i = 0; i < vocab->n_specials; i++) {
@@ -95,11 +95,25 @@ static json_t *make_model(const tern_bpe_vocab *vocab, const spelling *spelt) {
                      "ignore_merges", 1, "vocab", tokens, "merges", merges);
 }
 
+/* One text with two ids is a file that nobody loads. */
+static tern_status check_specials(const tern_bpe_vocab *vocab, const spelling *spelt, tern_error *err) {
+    for (size_t i = 0; i < vocab->n_specials; i++)
+        for (size_t k = 0; k < vocab->n_tokens; k++)
+            if (strcmp(vocab->specials[i], spelt->texts[k].bytes) == 0)
+                return tern_fail(err, TERN_ERR_ARGUMENT,
+                                 "special token %s: the vocabulary has such a token without it; take a text that does "
+                                 "not occur, like <|%s|>",
+                                 vocab->specials[i], vocab->specials[i]);
+    return TERN_OK;
+}
+
 tern_status tern_bpe_json(const tern_bpe_vocab *vocab, char **json, size_t *n_bytes, tern_error *err) {
     spelling spelt = {0};
     json_t *root = NULL;
     char *text = NULL;
-    if (spell_all(vocab, &spelt))
+    bool spelt_all = spell_all(vocab, &spelt);
+    tern_status status = spelt_all ? check_specials(vocab, &spelt, err) : TERN_OK;
+    if (spelt_all && !status)
         root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
                          "added_tokens", make_added(vocab), "normalizer", "pre_tokenizer", make_pre_tokenizer(),
                          "post_processor", make_post_processor(vocab->specials[0], vocab->n_tokens), "decoder",
@@ -109,8 +123,10 @@ tern_status tern_bpe_json(const tern_bpe_vocab *vocab, char **json, size_t *n_by
     json_decref(root);
     tern_arena_free(&spelt.arena);
     free(spelt.texts);
+    if (status)
+        return status;
     if (!text)
-        return tern_fail_memory(err, "tokenizer.json (or a special token is no UTF-8)");
+        return tern_fail_memory(err, "tokenizer.json");
     *n_bytes = strlen(text);
     *json = text;
     return TERN_OK;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "tokenizer/alphabet.h"
+#include "tokenizer/unicode.h"
 #include "tokenizer/vocab.h"
 #include "train/bpe_count.h"
 #include "train/bpe_json.h"
@@ -311,6 +312,14 @@ static void free_trainer(trainer *t) {
     tern_arena_free(&t->arena);
 }
 
+static bool is_utf8(const char *text, size_t size) {
+    uint32_t c;
+    for (size_t at = 0, n; at < size; at += n)
+        if (n = tern_utf8_decode((const uint8_t *)text + at, size - at, &c), c == TERN_BAD_CHAR)
+            return false;
+    return true;
+}
+
 static tern_status check(const tern_bpe_params *params, tern_error *err) {
     size_t least = 256 + params->n_specials;
     if (params->n_specials == 0)
@@ -327,6 +336,8 @@ static tern_status check(const tern_bpe_params *params, tern_error *err) {
         if (size == 0 || size > TERN_MAX_TOKEN_BYTES)
             return tern_fail(err, TERN_ERR_ARGUMENT, "special token %zu: must have 1 to %d bytes", i + 1,
                              TERN_MAX_TOKEN_BYTES);
+        if (!is_utf8(params->specials[i], size))
+            return tern_fail(err, TERN_ERR_ARGUMENT, "special token %s: is no UTF-8", params->specials[i]);
         for (size_t k = 0; k < i; k++)
             if (strcmp(params->specials[i], params->specials[k]) == 0)
                 return tern_fail(err, TERN_ERR_ARGUMENT, "special token %s: is there twice", params->specials[i]);

@@ -154,6 +154,8 @@ bool tern_next_line(tern_view *rest, tern_view *line) {
         const char *newline = memchr(rest->bytes, '\n', rest->size);
         size_t size = newline ? (size_t)(newline - rest->bytes) : rest->size, taken = newline ? size + 1 : size;
         *line = trim((tern_view){rest->bytes, size});
+        if (line->size >= 3 && memcmp(line->bytes, "\xef\xbb\xbf", 3) == 0) /* a byte order mark is no JSON */
+            *line = (tern_view){line->bytes + 3, line->size - 3};
         *rest = (tern_view){rest->bytes + taken, rest->size - taken};
         if (line->size)
             return true;

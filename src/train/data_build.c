@@ -1,6 +1,5 @@
 #include "train/data_build.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -10,6 +9,7 @@
 #include "base/pool.h"
 #include "tokenizer/tokenizer.h"
 #include "train/corpus.h"
+#include "train/json_line.h"
 #include "train/overlap.h"
 #include "train/record.h"
 #include "train/shard_write.h"
@@ -101,15 +101,12 @@ static tern_status add_text(const builder *b, product *p, tern_view text) {
 }
 
 static tern_status add_text_line(const builder *b, product *p, tern_view line) {
-    json_error_t error;
-    json_t *root = json_loadb(line.bytes, line.size, JSON_ALLOW_NUL, &error);
+    json_t *root = tern_json_line(line, &p->err);
     const json_t *text = json_object_get(root, "text");
-    tern_status status = TERN_OK;
-    if (!root)
-        status = tern_fail(&p->err, TERN_ERR_FORMAT, "not JSON: %s", error.text);
-    else if (!json_is_string(text))
+    tern_status status = root ? TERN_OK : p->err.status;
+    if (!status && !json_is_string(text))
         status = tern_fail(&p->err, TERN_ERR_FORMAT, "no \"text\" that is a string");
-    else if (json_string_length(text))
+    else if (!status && json_string_length(text))
         status = add_text(b, p, (tern_view){json_string_value(text), json_string_length(text)});
     json_decref(root);
     return status;
@@ -271,8 +268,11 @@ static bool exclude_file(tern_overlap *overlap, const tern_corpus_file *file) {
     if (!file->json_lines)
         return tern_overlap_add(overlap, text);
     while (ok && tern_next_line(&text, &line)) {
-        json_t *root = json_loadb(line.bytes, line.size, JSON_ALLOW_NUL, NULL);
-        ok = root ? exclude_strings(overlap, root) : tern_overlap_add(overlap, line);
+        tern_error problem;
+        json_t *root = tern_json_line(line, &problem);
+        ok = root                                ? exclude_strings(overlap, root)
+             : problem.status == TERN_ERR_MEMORY ? false
+                                                 : tern_overlap_add(overlap, line);
         json_decref(root);
     }
     return ok;

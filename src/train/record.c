@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "train/json_line.h"
 
 static const char *string_of(const json_t *value) {
     const char *text = json_string_value(value);
@@ -67,13 +68,13 @@ static tern_status read_pair(tern_record *record, tern_error *err) {
 }
 
 tern_status tern_record_parse(tern_shard_kind kind, tern_view line, tern_record *record, tern_error *err) {
-    json_error_t error;
-    *record = (tern_record){.root = json_loadb(line.bytes, line.size, JSON_ALLOW_NUL, &error)};
-    tern_status status;
-    if (!record->root)
-        status = tern_fail(err, TERN_ERR_FORMAT, "not JSON: %s", error.text);
-    else
+    tern_error problem = {0};
+    *record = (tern_record){.root = tern_json_line(line, &problem)};
+    tern_status status = problem.status;
+    if (!status)
         status = kind == TERN_SHARD_PAIRS ? read_pair(record, err) : read_chat(record, err);
+    else if (err)
+        *err = problem;
     if (status)
         tern_record_free(record);
     return status;

@@ -103,6 +103,34 @@ if [ -c /dev/full ]; then
     fails 1 "/dev/full" "full disk" "$TERN" train data "$WORK/text.txt" --tokenizer "$WORK/tokenizer.json" -o /dev/full
 fi
 
+# --- special tokens that would make a file which nobody loads
+fails 1 "is no UTF-8" "a special token of any bytes" "$TERN" train tokenizer "$WORK/text.txt" --vocab-size 300 --special "$(printf 'a\377')" -o "$WORK/no.json"
+for token in a "Ġ" "Ġt"; do # a byte, a blank's character, a pair that is merged
+    fails 1 "special token $token: the vocabulary has such a token" "a special token that is one" "$TERN" train tokenizer "$WORK/text.txt" --vocab-size 400 --special "$token" -o "$WORK/no.json"
+done
+[ ! -e "$WORK/no.json" ] || fail "a failed command left a tokenizer behind"
+
+# --- JSON lines that begin with a byte order mark
+printf '\357\273\277{"text": "so many words"}\r\n{"text": "and more words"}\r\n' >"$WORK/bom.jsonl"
+run "a byte order mark" "$TERN" train data "$WORK/bom.jsonl" --tokenizer "$WORK/tokenizer.json" -o "$WORK/bom.shard" --held-out 0
+is "$status" 0
+has "$out" "training: 2 documents"
+
+# --- memory that does not suffice for a long line is told, at whatever place it ends
+if bash -c "ulimit -v 500000 && '$TERN' --version" >/dev/null 2>&1; then # not under a sanitizer
+    python3 -c 'print("{\"text\": \"" + "many words " * 400000 + "\"}")' >"$WORK/long.jsonl"
+    enough=0
+    for limit in 25000 29000 33000 37000 41000 50000 60000 70000 80000 200000; do
+        run "a long line in $limit KB" bash -c "ulimit -v $limit; exec '$TERN' train data '$WORK/long.jsonl' -t 1 --tokenizer '$WORK/tokenizer.json' -o '$WORK/long.shard'"
+        case $status in
+        0) enough=$((enough + 1)) ;;
+        1) has "$err" "memory" ;;
+        *) fail "$name: status $status" ;;
+        esac
+    done
+    [ $enough -gt 0 ] || fail "no limit is enough for a long line"
+fi
+
 # --- the demo's benchmark text is kept out of its training text, where both are at hand
 shared=$ROOT/../shared
 if [ -f "$shared/reference/story/heldout.txt" ] && [ -f "$shared/data/text/tinystories-sample.txt" ]; then
