@@ -368,11 +368,18 @@ static void test_writer_onto_directory(void **state) {
     const char *path = in_folder("directory");
     assert_int_equal(mkdir(path, 0700), 0);
     tern_writer writer;
-    open_writer(&writer, path);
-    fputs("text", writer.file);
     tern_error err;
-    assert_int_equal(tern_writer_commit(&writer, &err), TERN_ERR_IO);
+    assert_int_equal(tern_writer_open(path, &writer, &err), TERN_ERR_IO);
     expect_message(&err, path, "irectory");
+    tern_writer_abort(&writer);
+    /* and one that appears afterwards */
+    const char *late = in_folder("late");
+    open_writer(&writer, late);
+    fputs("text", writer.file);
+    assert_int_equal(mkdir(late, 0700), 0);
+    assert_int_equal(tern_writer_commit(&writer, &err), TERN_ERR_IO);
+    expect_message(&err, late, "irectory");
+    assert_int_equal(rmdir(late), 0);
     assert_true(tern_is_directory(path));
     assert_int_equal(count_files(), 1);
 }
