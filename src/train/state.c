@@ -226,8 +226,8 @@ static tern_status open_one(const char *folder, const char *name, tern_state_fil
     return status;
 }
 
-tern_status tern_state_open(const char *folder, tern_state_file *file, bool *found, tern_error *warning,
-                            tern_error *err) {
+static tern_status open_newest(const char *folder, bool set_aside, tern_state_file *file, bool *found,
+                               tern_error *warning, tern_error *err) {
     bool is_damaged;
     char bad[1024], newest[1024];
     tern_error first = {0};
@@ -254,6 +254,11 @@ tern_status tern_state_open(const char *folder, tern_state_file *file, bool *fou
                          "%s, and there is no good one before it: the run can only begin anew, with --restart",
                          first.message);
     }
+    if (!set_aside) {
+        tern_fail(warning, TERN_ERR_FORMAT, "%s; the state before it is taken, step %" PRIu64, first.message,
+                  file->state.step);
+        return TERN_OK;
+    }
     if (rename(newest, bad)) {
         status = tern_fail(err, TERN_ERR_IO, "%s: cannot rename: %s", newest, strerror(errno));
         tern_state_close(file);
@@ -262,6 +267,16 @@ tern_status tern_state_open(const char *folder, tern_state_file *file, bool *fou
     tern_fail(warning, TERN_ERR_FORMAT, "%s; it is now %s, and the run goes on from the state before it, step %" PRIu64,
               first.message, TERN_STATE_DAMAGED, file->state.step);
     return TERN_OK;
+}
+
+tern_status tern_state_open(const char *folder, tern_state_file *file, bool *found, tern_error *warning,
+                            tern_error *err) {
+    return open_newest(folder, true, file, found, warning, err);
+}
+
+tern_status tern_state_look(const char *folder, tern_state_file *file, bool *found, tern_error *warning,
+                            tern_error *err) {
+    return open_newest(folder, false, file, found, warning, err);
 }
 
 tern_status tern_state_copy(const tern_state_file *file, float *const *arrays, size_t n_arrays, size_t n_values,

@@ -44,6 +44,9 @@ typedef struct tern_state_file {
  * Both damaged: an error. Close what was found. */
 tern_status tern_state_open(const char *folder, tern_state_file *file, bool *found, tern_error *warning,
                             tern_error *err);
+/* The same without touching anything: of a folder that is only read, or not locked yet. */
+tern_status tern_state_look(const char *folder, tern_state_file *file, bool *found, tern_error *warning,
+                            tern_error *err);
 /* -> arrays [n_arrays][n_values]; an error if the file holds others. */
 tern_status tern_state_copy(const tern_state_file *file, float *const *arrays, size_t n_arrays, size_t n_values,
                             tern_error *err);

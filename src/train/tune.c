@@ -95,9 +95,7 @@ static tern_status take_earlier_choice(tune *t, tern_error *err) {
         tern_train_config earlier;
         tern_error warning = {0};
         bool found = false;
-        tern_status status = tern_state_open(t->p->out, &file, &found, &warning, NULL);
-        if (*warning.message)
-            tern_tune_warn(t, warning.message);
+        tern_status status = tern_state_look(t->p->out, &file, &found, &warning, NULL);
         if (!status && found) {
             if (!tern_train_config_parse(file.state.config, file.path, &earlier, NULL)) {
                 if (earlier.dims.n_ctx == t->config.dims.n_ctx && earlier.batch == t->config.batch) {

@@ -55,7 +55,7 @@ static tern_status open_state(tune *t, tern_error *err) {
                          "%s: holds the state of a run, whose weights are not ternary; give the model that it "
                          "exported, or train adapters of the masters with --merge",
                          t->p->model);
-    tern_status status = tern_state_open(t->p->model, &t->state, &found, &warning, err);
+    tern_status status = tern_state_look(t->p->model, &t->state, &found, &warning, err);
     if (!status && !found)
         status = tern_fail(err, TERN_ERR_IO, "%s: holds no state of a run", t->p->model);
     if (status)

@@ -133,6 +133,21 @@ rm -r ../moved/master
 fails 1 "--tokenizer" "no tokenizer at all" "$TERN" train sft ../moved ../chat.shard -o three --ctx 64 --steps 2
 cd .. || exit 1
 
+# --- a damaged state: a model that is read stays as it is, as does what --plan looks at; a run that goes on sets it aside
+cp -r chat hurt
+printf 'x' | dd of=hurt/state.tern bs=1 seek=4000 conv=notrunc 2>/dev/null
+before=$(find hurt -type f -exec cksum {} + | sort)
+tune "a damaged base" sft hurt chat.shard -o from-hurt --ctx 64 --steps 2
+has "$err" "warning: hurt/state.tern: is damaged (its checksum is wrong); the state before it is taken, step 1"
+is "$(find hurt -type f -exec cksum {} + | sort)" "$before"
+tune "a second state" sft F32.gguf chat.shard -o hurt-run --tokenizer "$tokenizer" --ctx 64 --steps 8 --save-every 3
+: >hurt-run/state.tern
+tune "the plan of a damaged run" sft F32.gguf chat.shard -o hurt-run --tokenizer "$tokenizer" --ctx 64 --steps 8 --plan
+[ -e hurt-run/state.tern ] || fail "--plan moved a state"
+tune "a damaged run" sft F32.gguf chat.shard -o hurt-run --tokenizer "$tokenizer" --ctx 64 --steps 8 --save-every 3
+is "$(grep -c warning "$WORK/err")" 1
+has "$err" "it is now state.bad.tern, and the run goes on from the state before it, step 6"
+
 # --- a base that is not over is told
 "$TERN" train sft F32.gguf chat.shard -o early --tokenizer "$tokenizer" --ctx 64 --steps 200000 --save-every 2 \
     --threads 2 >/dev/null 2>&1 &
