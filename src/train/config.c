@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "train/config_keys.h"
 
 enum { MAX_BYTES = 1 << 20 };
@@ -236,6 +237,12 @@ static tern_status set_members(json_t *object, const char *path, tern_train_conf
 /* ------------------------------------------------------------------- whole */
 
 tern_status tern_train_config_check_steps(const tern_train_config *config, const char *where, tern_error *err) {
+    uint64_t tokens;
+    if (!tern_mul_u64(config->schedule.n_steps, (uint64_t)config->batch * config->dims.n_ctx, &tokens))
+        return tern_fail(err, TERN_ERR_FORMAT,
+                         "%s: %" PRIu64 " \"steps\" of %" PRIu32 " rows (\"batch\") of %" PRIu32
+                         " tokens (\"context\") are more tokens than can be counted",
+                         where, config->schedule.n_steps, config->batch, config->dims.n_ctx);
     if (config->weights == TERN_WEIGHTS_FLOAT || !config->fp_steps || config->fp_steps < config->schedule.n_steps)
         return TERN_OK;
     return tern_fail(err, TERN_ERR_FORMAT,
@@ -362,15 +369,24 @@ char *tern_train_config_text(const tern_train_config *config) {
     return tern_buffer_take(&buffer, NULL);
 }
 
-tern_status tern_train_config_check_same(const tern_train_config *config, const char *text, const char *where,
-                                         tern_error *err) {
+/* What the arrays of a state are laid out by. */
+static bool is_shape(const config_key *key) {
+    static const char *const names[] = {"layers", "hidden", "ffn", "heads", "kv_heads", "vocab"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(key->name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static tern_status compare(const tern_train_config *config, const char *text, const char *where, bool shape_only,
+                           tern_error *err) {
     tern_train_config old = {0};
     tern_buffer was = {0}, is = {0};
     tern_status status = tern_train_config_defaults(&old, err);
     if (!status)
         status = parse(text, strlen(text), where, &old, err);
     for (const config_key *key = tern_config_keys; !status && key->name; key++) {
-        if (key->free)
+        if (key->free || (shape_only && !is_shape(key)))
             continue;
         was.size = is.size = 0;
         print_value(key, &old, &was);
@@ -379,14 +395,25 @@ tern_status tern_train_config_check_same(const tern_train_config *config, const 
             status = tern_fail_memory(err, where);
         else if (strcmp(was.bytes, is.bytes) != 0)
             status = tern_fail(err, TERN_ERR_ARGUMENT,
-                               "%s: this run has \"%s\": %.60s, the configuration %.60s; set it back, name another "
+                               "%s: this run has \"%s\": %.60s, the configuration %.60s; %sset it back, name another "
                                "\"out\" for a new run, or begin this one anew with --restart",
-                               where, key->name, was.bytes, is.bytes);
+                               where, key->name, was.bytes, is.bytes,
+                               shape_only ? "its weights cannot change their shape: " : "");
     }
     tern_buffer_free(&was);
     tern_buffer_free(&is);
     tern_train_config_free(&old);
     return status;
+}
+
+tern_status tern_train_config_check_same(const tern_train_config *config, const char *text, const char *where,
+                                         tern_error *err) {
+    return compare(config, text, where, false, err);
+}
+
+tern_status tern_train_config_check_shape(const tern_train_config *config, const char *text, const char *where,
+                                          tern_error *err) {
+    return compare(config, text, where, true, err);
 }
 
 bool tern_train_config_key(size_t index, tern_config_key *out) {

@@ -67,9 +67,13 @@ char *tern_train_config_text(const tern_train_config *config);
 tern_status tern_train_config_check_same(const tern_train_config *config, const char *text, const char *where,
                                          tern_error *err);
 
-/* Whether some of the steps are made with the weights' own mode, behind the full-precision ones at the beginning: the
- * last validation would else be that of another model than the one that is stored. Reading checks it; to be asked again
- * where n_steps was changed. `where` stands in front of the error. */
+/* The same of the keys alone that lay out its weights: these cannot change, whatever somebody accepts. */
+tern_status tern_train_config_check_shape(const tern_train_config *config, const char *text, const char *where,
+                                          tern_error *err);
+
+/* Whether the run's tokens can be counted, and some of the steps are made with the weights' own mode, behind the
+ * full-precision ones at the beginning: the last validation would else be that of another model than the one that is
+ * stored. Reading checks it; to be asked again where n_steps was changed. `where` stands in front of the error. */
 tern_status tern_train_config_check_steps(const tern_train_config *config, const char *where, tern_error *err);
 
 /* One line about the key-th key for people: name, JSON default, what is allowed, what it does. False: no more. */

@@ -35,6 +35,11 @@ static void warn(const tern_run *run, const char *message) {
 }
 
 static tern_status check_state(const tern_run *run, const tern_state_file *file, tern_error *err) {
+    if (run->hooks->accept_changes) {
+        tern_status status = tern_train_config_check_shape(run->config, file->state.config, file->path, err);
+        if (status)
+            return status;
+    }
     if (!run->hooks->accept_changes) {
         tern_status status = tern_train_config_check_same(run->config, file->state.config, file->path, err);
         if (status)

@@ -181,6 +181,15 @@ stops 1 'this run has "steps": 40, the configuration 60' "more steps" "$TERN" tr
 run "--accept-changes" "$TERN" train pretrain killed.json --steps 44 --accept-changes
 is "$status" 0
 is "$(wc -l <killed/log.jsonl)" 44
+# another shape of as many weights is no change that could be accepted
+config killed
+sed -i 's/"heads": 2/"heads": 4/; s/"kv_heads": 1/"kv_heads": 2/; s/"steps": 40/"steps": 48/' killed.json
+stops 1 'this run has "heads": 2, the configuration 4; its weights cannot change their shape' "another shape" \
+    "$TERN" train pretrain killed.json --accept-changes
+is "$(wc -l <killed/log.jsonl)" 44
+config much
+sed -i 's/"steps": 40/"steps": 1000000000000000/; s/"batch": 4/"batch": 1048576/' much.json
+fails 1 "more tokens than can be counted" "too many tokens" "$TERN" train pretrain much.json --plan
 # every step makes the matrices 9 times larger: past float's range after some 40
 config nan ', "lr": 1, "lr_stage2": 1, "final_lr": 1, "weight_decay": 10, "weight_decay_stage2": 10'
 sed -i 's/"steps": 40/"steps": 90/' nan.json
