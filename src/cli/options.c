@@ -117,8 +117,12 @@ int tern_option_set(const tern_option *option, const char *value, const char *wh
     case TERN_OPTION_FLAG:
         *(bool *)field = true;
         return 0;
-    case TERN_OPTION_STRING:
     case TERN_OPTION_FILE:
+        if (!*value) /* as an argument that is empty: often a variable that is not set */
+            return bad_value(option, value, where, "is no name");
+        *(const char **)field = value;
+        return 0;
+    case TERN_OPTION_STRING:
         *(const char **)field = value;
         return 0;
     case TERN_OPTION_INT:

@@ -31,6 +31,8 @@ run "a sample" "$TERN" train tokenizer "$WORK/text.txt" --vocab-size 300 --max-b
 is "$status" 0
 
 fails 2 "-o FILE" "no output" "$TERN" train tokenizer "$WORK/text.txt" --vocab-size 300
+fails 2 "--output: '' is no name" "an empty output" "$TERN" train tokenizer "$WORK/text.txt" --vocab-size 300 -o ""
+fails 2 "--tokenizer: '' is no name" "an empty tokenizer" "$TERN" train data "$WORK/text.txt" -o "$WORK/no.shard" --tokenizer ""
 fails 2 "--vocab-size" "no size" "$TERN" train tokenizer "$WORK/text.txt" -o "$WORK/no.json"
 fails 2 "too few" "no text" "$TERN" train tokenizer --vocab-size 300 -o "$WORK/no.json"
 fails 1 "too small" "too small" "$TERN" train tokenizer "$WORK/text.txt" --vocab-size 258 -o "$WORK/no.json"
