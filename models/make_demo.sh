@@ -305,6 +305,9 @@ report() {
             done
         fi
     done
+    for model in run-sft/model.gguf demo.gguf; do
+        python3 models/ask.py "$tern" "$work/$model" -n 200 >"$work/report.new/ask-${model//\//-}.json"
+    done
     {
         for request in "${requests[@]}"; do
             printf '> %s\n\n' "$request"
