@@ -57,6 +57,12 @@ set(TERN_DEMO ${CMAKE_SOURCE_DIR}/models/story.gguf)
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/model/demo.c PROPERTIES
   COMPILE_DEFINITIONS TERN_DEMO_PATH="${TERN_DEMO}" OBJECT_DEPENDS ${TERN_DEMO})
 
+# And the page of `tern serve` a part of the server.
+set(TERN_WEB ${CMAKE_SOURCE_DIR}/src/server/web)
+file(GLOB web_files CONFIGURE_DEPENDS ${TERN_WEB}/*.html ${TERN_WEB}/*.css ${TERN_WEB}/*.js ${TERN_WEB}/*.svg)
+set_source_files_properties(${TERN_WEB}/assets.c PROPERTIES
+  COMPILE_DEFINITIONS TERN_WEB_DIR="${TERN_WEB}" OBJECT_DEPENDS "${web_files}")
+
 tern_room(base LIBRARIES Threads::Threads m)
 tern_room(format USES base LIBRARIES PkgConfig::JANSSON)
 tern_room(tokenizer USES base LIBRARIES PkgConfig::JANSSON PkgConfig::PCRE2)

@@ -32,6 +32,9 @@ if(MPI_FOUND)
   target_link_libraries(tern_mpi PRIVATE PkgConfig::MPI)
 endif()
 
+# The server is the command's too.
+tern_room(server USES base)
+
 # The command stands on the static library, so that build/tern runs from anywhere.
 # It sees tern.h, base and the entry headers of train only (tests/rooms/check_includes.sh).
 file(GLOB_RECURSE command_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.c ${CMAKE_SOURCE_DIR}/src/eval/*.c)

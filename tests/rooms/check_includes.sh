@@ -14,6 +14,7 @@ declare -A may=(
     [runtime]="base kernels model tern"
     [train]="base format tokenizer kernels model tern"
     [eval]="base tern"
+    [server]="base tern"
     [cli]="base eval train tern"
 )
 # library header: the rooms that may include it
