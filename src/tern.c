@@ -10,6 +10,7 @@
 #include "model/layout.h"
 #include "model_handle.h"
 #include "runtime/choose.h"
+#include "runtime/scheduler.h"
 
 const char *tern_version(void) { return TERN_VERSION; }
 
@@ -172,11 +173,21 @@ tern_status tern_tokenizer_load(const char *path, tern_tokenizer **tokenizer, te
     return status;
 }
 
+/* Activations of 1 MB for the 2B4T shape instead of 5; prefill is slower. */
+enum { LOW_MEMORY_CHUNK = 32 };
+
 tern_status tern_session_create(tern_model *model, const tern_session_params *params, tern_session **session,
                                 tern_error *err) {
-    enum { LOW_MEMORY_CHUNK = 32 }; /* activations of 1 MB for the 2B4T shape instead of 5; prefill is slower */
     tern_session_params small = params ? *params : tern_session_defaults();
     if (model->low_memory && small.chunk == 0)
         small.chunk = LOW_MEMORY_CHUNK;
     return tern_session_open(model->engine, model->tokenizer, &small, session, err);
+}
+
+tern_status tern_scheduler_create(tern_model *model, const tern_scheduler_params *params, tern_scheduler **scheduler,
+                                  tern_error *err) {
+    tern_scheduler_params small = params ? *params : tern_scheduler_defaults();
+    if (model->low_memory && small.chunk == 0)
+        small.chunk = LOW_MEMORY_CHUNK;
+    return tern_scheduler_open(model->engine, model->tokenizer, &small, scheduler, err);
 }

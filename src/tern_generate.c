@@ -14,10 +14,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "model_handle.h"
+#include "runtime/answer.h"
 #include "runtime/lookup.h"
 #include "runtime/sampler.h"
-#include "runtime/stop.h"
-#include "tokenizer/stream.h"
 
 /* With the token in front of them eight: the kernels for few tokens take so many at once, and more cost more than a
  * likely guess brings (docs/SPEED.md). */
@@ -29,15 +28,12 @@ typedef struct generation {
     tern_text_fn on_text;
     void *user;
     tern_sampler *sampler;
-    tern_stop *stop;
-    tern_buffer pending; /* bytes of a character that is not complete yet */
-    tern_buffer out;     /* text that may go out */
-    bool refused;        /* the callback wants no more */
+    tern_answer answer;
+    bool refused; /* the callback wants no more */
     tern_generate_result *result;
     double start;
 
     int32_t id; /* the token that was taken last; not evaluated yet */
-    bool done;  /* and it is the last, for result->reason */
 
     tern_lookup *lookup; /* NULL: no guesses */
     uint32_t max_draft;
@@ -54,35 +50,18 @@ tern_generate_params tern_generate_defaults(void) {
 /* Give what may go out to the callback. Once that has said no it is not called again: it may have lost what it
  * writes to. */
 static void emit(generation *g, int32_t id) {
+    tern_buffer *text = &g->answer.text;
     if (g->on_text && !g->refused)
-        g->refused = !g->on_text(g->user, g->out.size ? g->out.bytes : "", g->out.size, id);
-    g->out.size = 0;
-}
-
-/* A token's text through UTF-8 completion and stop strings. True: a stop string is complete. */
-static bool take_text(generation *g, int32_t id) {
-    const tern_tokenizer *tokenizer = tern_session_tokenizer(g->session);
-    if (tern_tokenizer_is_special(tokenizer, id) && !g->params->show_special)
-        return false;
-    size_t n_bytes, complete;
-    const char *bytes = tern_tokenizer_token(tokenizer, id, &n_bytes);
-    tern_buffer_append(&g->pending, bytes, n_bytes);
-    if (g->pending.failed)
-        return false;
-    complete = tern_utf8_complete(g->pending.bytes, g->pending.size);
-    bool stopped = tern_stop_feed(g->stop, g->pending.bytes, complete, &g->out);
-    memmove(g->pending.bytes, g->pending.bytes + complete, g->pending.size - complete);
-    g->pending.size -= complete;
-    return stopped;
+        g->refused = !g->on_text(g->user, text->size ? text->bytes : "", text->size, id);
+    text->size = 0;
 }
 
 /* No more tokens: what was held back goes out as it is. */
-static void flush(generation *g) {
-    if (g->pending.size)
-        tern_stop_feed(g->stop, g->pending.bytes, g->pending.size, &g->out);
-    tern_stop_flush(g->stop, &g->out);
-    if (g->out.size)
+static tern_status flush(generation *g, tern_error *err) {
+    tern_status status = tern_answer_flush(&g->answer, err);
+    if (!status && g->answer.text.size)
         emit(g, -1);
+    return status;
 }
 
 /* Cancelling and a full context end a generation without being failures. */
@@ -96,33 +75,22 @@ static tern_status as_reason(tern_status status, tern_stop_reason *reason) {
     return TERN_OK;
 }
 
-static void end(generation *g, tern_stop_reason reason) {
-    g->done = true;
-    g->result->reason = reason;
-}
-
 /* The next token: sample it, show it, see whether it is the last. */
 static tern_status take(generation *g, const tern_candidates *candidates, tern_error *err) {
+    bool shown;
     tern_status status = tern_sampler_sample_candidates(g->sampler, candidates, &g->id, err);
     if (!status)
         status = tern_sampler_accept(g->sampler, g->id, err);
     if (status)
         return status;
-    if (!g->params->ignore_end && tern_tokenizer_is_end(tern_session_tokenizer(g->session), g->id)) {
-        end(g, TERN_STOP_END);
-        return TERN_OK;
-    }
-    uint64_t n = ++g->result->n_generated;
-    bool stopped = take_text(g, g->id);
-    if (g->pending.failed || g->out.failed)
-        return tern_fail_memory(err, "the generated text");
-    if (n == 1)
+    status = tern_answer_take(&g->answer, g->id, &shown, err);
+    if (status || !shown)
+        return status;
+    if (g->answer.n_tokens == 1)
         g->result->first_token_seconds = tern_seconds() - g->start;
     emit(g, g->id);
-    if (stopped || g->refused)
-        end(g, stopped ? TERN_STOP_STRING : TERN_STOP_CANCELLED);
-    else if (g->params->max_tokens >= 0 && n >= (uint64_t)g->params->max_tokens)
-        end(g, TERN_STOP_LENGTH);
+    if (g->refused && !(g->answer.done && g->answer.reason == TERN_STOP_STRING))
+        tern_answer_end(&g->answer, TERN_STOP_CANCELLED);
     if (g->lookup)
         tern_lookup_append(g->lookup, g->id, true);
     return TERN_OK;
@@ -140,7 +108,7 @@ static tern_status find_candidates(generation *g, const float *hidden, const int
 static uint32_t guess(generation *g) {
     uint32_t room = tern_session_n_ctx(g->session) - tern_session_n_past(g->session);
     uint32_t limit = room > 0 ? room - 1 : 0;
-    uint64_t left = g->params->max_tokens < 0 ? UINT64_MAX : (uint64_t)g->params->max_tokens - g->result->n_generated;
+    uint64_t left = g->params->max_tokens < 0 ? UINT64_MAX : (uint64_t)g->params->max_tokens - g->answer.n_tokens;
     if (left - 1 < limit) /* a step brings one token more than are guessed right */
         limit = (uint32_t)(left - 1);
     return g->lookup ? tern_lookup_draft(g->lookup, limit, g->ids + 1) : 0;
@@ -153,10 +121,10 @@ static tern_status check_guesses(generation *g, uint32_t n_draft, uint32_t *kept
     *kept = 1;
     while (!status) {
         status = take(g, &g->candidates[*kept - 1], err);
-        if (status || g->done || *kept > n_draft || g->id != g->ids[*kept])
+        if (status || g->answer.done || *kept > n_draft || g->id != g->ids[*kept])
             break;
         if (tern_session_take_cancel(g->session)) { /* where without guesses the next evaluation would see it */
-            end(g, TERN_STOP_CANCELLED);
+            tern_answer_end(&g->answer, TERN_STOP_CANCELLED);
             break;
         }
         (*kept)++;
@@ -171,8 +139,8 @@ static tern_status step(generation *g, tern_error *err) {
     g->ids[0] = g->id;
     tern_status status = tern_session_eval_hidden(g->session, g->ids, n_draft + 1, g->hidden, err);
     if (status) {
-        g->done = true;
-        return as_reason(status, &g->result->reason);
+        g->answer.done = true;
+        return as_reason(status, &g->answer.reason);
     }
     status = find_candidates(g, g->hidden, g->ids + 1, n_draft + 1, err);
     if (g->lookup && g->params->draft < 0)
@@ -213,19 +181,17 @@ static tern_status run(generation *g, const int32_t *ids, size_t n_ids, tern_err
     tern_status status = prefill(g, ids, n_ids, err);
     g->result->prefill_seconds = tern_seconds() - g->start;
     if (status == TERN_ERR_CANCELLED)
-        return as_reason(status, &g->result->reason);
+        return as_reason(status, &g->answer.reason);
     double decode_start = tern_seconds();
-    g->done = g->params->max_tokens == 0;
-    if (!status && !g->done)
+    g->answer.done = g->params->max_tokens == 0;
+    if (!status && !g->answer.done)
         status = find_candidates(g, tern_session_embedding(g->session), NULL, 1, err);
-    if (!status && !g->done)
+    if (!status && !g->answer.done)
         status = take(g, &g->candidates[0], err);
-    while (!status && !g->done)
+    while (!status && !g->answer.done)
         status = step(g, err);
     if (!status)
-        flush(g);
-    if (!status && g->out.failed)
-        status = tern_fail_memory(err, "the generated text");
+        status = flush(g, err);
     g->result->decode_seconds = tern_seconds() - decode_start;
     return status;
 }
@@ -241,10 +207,16 @@ static tern_status choose_draft(generation *g, tern_error *err) {
 }
 
 static tern_status prepare(generation *g, tern_error *err) {
+    const tern_answer_params answer = {.tokenizer = tern_session_tokenizer(g->session),
+                                       .max_tokens = g->params->max_tokens,
+                                       .stop = g->params->stop,
+                                       .n_stop = g->params->n_stop,
+                                       .ignore_end = g->params->ignore_end,
+                                       .show_special = g->params->show_special};
     tern_status status =
         tern_sampler_create(&g->params->sampler, tern_session_vocab_size(g->session), &g->sampler, err);
     if (!status)
-        status = tern_stop_create(g->params->stop, g->params->n_stop, &g->stop, err);
+        status = tern_answer_init(&g->answer, &answer, err);
     if (!status)
         status = choose_draft(g, err);
     if (!status && g->max_draft > 0) /* the last token of a full context is taken, but not evaluated */
@@ -269,9 +241,7 @@ static void release(generation *g) {
     free(g->ids);
     tern_lookup_free(g->lookup);
     tern_sampler_free(g->sampler);
-    tern_stop_free(g->stop);
-    tern_buffer_free(&g->pending);
-    tern_buffer_free(&g->out);
+    tern_answer_free(&g->answer);
 }
 
 tern_status tern_generate_ids(tern_session *session, const int32_t *ids, size_t n_ids,
@@ -284,6 +254,8 @@ tern_status tern_generate_ids(tern_session *session, const int32_t *ids, size_t 
     tern_status status = prepare(&g, err);
     if (!status)
         status = run(&g, ids, n_ids, err);
+    local.reason = g.answer.reason;
+    local.n_generated = g.answer.n_tokens;
     release(&g);
     if (!status && result)
         *result = local;

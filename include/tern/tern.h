@@ -458,9 +458,9 @@ typedef struct tern_request tern_request;
 typedef struct tern_scheduler_params {
     uint32_t n_ctx;       /* tokens that a request may have, answer included; 0: the model's */
     uint32_t max_running; /* requests in a step at most; 0: 16 */
-    uint32_t max_waiting; /* requests that wait for their turn; further ones are TERN_ERR_BUSY; 0: 256 */
+    uint32_t max_waiting; /* requests that wait beside max_running others; further ones are TERN_ERR_BUSY; 0: 256 */
     uint32_t chunk;       /* prompt tokens of a step at most, all requests together: what a running answer has to wait
-                             for at worst; 0: default */
+                             for at worst; 0: 64 */
     uint64_t kv_bytes;    /* of all KV caches together, kept prefixes included; 0: four full contexts, or an eighth of
                              the machine's memory if that is less. At least one full context */
     tern_kv_type kv_type;
@@ -532,8 +532,10 @@ TERN_API void tern_request_cancel(tern_request *request);
 typedef struct tern_scheduler_stats {
     uint32_t n_running, n_waiting;
     uint64_t n_finished, n_cancelled, n_refused, n_failed; /* requests */
-    uint64_t n_steps, prompt_tokens, cached_tokens, generated_tokens;
-    uint64_t kv_blocks, kv_blocks_used, kv_blocks_cached; /* in all; of running requests; of kept prefixes only */
+    uint64_t n_preempted;                                  /* how often one gave its blocks to others, to go on later */
+    uint64_t n_steps, prompt_tokens, generated_tokens;     /* evaluated; drawn and shown */
+    uint64_t cached_tokens;                                /* of prompts that were there already and not evaluated */
+    uint64_t kv_blocks, kv_blocks_used, kv_blocks_cached;  /* in all; of running requests; of kept prefixes only */
     uint64_t kv_block_tokens, kv_bytes;
     double step_seconds; /* spent in steps, in all */
 } tern_scheduler_stats;

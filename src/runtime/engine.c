@@ -84,11 +84,11 @@ void tern_engine_unlock(tern_engine *engine) {
     pthread_mutex_unlock(&engine->lock);
 }
 
-void tern_engine_logits(tern_engine *engine, const float *hidden, float *logits) {
+void tern_engine_logits(tern_engine *engine, const float *hidden, uint32_t n, float *logits) {
     const tern_backend_ops *ops = engine->backend->ops;
     tern_engine_lock(engine);
-    ops->from_host(engine->backend, hidden, engine->weights->dims.hidden_size, engine->activations.y);
-    ops->logits(engine->backend, engine->activations.y, 1, logits);
+    ops->from_host(engine->backend, hidden, (size_t)n * engine->weights->dims.hidden_size, engine->activations.y);
+    ops->logits(engine->backend, engine->activations.y, n, logits);
     tern_engine_unlock(engine);
 }
 

@@ -61,7 +61,8 @@ tern_status tern_engine_candidates(tern_engine *engine, const float *hidden, uin
 
 void tern_engine_stats(tern_engine *engine, tern_model_stats *stats);
 
-/* logits [vocab] of one hidden state [hidden], both in host memory. */
-void tern_engine_logits(tern_engine *engine, const float *hidden, float *logits);
+/* logits [n, vocab] of n hidden states [n, hidden], both in host memory, in one pass over the head. n <= the reserved
+ * batch. */
+void tern_engine_logits(tern_engine *engine, const float *hidden, uint32_t n, float *logits);
 
 #endif

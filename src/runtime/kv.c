@@ -1,4 +1,5 @@
 #include "runtime/backend.h"
+#include "runtime/kv_pool.h"
 
 #include <stdlib.h>
 
@@ -26,12 +27,25 @@ void tern_kv_init(tern_kv *kv, tern_backend *backend, const tern_dims *dims, ter
     *kv = (tern_kv){.backend = backend, .layout = tern_kv_layout_of(dims, type)};
 }
 
+void tern_kv_init_pooled(tern_kv *kv, tern_kv_pool *pool) {
+    *kv = (tern_kv){.backend = pool->backend, .pool = pool, .layout = pool->layout};
+}
+
+size_t tern_kv_blocks_for(size_t n_positions) { return (n_positions + TERN_KV_BLOCK - 1) / TERN_KV_BLOCK; }
+
+static uint8_t *take_block(tern_kv *kv) {
+    uint32_t block;
+    if (!kv->pool)
+        return kv->backend->ops->alloc(kv->backend, kv->layout.block_bytes);
+    return tern_kv_pool_take(kv->pool, &block) ? tern_kv_pool_at(kv->pool, block) : NULL;
+}
+
 tern_status tern_kv_reserve(tern_kv *kv, size_t n_positions, tern_error *err) {
-    size_t wanted = (n_positions + TERN_KV_BLOCK - 1) / TERN_KV_BLOCK;
+    size_t wanted = tern_kv_blocks_for(n_positions);
     if (!tern_grow_array((void **)&kv->blocks, &kv->capacity, wanted, sizeof *kv->blocks))
         return tern_fail_memory(err, "the KV cache");
     while (kv->n_blocks < wanted) {
-        uint8_t *block = kv->backend->ops->alloc(kv->backend, kv->layout.block_bytes);
+        uint8_t *block = take_block(kv);
         if (!block)
             return tern_fail(err, TERN_ERR_MEMORY,
                              "out of memory for the KV cache (%zu MB for %zu tokens); a smaller context or "
@@ -42,10 +56,51 @@ tern_status tern_kv_reserve(tern_kv *kv, size_t n_positions, tern_error *err) {
     return TERN_OK;
 }
 
+/* From the end, so that a pool's blocks that others build upon are given back last. */
 void tern_kv_shrink(tern_kv *kv, size_t n_positions) {
-    size_t kept = (n_positions + TERN_KV_BLOCK - 1) / TERN_KV_BLOCK;
-    while (kv->n_blocks > kept)
-        kv->backend->ops->release(kv->backend, kv->blocks[--kv->n_blocks]);
+    size_t kept = tern_kv_blocks_for(n_positions);
+    while (kv->n_blocks > kept) {
+        uint8_t *block = kv->blocks[--kv->n_blocks];
+        if (kv->pool)
+            tern_kv_pool_drop(kv->pool, tern_kv_pool_index(kv->pool, block));
+        else
+            kv->backend->ops->release(kv->backend, block);
+    }
+    if (kv->n_published > kept)
+        kv->n_published = kept;
+}
+
+/* The block that this one goes on from. */
+static uint32_t parent_of(const tern_kv *kv, size_t block) {
+    return block == 0 ? TERN_KV_NO_BLOCK : tern_kv_pool_index(kv->pool, kv->blocks[block - 1]);
+}
+
+size_t tern_kv_match(tern_kv *kv, const int32_t *ids, size_t n_ids) {
+    size_t most = n_ids / TERN_KV_BLOCK;
+    if (!kv->pool || !tern_grow_array((void **)&kv->blocks, &kv->capacity, most, sizeof *kv->blocks))
+        return 0;
+    while (kv->n_blocks < most) {
+        uint32_t block = tern_kv_pool_find(kv->pool, parent_of(kv, kv->n_blocks), ids + kv->n_blocks * TERN_KV_BLOCK);
+        if (block == TERN_KV_NO_BLOCK)
+            break;
+        tern_kv_pool_hold(kv->pool, block);
+        kv->blocks[kv->n_blocks++] = tern_kv_pool_at(kv->pool, block);
+    }
+    kv->n_published = kv->n_blocks;
+    return kv->n_blocks * TERN_KV_BLOCK;
+}
+
+void tern_kv_publish(tern_kv *kv, const int32_t *ids, size_t n_positions) {
+    for (; kv->pool && kv->n_published < n_positions / TERN_KV_BLOCK; kv->n_published++) {
+        size_t i = kv->n_published;
+        uint32_t own = tern_kv_pool_index(kv->pool, kv->blocks[i]);
+        uint32_t shown = tern_kv_pool_publish(kv->pool, parent_of(kv, i), ids + i * TERN_KV_BLOCK, own);
+        if (shown == own)
+            continue;
+        tern_kv_pool_hold(kv->pool, shown);
+        tern_kv_pool_drop(kv->pool, own);
+        kv->blocks[i] = tern_kv_pool_at(kv->pool, shown);
+    }
 }
 
 void tern_kv_free(tern_kv *kv) {

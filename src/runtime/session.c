@@ -25,7 +25,7 @@ struct tern_session {
 
 tern_session_params tern_session_defaults(void) { return (tern_session_params){.kv_type = TERN_KV_Q8}; }
 
-static tern_status check_params(const tern_dims *dims, tern_session_params *params, tern_error *err) {
+tern_status tern_session_complete(const tern_dims *dims, tern_session_params *params, tern_error *err) {
     if (params->n_ctx == 0)
         params->n_ctx = dims->n_ctx;
     if (params->n_ctx > dims->n_ctx)
@@ -48,7 +48,7 @@ tern_status tern_session_open(tern_engine *engine, const tern_tokenizer *tokeniz
                               tern_session **out, tern_error *err) {
     const tern_dims *dims = &engine->weights->dims;
     tern_session_params params = given ? *given : tern_session_defaults();
-    tern_status status = check_params(dims, &params, err);
+    tern_status status = tern_session_complete(dims, &params, err);
     if (!status)
         status = tern_engine_reserve(engine, params.chunk, params.n_ctx, err);
     if (status)
@@ -203,7 +203,7 @@ const float *tern_session_logits(tern_session *session) {
     if (!session->has_hidden)
         return NULL;
     if (!session->has_logits)
-        tern_engine_logits(session->engine, session->hidden, session->logits);
+        tern_engine_logits(session->engine, session->hidden, 1, session->logits);
     session->has_logits = true;
     return session->logits;
 }

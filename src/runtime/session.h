@@ -7,6 +7,8 @@
 /* The engine and the tokenizer (for tern_generate) must outlive the session. Checks and completes `params`. */
 tern_status tern_session_open(tern_engine *engine, const tern_tokenizer *tokenizer, const tern_session_params *params,
                               tern_session **session, tern_error *err);
+/* Checks the parameters and puts values in the place of zeros that mean a default. */
+tern_status tern_session_complete(const tern_dims *dims, tern_session_params *params, tern_error *err);
 tern_engine *tern_session_engine(const tern_session *session);
 const tern_tokenizer *tern_session_tokenizer(const tern_session *session);
 size_t tern_session_vocab_size(const tern_session *session);
