@@ -109,3 +109,4 @@ foreach(source ${examples})
 endforeach()
 
 include(${CMAKE_CURRENT_LIST_DIR}/fuzz.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/python.cmake)
