@@ -263,8 +263,8 @@ tern_status tern_writer_check_space(const tern_writer *writer, uint64_t n_bytes,
         return TERN_OK; /* a pipe, or a file system that does not say: writing will show */
     if (!tern_mul_u64(disk.f_bfree, disk.f_frsize, &free_bytes) || n_bytes <= free_bytes)
         return TERN_OK;
-    return tern_fail(err, TERN_ERR_IO, "%s: needs %llu MB, but its disk has only %llu MB free", writer->path,
-                     (unsigned long long)(n_bytes / 1000000), (unsigned long long)(free_bytes / 1000000));
+    return tern_fail(err, TERN_ERR_IO, "%s: needs %.1f MB, but its disk has only %.1f MB free", writer->path,
+                     (double)n_bytes / 1e6, (double)free_bytes / 1e6);
 }
 
 /* Give a nameless file its temporary name: linkat() cannot replace the old file, rename() can. */

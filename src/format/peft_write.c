@@ -8,8 +8,9 @@
 #include "format/peft.h"
 #include "format/safetensors_write.h"
 
-/* As the machine's bytes lie: tern runs on little-endian ones. */
-static tern_status write_weights(const char *path, const tern_peft_tensor *tensors, size_t n, tern_error *err) {
+/* As the machine's bytes lie: tern runs on little-endian ones. All of it is written, but not under its name yet. */
+static tern_status write_weights(const char *path, const tern_peft_tensor *tensors, size_t n,
+                                 tern_safetensors_writer **out, tern_error *err) {
     tern_safetensors_writer *writer;
     tern_status status = tern_safetensors_writer_create(path, &writer, err);
     if (status)
@@ -20,9 +21,10 @@ static tern_status write_weights(const char *path, const tern_peft_tensor *tenso
     for (size_t i = 0; !status && i < n; i++)
         status = tern_safetensors_write_data(writer, tensors[i].values,
                                              (size_t)tensors[i].rows * tensors[i].cols * sizeof(float), err);
-    if (!status)
-        return tern_safetensors_writer_finish(writer, err);
-    tern_safetensors_writer_abort(writer);
+    if (status)
+        tern_safetensors_writer_abort(writer);
+    else
+        *out = writer;
     return status;
 }
 
@@ -40,16 +42,37 @@ static json_t *config_of(uint32_t r, float alpha, const char *const *targets, si
                      "inference_mode", 1, "target_modules", list);
 }
 
-static tern_status write_config(const char *path, json_t *config, tern_error *err) {
+/* The same. Takes over `config`; NULL: it could not be made. */
+static tern_status write_config(const char *path, json_t *config, tern_writer *writer, tern_error *err) {
     char *text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
-    tern_writer writer;
-    tern_status status = text ? tern_writer_open(path, &writer, err) : tern_fail_memory(err, "the adapter");
-    if (!status) {
-        fputs(text, writer.file);
-        fputs("\n", writer.file);
-        status = tern_writer_commit(&writer, err);
+    tern_status status = text ? tern_writer_open(path, writer, err) : tern_fail_memory(err, "the adapter");
+    errno = 0;
+    if (!status && (fprintf(writer->file, "%s\n", text) < 0 || fflush(writer->file))) {
+        status = tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, errno ? strerror(errno) : "write failed");
+        tern_writer_abort(writer);
     }
     free(text);
+    json_decref(config);
+    return status;
+}
+
+/* Both files are on the disk before one of an adapter that was there is touched. An old configuration must never stand
+ * beside new matrices. */
+static tern_status write_both(const char *weights_path, const char *config_path, json_t *config,
+                              const tern_peft_tensor *tensors, size_t n, tern_error *err) {
+    tern_safetensors_writer *weights = NULL;
+    tern_writer writer;
+    tern_status status = write_config(config_path, config, &writer, err);
+    if (status)
+        return status;
+    status = write_weights(weights_path, tensors, n, &weights, err);
+    if (!status) {
+        unlink(config_path);
+        status = tern_safetensors_writer_finish(weights, err);
+    }
+    if (!status)
+        return tern_writer_commit(&writer, err);
+    tern_writer_abort(&writer);
     return status;
 }
 
@@ -62,13 +85,7 @@ tern_status tern_peft_write(const char *folder, uint32_t r, float alpha, const c
     if (!status && mkdir(folder, 0777) && errno != EEXIST)
         status = tern_fail(err, TERN_ERR_IO, "%s: cannot make the folder: %s", folder, strerror(errno));
     if (!status)
-        unlink(config.bytes); /* an old one must never stand beside new matrices */
-    if (!status)
-        status = write_weights(weights.bytes, tensors, n, err);
-    json_t *root = status ? NULL : config_of(r, alpha, targets, n_targets);
-    if (!status)
-        status = write_config(config.bytes, root, err);
-    json_decref(root);
+        status = write_both(weights.bytes, config.bytes, config_of(r, alpha, targets, n_targets), tensors, n, err);
     tern_buffer_free(&weights);
     tern_buffer_free(&config);
     return status;

@@ -112,7 +112,11 @@ tern_status tern_safetensors_write_data(tern_safetensors_writer *writer, const v
     if (n_bytes > writer->data_bytes - writer->written)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: more data than the tensors take", writer->file.path);
     writer->written += n_bytes;
-    return write_bytes(writer, bytes, n_bytes, err);
+    tern_status status = write_bytes(writer, bytes, n_bytes, err);
+    /* a disk that is full shows here, before anything is replaced */
+    if (!status && writer->written == writer->data_bytes && fflush(writer->file.file))
+        status = tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", writer->file.path, strerror(errno));
+    return status;
 }
 
 tern_status tern_safetensors_writer_finish(tern_safetensors_writer *writer, tern_error *err) {

@@ -226,6 +226,16 @@ for begun in "" --restart --accept-changes; do
 done
 is "$(find whole_chat adapter -type f -exec cksum {} + | sort)" "$before"
 
+# --- an adapter that cannot be written whole leaves the old one whole
+cp -r short short_before
+run "no room for the adapter" bash -c 'trap "" XFSZ; ulimit -f 20; exec "$@"' - "$TERN" train lora I2_S.gguf chat.shard -o short --ctx 26 --steps 2
+is "$status" 1
+has "$(tail -n 1 "$WORK/err")" "adapter_model.safetensors: cannot write: File too large"
+is "$(ls short)" "$(ls short_before)"
+for file in adapter_config.json adapter_model.safetensors state.tern log.jsonl; do
+    cmp "short/$file" "short_before/$file" || fail "$name: $file is another"
+done
+
 # --- what cannot be
 fails 2 "-o FOLDER" "no folder" "$TERN" train sft F32.gguf chat.shard
 fails 2 "too few" "no shard" "$TERN" train sft F32.gguf -o x
