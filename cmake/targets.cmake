@@ -32,16 +32,19 @@ if(MPI_FOUND)
   target_link_libraries(tern_mpi PRIVATE PkgConfig::MPI)
 endif()
 
-# The server is the command's too.
-tern_room(server USES base)
+# The server is the command's, too; it is written against tern.h.
+file(GLOB_RECURSE server_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/server/*.c)
+add_library(tern_server STATIC ${server_sources})
+target_include_directories(tern_server PRIVATE ${CMAKE_SOURCE_DIR}/src)
+target_link_libraries(tern_server PUBLIC tern_static PkgConfig::MICROHTTPD)
 
 # The command stands on the static library, so that build/tern runs from anywhere.
-# It sees tern.h, base and the entry headers of train only (tests/rooms/check_includes.sh).
+# It sees tern.h, base and the entry headers of train and server only (tests/rooms/check_includes.sh).
 file(GLOB_RECURSE command_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.c ${CMAKE_SOURCE_DIR}/src/eval/*.c)
 add_executable(tern_command ${command_sources} $<TARGET_OBJECTS:tern_train>)
 set_target_properties(tern_command PROPERTIES OUTPUT_NAME tern RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 target_include_directories(tern_command PRIVATE ${CMAKE_SOURCE_DIR}/src)
-target_link_libraries(tern_command PRIVATE tern_static PkgConfig::EDIT ${CMAKE_DL_LIBS})
+target_link_libraries(tern_command PRIVATE tern_server tern_static PkgConfig::EDIT ${CMAKE_DL_LIBS})
 if(TARGET tern_mpi)
   add_dependencies(tern_command tern_mpi)
 endif()

@@ -40,6 +40,17 @@ foreach(script ${scripts})
   set_tests_properties(cli_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>" SKIP_RETURN_CODE 77)
 endforeach()
 
+# Every tests/server/test_*.py starts servers of its own, on free ports of the loopback.
+file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/server/test_*.py)
+foreach(script ${scripts})
+  if(CMAKE_CROSSCOMPILING)
+    break()
+  endif()
+  get_filename_component(name ${script} NAME_WE)
+  add_test(NAME server_${name} COMMAND python3 -B ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(server_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>")
+endforeach()
+
 # Out of memory at every allocation, and none at all in a step of training: the linker puts our malloc in front of the C
 # library's.
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND EXISTS ${CMAKE_SOURCE_DIR}/tests/fault/alloc_fault.c)

@@ -13,6 +13,7 @@
 const tern_command *const tern_commands[] = {
     &tern_command_run,
     &tern_command_chat,
+    &tern_command_serve,
     &tern_command_tokenize,
     &tern_command_bench,
     &tern_command_perplexity,

@@ -15,11 +15,12 @@ declare -A may=(
     [train]="base format tokenizer kernels model tern"
     [eval]="base tern"
     [server]="base tern"
-    [cli]="base eval train tern"
+    [cli]="base eval train server tern"
 )
 # library header: the rooms that may include it
 declare -A library=(
-    [jansson.h]="format tokenizer train cli eval"
+    [jansson.h]="format tokenizer train cli eval server"
+    [microhttpd.h]="server"
     [mpi.h]="train"
     [pcre2.h]="tokenizer"
     [histedit.h]="cli"

@@ -1,0 +1,141 @@
+/* POST /v1/chat/completions */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "server/endpoints.h"
+#include "server/limits.h"
+#include "server/messages.h"
+#include "server/sampling.h"
+#include "server/sse.h"
+
+static void write_reason(const char *reason, tern_buffer *out) {
+    tern_buffer_text(out, ",\"finish_reason\":");
+    if (reason)
+        tern_json_write_text(out, reason);
+    else
+        tern_buffer_text(out, "null");
+}
+
+static void write_logprobs(tern_choice *choice, tern_buffer *out) {
+    tern_buffer_text(out, ",\"logprobs\":");
+    if (choice->job->logprobs)
+        tern_logprob_write_chat(&choice->log, out);
+    else
+        tern_buffer_text(out, "null");
+}
+
+/* A chunk whose delta is `delta`, JSON of an object's inside. */
+static void write_chunk(tern_choice *choice, const tern_buffer *delta, const char *reason) {
+    tern_job *job = choice->job;
+    tern_buffer *out = &job->exchange->out;
+    tern_sse_begin(out);
+    tern_buffer_text(out, "{");
+    tern_job_write_head(job, "chat.completion.chunk", out);
+    tern_buffer_printf(out, ",\"choices\":[{\"index\":%zu,\"delta\":{", choice->index);
+    tern_buffer_append(out, delta->bytes ? delta->bytes : "", delta->size);
+    tern_buffer_text(out, "}");
+    write_logprobs(choice, out);
+    write_reason(reason, out);
+    tern_buffer_text(out, job->include_usage ? "}],\"usage\":null}" : "}]}");
+    tern_sse_end(out);
+    out->failed |= delta->failed;
+}
+
+static void begin_choice(tern_choice *choice) {
+    static const char role[] = "\"role\":\"assistant\",\"content\":\"\"";
+    if (choice->begun)
+        return;
+    choice->begun = true;
+    write_chunk(choice, &(tern_buffer){.bytes = (char *)role, .size = sizeof role - 1}, NULL);
+}
+
+static void on_event(tern_choice *choice, const tern_request_event *event) {
+    tern_job *job = choice->job;
+    if (job->logprobs && event->id >= 0)
+        tern_logprob_add_chat(&choice->log, job->exchange->server->tokenizer, event);
+    if (!job->stream) {
+        tern_buffer_append(&choice->text, event->text ? event->text : "", event->n_bytes);
+        return;
+    }
+    if (event->n_bytes == 0 && choice->log.n == 0)
+        return;
+    tern_buffer delta = {0};
+    begin_choice(choice);
+    tern_buffer_text(&delta, "\"content\":");
+    tern_json_write_string(&delta, event->text ? event->text : "", event->n_bytes);
+    write_chunk(choice, &delta, NULL);
+    tern_buffer_free(&delta);
+}
+
+static void on_choice_end(tern_choice *choice) {
+    begin_choice(choice);
+    write_chunk(choice, &(tern_buffer){0}, tern_finish_reason(choice->reason));
+}
+
+static void on_stream_end(tern_job *job) {
+    tern_buffer *out = &job->exchange->out;
+    if (job->include_usage) {
+        tern_sse_begin(out);
+        tern_buffer_text(out, "{");
+        tern_job_write_head(job, "chat.completion.chunk", out);
+        tern_buffer_text(out, ",\"choices\":[],");
+        tern_job_write_usage(job, out);
+        tern_buffer_text(out, "}");
+        tern_sse_end(out);
+    }
+    tern_sse_done(out);
+}
+
+static void write_whole(tern_job *job, tern_buffer *body) {
+    tern_buffer_text(body, "{");
+    tern_job_write_head(job, "chat.completion", body);
+    tern_buffer_text(body, ",\"choices\":[");
+    for (size_t i = 0; i < job->n_choices; i++) {
+        tern_choice *choice = &job->choices[i];
+        tern_buffer_printf(body, "%s{\"index\":%zu,\"message\":{\"role\":\"assistant\",\"content\":", i ? "," : "",
+                           choice->index);
+        tern_json_write_string(body, choice->text.bytes ? choice->text.bytes : "", choice->text.size);
+        tern_buffer_text(body, ",\"refusal\":null}");
+        write_logprobs(choice, body);
+        write_reason(tern_finish_reason(choice->reason), body);
+        tern_buffer_text(body, "}");
+    }
+    tern_buffer_text(body, "],");
+    tern_job_write_usage(job, body);
+    tern_buffer_text(body, "}");
+}
+
+static const tern_job_ops ops = {
+    .prefix = "chatcmpl-",
+    .event = on_event,
+    .choice_end = on_choice_end,
+    .stream_end = on_stream_end,
+    .whole = write_whole,
+};
+
+static int parse_logprobs(tern_job *job, tern_api_error *error) {
+    const json_t *request = job->exchange->request;
+    int64_t n_top = 0;
+    if (tern_field_bool(request, "logprobs", &job->logprobs, error) ||
+        tern_field_int(request, "top_logprobs", 0, TERN_MAX_TOP_LOGPROBS, &n_top, error))
+        return error->status;
+    if (n_top && !job->logprobs)
+        return tern_api_fail(error, 400, "top_logprobs", "invalid_value", "'top_logprobs' needs 'logprobs': true");
+    job->params.logprobs = job->logprobs;
+    job->params.n_top = (uint32_t)n_top;
+    return 0;
+}
+
+int tern_endpoint_chat(tern_exchange *x, tern_api_error *error) {
+    int64_t n, max_tokens = -1;
+    if (tern_check_model(x, error) || tern_parse_n(x, &n, error) ||
+        tern_field_int(x->request, "max_tokens", 1, INT32_MAX, &max_tokens, error) ||
+        tern_field_int(x->request, "max_completion_tokens", 1, INT32_MAX, &max_tokens, error) ||
+        tern_job_create(x, &ops, 1, (size_t)n, error))
+        return error->status;
+    tern_job *job = x->job;
+    if (parse_logprobs(job, error) || tern_parse_sampling(job, error) || tern_parse_messages(job, error))
+        return error->status;
+    job->params.max_tokens = max_tokens;
+    return 0;
+}

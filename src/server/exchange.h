@@ -1,0 +1,157 @@
+/* One request and its answer, from the first header to the last byte; and the server it came to. Private to the room.
+ */
+#ifndef TERN_SERVER_EXCHANGE_H
+#define TERN_SERVER_EXCHANGE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "server/error.h"
+#include "server/json.h"
+#include "server/metrics.h"
+#include "server/server.h"
+
+struct MHD_Connection;
+struct MHD_Daemon;
+
+typedef struct tern_exchange tern_exchange;
+typedef struct tern_job tern_job;
+typedef struct tern_link tern_link;
+
+typedef struct tern_route {
+    const char *method, *path;
+    /* Answer: fill x->reply or leave a job in x->job. 0, or the status of *error. In the HTTP thread; must not block.
+     */
+    int (*handler)(tern_exchange *x, tern_api_error *error);
+    bool needs_key; /* when there are keys at all */
+    bool has_body;  /* a JSON object, parsed into x->request */
+    bool quiet;     /* not logged when it succeeds */
+} tern_route;
+
+/* A connection: what the watcher has to know of it. All guarded by server->links_mutex. */
+struct tern_link {
+    tern_link *next, *previous;
+    uint64_t serial; /* never used again, unlike a descriptor */
+    int fd;
+    enum { TERN_LINK_IDLE = 0, TERN_LINK_READING, TERN_LINK_BUSY } state;
+    double since; /* of this state, tern_seconds() */
+    bool shut;    /* given up: its socket is shut down, libmicrohttpd will notice */
+    tern_exchange *exchange;
+};
+
+struct tern_server {
+    tern_model *model;
+    tern_model_info info;
+    const tern_tokenizer *tokenizer;
+    tern_scheduler *scheduler;
+    tern_server_config config; /* strings and keys are copies */
+    char **keys;
+    char url[300], model_name[256];
+    int64_t started; /* Unix time */
+    uint32_t n_ctx;  /* tokens of a request */
+    tern_metrics metrics;
+
+    struct MHD_Daemon *daemon;
+    int listener; /* until the daemon has it; then -1 */
+    atomic_bool draining;
+    atomic_uint active; /* exchanges between the last byte of the request and the last one of the answer */
+    _Atomic uint64_t next_id;
+
+    pthread_mutex_t links_mutex;
+    tern_link *links;
+    uint64_t next_serial;
+    uint32_t n_links;
+    pthread_t watcher;
+    bool has_links_mutex, has_watcher;
+    atomic_bool stopping;
+    int poll_fd; /* epoll of busy connections; -1 where there is none */
+};
+
+typedef struct tern_header {
+    const char *name; /* static */
+    char value[200];
+} tern_header;
+
+typedef struct tern_reply {
+    int status;               /* 0: none yet */
+    const char *content_type; /* static */
+    const char *body;         /* [n_bytes] */
+    size_t n_bytes;
+    bool is_static; /* body is not for free() */
+    tern_header headers[4];
+    size_t n_headers;
+} tern_reply;
+
+struct tern_exchange {
+    tern_server *server;
+    const tern_route *route; /* NULL: there is none */
+    tern_link *link;
+    const char *method, *path; /* libmicrohttpd's, while connection is not NULL */
+    const char *if_none_match;
+    char id[32];
+    double arrived;  /* tern_seconds() */
+    int64_t created; /* Unix time */
+
+    /* The request; the HTTP thread's. */
+    tern_buffer body;
+    bool too_large, has_all, handled;
+    tern_api_error refusal; /* by the headers alone; told when the body has passed by */
+    json_t *request;
+    tern_reply reply;
+
+    /* The answer under way. */
+    pthread_mutex_t mutex;             /* guards all below; taken after links_mutex, before the scheduler's */
+    struct MHD_Connection *connection; /* NULL: libmicrohttpd is done with it */
+    unsigned references;               /* libmicrohttpd's and one for each request that is scheduled */
+    tern_job *job;
+    bool suspended, streaming;
+    bool lost;       /* the client is gone, or reads too slowly, or the server stops: no more answer */
+    bool stopping;   /* ... the latter */
+    tern_buffer out; /* of a stream: [out_read, size) is not yet sent */
+    size_t out_read;
+};
+
+/* ------------------------------------------------------------------- exchange */
+
+/* NULL: no memory. One reference. */
+tern_exchange *tern_exchange_create(tern_server *server, struct MHD_Connection *connection);
+/* With the mutex held, which is released; the last one frees. */
+void tern_exchange_release(tern_exchange *x);
+/* With the mutex held: have the HTTP thread look at it again. */
+void tern_exchange_wake(tern_exchange *x);
+/* Give up: cancels its job. `stopping`: not because of the client. Takes the mutex. */
+void tern_exchange_lose(tern_exchange *x, bool stopping);
+
+/* x->reply: takes body's bytes. 500 in *error if an append to it had failed. */
+int tern_reply_take(tern_exchange *x, int status, const char *content_type, tern_buffer *body, tern_api_error *error);
+/* A JSON body. */
+int tern_reply_json(tern_exchange *x, tern_buffer *body, tern_api_error *error);
+void tern_reply_error(tern_exchange *x, const tern_api_error *error);
+void tern_reply_header(tern_reply *reply, const char *name, const char *format, ...) TERN_PRINTF(3, 4);
+
+/* -------------------------------------------------------------------- routes */
+
+extern const tern_route tern_routes[];
+extern const size_t tern_n_routes;
+/* The row for a path and a method (HEAD counts as GET). NULL with *allowed empty: no such path; else the methods that
+ * the path has, "GET, POST". */
+const tern_route *tern_route_find(const char *method, const char *path, char allowed[64]);
+
+/* ------------------------------------------------------------------ transport */
+
+tern_status tern_http_start(tern_server *server, tern_error *err);
+void tern_http_stop(tern_server *server);
+/* A listening socket -> server->listener, server->url. */
+tern_status tern_listen(tern_server *server, tern_error *err);
+
+tern_status tern_watch_start(tern_server *server, tern_error *err);
+void tern_watch_stop(tern_server *server);
+/* NULL: no memory, or more than max_connections and a few. */
+tern_link *tern_link_open(tern_server *server, int fd);
+void tern_link_close(tern_server *server, tern_link *link);
+/* `exchange`: whose client is watched from now on, in state BUSY; else NULL. */
+void tern_link_set(tern_server *server, tern_link *link, int state, tern_exchange *exchange);
+/* Lose the exchanges of all connections. */
+void tern_links_lose_all(tern_server *server);
+
+#endif

@@ -1,0 +1,429 @@
+/* The transport: libmicrohttpd's callbacks. Its one thread runs them all; a connection whose answer is being computed
+ * is suspended and resumed by the scheduler's callbacks (tern_exchange_wake). */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <microhttpd.h>
+
+#include "base/clock.h"
+#include "server/auth.h"
+#include "server/job.h"
+#include "server/limits.h"
+#include "server/log.h"
+
+static const char *header_of(struct MHD_Connection *connection, const char *name) {
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+/* ------------------------------------------------------------------ answering */
+
+/* The page's origin that may read this answer; NULL: none. */
+static const char *allowed_origin(const tern_exchange *x) {
+    const char *allowed = x->server->config.cors, *origin = allowed ? header_of(x->connection, "Origin") : NULL;
+    return origin && (strcmp(allowed, "*") == 0 || strcmp(allowed, origin) == 0) ? allowed : NULL;
+}
+
+static void add_headers(tern_exchange *x, struct MHD_Response *response, const char *content_type) {
+    const char *origin = allowed_origin(x);
+    if (content_type)
+        MHD_add_response_header(response, "Content-Type", content_type);
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(response, "X-Request-Id", x->id);
+    if (x->server->config.cors)
+        MHD_add_response_header(response, "Vary", "Origin");
+    if (origin)
+        MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
+    if (atomic_load(&x->server->draining))
+        MHD_add_response_header(response, "Connection", "close");
+    bool cacheable = false;
+    for (size_t i = 0; i < x->reply.n_headers; i++) {
+        MHD_add_response_header(response, x->reply.headers[i].name, x->reply.headers[i].value);
+        cacheable |= strcasecmp(x->reply.headers[i].name, "Cache-Control") == 0;
+    }
+    if (!cacheable)
+        MHD_add_response_header(response, "Cache-Control", "no-store");
+}
+
+/* Send x->reply, whose body lives as long as the exchange: longer than the response. */
+static enum MHD_Result send_reply(tern_exchange *x) {
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(x->reply.n_bytes, (void *)x->reply.body, MHD_RESPMEM_PERSISTENT);
+    if (!response)
+        return MHD_NO;
+    add_headers(x, response, x->reply.content_type);
+    enum MHD_Result result = MHD_queue_response(x->connection, (unsigned)x->reply.status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result send_error(tern_exchange *x, const tern_api_error *error) {
+    tern_reply_error(x, error);
+    return send_reply(x);
+}
+
+/* libmicrohttpd wants the next bytes of a stream. */
+static ssize_t read_stream(void *user, uint64_t position, char *bytes, size_t max) {
+    (void)position;
+    tern_exchange *x = user;
+    ssize_t result = 0;
+    pthread_mutex_lock(&x->mutex);
+    tern_job_pump(x->job);
+    tern_job_settle(x->job);
+    size_t left = x->out.size - x->out_read, n = left < max ? left : max;
+    if (x->job->ended && n == 0) {
+        result = MHD_CONTENT_READER_END_OF_STREAM;
+    } else if (x->lost || x->out.failed) {
+        result = MHD_CONTENT_READER_END_WITH_ERROR;
+    } else if (n) {
+        memcpy(bytes, x->out.bytes + x->out_read, n);
+        x->out_read += n;
+        if (x->out_read == x->out.size)
+            x->out_read = x->out.size = 0;
+        result = (ssize_t)n;
+    } else {
+        x->suspended = true;
+        MHD_suspend_connection(x->connection);
+    }
+    pthread_mutex_unlock(&x->mutex);
+    return result;
+}
+
+static enum MHD_Result send_stream(tern_exchange *x) {
+    struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, read_stream, x, NULL);
+    if (!response)
+        return MHD_NO;
+    x->reply.status = 200;
+    tern_reply_header(&x->reply, "X-Accel-Buffering", "no"); /* nginx passes it on as it comes */
+    add_headers(x, response, "text/event-stream; charset=utf-8");
+    enum MHD_Result result = MHD_queue_response(x->connection, 200, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result send_whole(tern_exchange *x) {
+    tern_buffer body = {0};
+    tern_api_error error;
+    x->job->ops->whole(x->job, &body);
+    if (tern_reply_json(x, &body, &error))
+        return send_error(x, &error);
+    return send_reply(x);
+}
+
+/* A job is under way: hand in more of it, then answer or wait. */
+static enum MHD_Result advance(tern_exchange *x) {
+    tern_job *job = x->job;
+    tern_api_error error = {0};
+    pthread_mutex_lock(&x->mutex);
+    tern_job_pump(job);
+    bool over = tern_job_over(job), failed = false, begin = job->stream && x->out.size > 0;
+    if (x->lost) { /* what still runs need not be waited for: its callbacks hold references */
+        failed = true;
+        if (x->stopping)
+            tern_api_fail(&error, 503, NULL, "stopping", "the server was stopped before the answer was complete");
+        else
+            tern_api_fail(&error, 499, NULL, "client_closed", "the client closed the connection");
+    } else if (over && job->error.status) {
+        failed = true;
+        error = job->error;
+    } else if (begin || over) {
+        x->streaming = job->stream;
+    } else {
+        x->suspended = true;
+        MHD_suspend_connection(x->connection);
+    }
+    bool waits = x->suspended;
+    pthread_mutex_unlock(&x->mutex);
+    if (waits)
+        return MHD_YES;
+    if (failed)
+        return send_error(x, &error);
+    return x->streaming ? send_stream(x) : send_whole(x);
+}
+
+/* ------------------------------------------------------------------ admitting */
+
+static int check_origin(tern_exchange *x, tern_api_error *error) {
+    /* A key cannot be guessed by a page; without one, what the browser says of the page has to do. */
+    const char *origin = header_of(x->connection, "Origin");
+    if (x->server->config.n_api_keys || tern_auth_origin_is_local(origin) || allowed_origin(x))
+        return 0;
+    return tern_api_fail(error, 403, NULL, "forbidden_origin",
+                         "pages of %.100s may not use this server; start it with --cors %.100s, or with --api-key",
+                         origin, origin);
+}
+
+static int check_body_headers(tern_exchange *x, tern_api_error *error) {
+    static const char json[] = "application/json";
+    const char *type = header_of(x->connection, "Content-Type"),
+               *encoding = header_of(x->connection, "Content-Encoding");
+    size_t n = sizeof json - 1;
+    if (!type || strncasecmp(type, json, n) != 0 || (type[n] && !strchr("; \t", type[n])))
+        return tern_api_fail(error, 415, NULL, "unsupported_media_type",
+                             "send the body as JSON, with the header Content-Type: application/json");
+    if (encoding && strcasecmp(encoding, "identity") != 0)
+        return tern_api_fail(error, 415, NULL, "unsupported_media_type", "send the body without Content-Encoding");
+    return 0;
+}
+
+static int too_large(const tern_exchange *x, tern_api_error *error) {
+    return tern_api_fail(error, 413, NULL, "body_too_large",
+                         "the body is larger than the %zu bytes that this server takes (--max-body)",
+                         x->server->config.max_body);
+}
+
+/* What the request line and the headers say. 0 or the status of *error. */
+static int admit(tern_exchange *x, tern_api_error *error) {
+    tern_server *server = x->server;
+    char allowed[64];
+    const union MHD_ConnectionInfo *size =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    x->route = tern_route_find(x->method, x->path, allowed);
+    if (size && size->header_size > server->config.max_header)
+        return tern_api_fail(error, 431, NULL, "headers_too_large",
+                             "the headers are larger than the %zu bytes that this server takes (--max-header)",
+                             server->config.max_header);
+    if (atomic_load(&server->metrics.connections) > server->config.max_connections) {
+        tern_api_fail(error, 503, NULL, "too_many_connections", "the server has no connection left; try again later");
+        error->retry_after = 1;
+        return 503;
+    }
+    if (check_origin(x, error))
+        return error->status;
+    if (!x->route && allowed[0]) {
+        tern_reply_header(&x->reply, "Allow", "%s", allowed);
+        return tern_api_fail(error, 405, NULL, "method_not_allowed", "%.20s is not a method of %.100s; allowed: %s",
+                             x->method, x->path, allowed);
+    }
+    if (!x->route)
+        return tern_api_fail(error, 404, NULL, "unknown_url",
+                             "there is no %.20s %.100s here; docs/SERVER.md lists what is", x->method, x->path);
+    if (x->route->needs_key && server->config.n_api_keys &&
+        !tern_auth_allows(header_of(x->connection, "Authorization"), server->keys, server->config.n_api_keys))
+        return tern_api_fail(error, 401, NULL, "invalid_api_key",
+                             "wrong or no API key; send the header Authorization: Bearer KEY");
+    if (x->route->has_body && check_body_headers(x, error))
+        return error->status;
+    const char *length = header_of(x->connection, "Content-Length");
+    if (length && strtoull(length, NULL, 10) > server->config.max_body)
+        return too_large(x, error);
+    return 0;
+}
+
+/* CORS preflight: what a browser asks before a page's request. Without --cors it is a method that there is not. */
+static bool is_preflight(const tern_exchange *x) {
+    return strcmp(x->method, "OPTIONS") == 0 && allowed_origin(x) &&
+           header_of(x->connection, "Access-Control-Request-Method");
+}
+
+static enum MHD_Result answer_preflight(tern_exchange *x) {
+    x->reply = (tern_reply){.status = 204, .body = "", .is_static = true};
+    tern_reply_header(&x->reply, "Access-Control-Allow-Methods", "GET, POST");
+    tern_reply_header(&x->reply, "Access-Control-Allow-Headers", "authorization, content-type");
+    tern_reply_header(&x->reply, "Access-Control-Max-Age", "600");
+    return send_reply(x);
+}
+
+/* ------------------------------------------------------------------- handling */
+
+/* The request is here as a whole: have its endpoint answer. */
+static int handle(tern_exchange *x, tern_api_error *error) {
+    tern_server *server = x->server;
+    if (x->refusal.status) {
+        *error = x->refusal;
+        return error->status;
+    }
+    if (x->too_large)
+        return too_large(x, error);
+    if (atomic_load(&server->draining) && x->route->has_body) {
+        tern_api_fail(error, 503, NULL, "draining", "the server is shutting down; try another one, or later");
+        error->retry_after = 5;
+        return 503;
+    }
+    if (x->body.failed)
+        return tern_api_fail_memory(error);
+    if (x->route->has_body && tern_json_parse(x->body.bytes, x->body.size, &x->request, error))
+        return error->status;
+    return x->route->handler(x, error);
+}
+
+static enum MHD_Result begin(tern_exchange *x) {
+    tern_api_error error = {0};
+    x->has_all = true;
+    atomic_fetch_add(&x->server->active, 1); /* before it looks whether the server drains */
+    tern_link_set(x->server, x->link, TERN_LINK_BUSY, NULL);
+    if (!x->refusal.status && !x->too_large && is_preflight(x))
+        return answer_preflight(x);
+    if (handle(x, &error))
+        return send_error(x, &error);
+    if (!x->server->config.log_prompts)
+        tern_buffer_free(&x->body);
+    if (!x->job)
+        return send_reply(x);
+    tern_link_set(x->server, x->link, TERN_LINK_BUSY, x);
+    return advance(x);
+}
+
+static void take_body(tern_exchange *x, const char *bytes, size_t n_bytes) {
+    /* What is refused is read all the same, and dropped: a client that is still sending would not see the answer. */
+    if (x->refusal.status || x->too_large)
+        return;
+    if (n_bytes > x->server->config.max_body - x->body.size) {
+        x->too_large = true;
+        tern_buffer_free(&x->body);
+        return;
+    }
+    tern_buffer_append(&x->body, bytes, n_bytes);
+}
+
+static enum MHD_Result on_request(void *user, struct MHD_Connection *connection, const char *url, const char *method,
+                                  const char *version, const char *upload, size_t *n_upload, void **state) {
+    (void)version;
+    tern_server *server = user;
+    tern_exchange *x = *state;
+    if (!x) {
+        x = tern_exchange_create(server, connection);
+        if (!x)
+            return MHD_NO;
+        *state = x;
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        x->link = info ? info->socket_context : NULL;
+        x->method = method;
+        x->path = url;
+        x->if_none_match = header_of(connection, "If-None-Match");
+        bool preflight = is_preflight(x);
+        if (!preflight)
+            admit(x, &x->refusal);
+        /* A client that asks before it sends need not send. */
+        if (x->refusal.status && header_of(connection, "Expect"))
+            return begin(x);
+        return MHD_YES;
+    }
+    if (*n_upload) {
+        take_body(x, upload, *n_upload);
+        *n_upload = 0;
+        return MHD_YES;
+    }
+    if (!x->has_all)
+        return begin(x);
+    return x->job ? advance(x) : MHD_NO;
+}
+
+static void log_exchange(const tern_exchange *x, bool complete) {
+    const tern_job *job = x->job;
+    int status = complete ? x->reply.status : 499;
+    if (x->route && x->route->quiet && status < 400)
+        return;
+    tern_log_line line;
+    tern_log_begin(&line, status >= 500 ? "error" : status >= 400 ? "warning" : "info", "request");
+    tern_log_text(&line, "id", x->id);
+    tern_log_text(&line, "method", x->method);
+    tern_log_text(&line, "path", x->path);
+    tern_log_int(&line, "status", status);
+    tern_log_ms(&line, "total_ms", tern_seconds() - x->arrived);
+    if (job) {
+        uint64_t prompt = 0, cached = 0, generated = 0;
+        for (size_t i = 0; i < job->n_prompts; i++) {
+            prompt += job->prompts[i].n_ids;
+            cached += job->prompts[i].n_cached;
+        }
+        for (size_t i = 0; i < job->n_choices; i++)
+            generated += job->choices[i].n_generated;
+        tern_log_int(&line, "prompt_tokens", (int64_t)prompt);
+        tern_log_int(&line, "cached_tokens", (int64_t)cached);
+        tern_log_int(&line, "completion_tokens", (int64_t)generated);
+        if (job->error.status)
+            tern_log_text(&line, "error", job->error.message);
+    } else if (x->refusal.status) {
+        tern_log_text(&line, "error", x->refusal.message);
+    }
+    if (x->server->config.log_prompts) {
+        tern_log_bytes(&line, "request", x->body.bytes ? x->body.bytes : "", x->body.size);
+        if (!x->streaming && x->reply.body && job)
+            tern_log_bytes(&line, "answer", x->reply.body, x->reply.n_bytes);
+    }
+    tern_log_end(&line);
+}
+
+static void on_completed(void *user, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode code) {
+    (void)connection;
+    tern_server *server = user;
+    tern_exchange *x = *state;
+    if (!x)
+        return;
+    *state = NULL;
+    tern_link_set(server, x->link, TERN_LINK_IDLE, NULL); /* from now on the watcher does not know it */
+    pthread_mutex_lock(&x->mutex);
+    bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    if (!complete) {
+        x->lost = true;
+        if (x->job)
+            tern_job_cancel(x->job);
+        atomic_fetch_add(&server->metrics.disconnects, 1);
+    }
+    log_exchange(x, complete);
+    tern_metrics_count(&server->metrics, x->route ? (size_t)(x->route - tern_routes) : tern_n_routes,
+                       complete ? x->reply.status : 499);
+    tern_metrics_observe(&server->metrics.request_time, tern_seconds() - x->arrived);
+    x->connection = NULL;
+    x->link = NULL;
+    if (x->has_all)
+        atomic_fetch_sub(&server->active, 1);
+    tern_exchange_release(x);
+}
+
+/* ------------------------------------------------------------------ connections */
+
+static void on_connection(void *user, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code) {
+    tern_server *server = user;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *context = info ? tern_link_open(server, (int)info->connect_fd) : NULL;
+    } else {
+        tern_link_close(server, *context);
+        *context = NULL;
+    }
+}
+
+/* The request line is here: from now on its time runs. */
+static void *on_uri(void *user, const char *uri, struct MHD_Connection *connection) {
+    (void)uri;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    tern_link_set(user, info ? info->socket_context : NULL, TERN_LINK_READING, NULL);
+    return NULL;
+}
+
+static void ignore_log(void *user, const char *format, va_list args) { (void)user, (void)format, (void)args; }
+
+tern_status tern_http_start(tern_server *server, tern_error *err) {
+    const tern_server_config *config = &server->config;
+    /* Room for a refused header that is larger than allowed, and for reading and writing bodies in good pieces. */
+    size_t memory = config->max_header + config->max_header / 2 + 32768;
+    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+#if defined(__linux__)
+    flags |= MHD_USE_EPOLL;
+#else
+    flags |= MHD_USE_POLL;
+#endif
+    server->daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL,
+                         MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+                         MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_URI_LOG_CALLBACK, on_uri,
+                         server, MHD_OPTION_CONNECTION_LIMIT, config->max_connections + TERN_SPARE_CONNECTIONS,
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_TIMEOUT,
+                         (unsigned)(config->read_timeout + 1), MHD_OPTION_END);
+    if (!server->daemon)
+        return tern_fail(err, TERN_ERR_IO, "cannot start the HTTP server: %s", strerror(errno));
+    server->listener = -1; /* the daemon's now */
+    return TERN_OK;
+}
+
+void tern_http_stop(tern_server *server) {
+    if (server->daemon)
+        MHD_stop_daemon(server->daemon);
+    server->daemon = NULL;
+}

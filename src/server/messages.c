@@ -1,0 +1,101 @@
+#include "server/messages.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "server/limits.h"
+#include "server/sampling.h"
+
+/* OpenAI's roles and those that chat templates know. */
+static const struct {
+    const char *name, *role;
+} roles[] = {
+    {"system", "system"},
+    {"developer", "system"}, /* OpenAI's newer name of it */
+    {"user", "user"},
+    {"assistant", "assistant"},
+};
+
+static int add_part(const json_t *part, const char *param, tern_buffer *text, tern_api_error *error) {
+    const char *type = json_string_value(json_object_get(part, "type"));
+    const json_t *value = json_object_get(part, "text");
+    if (!type || strcmp(type, "text") != 0 || !json_is_string(value))
+        return tern_api_fail(
+            error, 400, param, "unsupported_value",
+            "'%s' holds a part that is not {\"type\":\"text\",\"text\":...}: this model reads text only", param);
+    tern_buffer_append(text, json_string_value(value), json_string_length(value));
+    return 0;
+}
+
+/* A message's content, a string or an array of parts, behind what `text` holds. */
+static int add_content(const json_t *content, const char *param, tern_buffer *text, tern_api_error *error) {
+    size_t before = text->size;
+    if (json_is_string(content)) {
+        tern_buffer_append(text, json_string_value(content), json_string_length(content));
+    } else if (json_is_array(content)) {
+        for (size_t i = 0; i < json_array_size(content); i++)
+            if (add_part(json_array_get(content, i), param, text, error))
+                return error->status;
+    } else {
+        return tern_api_fail(error, 400, param, "invalid_type",
+                             "'%s' must be a string or an array of text parts, not %s", param,
+                             tern_json_type_name(content));
+    }
+    if (text->failed)
+        return tern_api_fail_memory(error);
+    if (text->size > before && memchr(text->bytes + before, 0, text->size - before))
+        return tern_api_fail(error, 400, param, "invalid_value", "'%s' must not hold the character U+0000", param);
+    return 0;
+}
+
+static int parse_message(const json_t *item, size_t index, tern_arena *arena, tern_message *message,
+                         tern_api_error *error) {
+    char param[64];
+    snprintf(param, sizeof param, "messages[%zu].role", index);
+    const char *name = json_string_value(json_object_get(item, "role"));
+    size_t i = 0, n_roles = sizeof roles / sizeof *roles;
+    while (i < n_roles && (!name || strcmp(roles[i].name, name) != 0))
+        i++;
+    if (i == n_roles)
+        return tern_api_fail(error, 400, param, "invalid_value",
+                             "'%s' must be \"system\", \"developer\", \"user\" or \"assistant\"", param);
+    message->role = roles[i].role;
+    snprintf(param, sizeof param, "messages[%zu].content", index);
+    tern_buffer text = {0};
+    int status = add_content(json_object_get(item, "content"), param, &text, error);
+    if (!status) {
+        message->content = tern_arena_copy(arena, text.bytes ? text.bytes : "", text.size);
+        status = message->content ? 0 : tern_api_fail_memory(error);
+    }
+    tern_buffer_free(&text);
+    return status;
+}
+
+static int parse_all(const json_t *list, tern_arena *arena, tern_message *messages, tern_api_error *error) {
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (parse_message(json_array_get(list, i), i, arena, &messages[i], error))
+            return error->status;
+    return 0;
+}
+
+int tern_parse_messages(tern_job *job, tern_api_error *error) {
+    tern_exchange *x = job->exchange;
+    const json_t *list = NULL;
+    tern_error err;
+    if (tern_field_array(x->request, "messages", &list, error))
+        return error->status;
+    size_t n = json_array_size(list);
+    if (n == 0 || n > TERN_MAX_MESSAGES)
+        return tern_api_fail(error, 400, "messages", list ? "invalid_value" : "missing_field",
+                             "'messages' must be an array of 1 to %d messages", TERN_MAX_MESSAGES);
+    tern_arena arena = {0};
+    tern_message *messages = tern_calloc_array(n, sizeof *messages);
+    int status = messages ? parse_all(list, &arena, messages, error) : tern_api_fail_memory(error);
+    if (!status && tern_chat_tokenize(x->server->tokenizer, messages, n, true, TERN_TOKENIZE_BOS, &job->prompts[0].ids,
+                                      &job->prompts[0].n_ids, &err))
+        status = tern_api_fail_from(error, "messages", &err);
+    tern_arena_free(&arena);
+    free(messages);
+    return status ? status : tern_check_prompt(x, &job->prompts[0], "messages", error);
+}

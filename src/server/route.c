@@ -1,0 +1,39 @@
+/* What there is to ask for: a row for each endpoint, which has a file of its own. */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/endpoints.h"
+#include "server/web/assets.h"
+
+const tern_route tern_routes[] = {
+    /* method, path, handler, needs_key, has_body, quiet */
+    {"POST", "/v1/chat/completions", tern_endpoint_chat, true, true, false},
+    {"POST", "/v1/completions", tern_endpoint_completions, true, true, false},
+    {"POST", "/v1/embeddings", tern_endpoint_embeddings, true, true, false},
+    {"GET", "/v1/models", tern_endpoint_models, true, false, false},
+    {"POST", "/tokenize", tern_endpoint_tokenize, true, true, false},
+    {"POST", "/detokenize", tern_endpoint_detokenize, true, true, false},
+    {"GET", "/health", tern_endpoint_health, false, false, true},
+    {"GET", "/metrics", tern_endpoint_metrics, true, false, true},
+    {"GET", "/", tern_endpoint_page, false, false, true}, /* and the page's other files */
+};
+const size_t tern_n_routes = sizeof tern_routes / sizeof *tern_routes;
+
+const tern_route *tern_route_find(const char *method, const char *path, char allowed[64]) {
+    allowed[0] = 0;
+    tern_web_asset asset;
+    if (strcmp(method, "HEAD") == 0)
+        method = "GET";
+    if (tern_web_find(path, &asset))
+        path = "/";
+    for (size_t i = 0; i < tern_n_routes; i++) {
+        const tern_route *route = &tern_routes[i];
+        if (strcmp(path, route->path) != 0)
+            continue;
+        if (strcmp(method, route->method) == 0)
+            return route;
+        size_t used = strlen(allowed);
+        snprintf(allowed + used, 64 - used, "%s%s", used ? ", " : "", route->method);
+    }
+    return NULL;
+}

@@ -1,0 +1,21 @@
+/* GET /health and GET /metrics */
+#include "server/endpoints.h"
+
+int tern_endpoint_health(tern_exchange *x, tern_api_error *error) {
+    tern_buffer body = {0};
+    bool draining = atomic_load(&x->server->draining); /* so that a load balancer turns to others */
+    tern_buffer_text(&body, draining ? "{\"status\":\"draining\"}" : "{\"status\":\"ok\"}");
+    return tern_reply_take(x, draining ? 503 : 200, "application/json", &body, error);
+}
+
+int tern_endpoint_metrics(tern_exchange *x, tern_api_error *error) {
+    const char *paths[16];
+    tern_scheduler_stats stats;
+    tern_buffer body = {0};
+    for (size_t i = 0; i < tern_n_routes && i < sizeof paths / sizeof *paths; i++)
+        paths[i] = tern_routes[i].path;
+    tern_scheduler_get_stats(x->server->scheduler, &stats);
+    tern_metrics_write(&x->server->metrics, paths, &body);
+    tern_metrics_write_scheduler(&stats, &body);
+    return tern_reply_take(x, 200, "text/plain; version=0.0.4; charset=utf-8", &body, error);
+}

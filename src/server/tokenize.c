@@ -1,0 +1,65 @@
+/* POST /tokenize and /detokenize */
+#include "server/endpoints.h"
+#include "server/sampling.h"
+
+static int write_ids(tern_exchange *x, const int32_t *ids, size_t n, tern_api_error *error) {
+    tern_buffer body = {0};
+    tern_buffer_text(&body, "{\"tokens\":[");
+    for (size_t i = 0; i < n; i++)
+        tern_buffer_printf(&body, i ? ",%d" : "%d", (int)ids[i]);
+    tern_buffer_printf(&body, "],\"count\":%zu,\"max_model_len\":%u}", n, x->server->n_ctx);
+    return tern_reply_json(x, &body, error);
+}
+
+/* The text is "content" (llama-server) or "prompt" (vLLM); so are the names of the flags. */
+int tern_endpoint_tokenize(tern_exchange *x, tern_api_error *error) {
+    const json_t *request = x->request, *text = tern_field(request, "content");
+    const char *name = text ? "content" : "prompt";
+    bool bos = false, special = true;
+    tern_error err;
+    int32_t *ids;
+    size_t n;
+    if (!text)
+        text = tern_field(request, name);
+    if (!json_is_string(text))
+        return tern_api_fail(error, 400, "content", text ? "invalid_type" : "missing_field",
+                             "'content' must be a string");
+    if (tern_check_model(x, error) || tern_field_bool(request, "add_special", &bos, error) ||
+        tern_field_bool(request, "add_special_tokens", &bos, error) ||
+        tern_field_bool(request, "parse_special", &special, error))
+        return error->status;
+    if (tern_tokenize(x->server->tokenizer, json_string_value(text), json_string_length(text),
+                      (bos ? TERN_TOKENIZE_BOS : 0u) | (special ? TERN_TOKENIZE_SPECIAL : 0u), &ids, &n, &err))
+        return tern_api_fail_from(error, name, &err);
+    int status = write_ids(x, ids, n, error);
+    tern_free(ids);
+    return status;
+}
+
+int tern_endpoint_detokenize(tern_exchange *x, tern_api_error *error) {
+    const json_t *list = NULL;
+    bool skip = false;
+    int32_t *ids;
+    char *text;
+    size_t n, n_bytes;
+    tern_error err;
+    if (tern_check_model(x, error) || tern_field_array(x->request, "tokens", &list, error) ||
+        tern_field_bool(x->request, "skip_special_tokens", &skip, error))
+        return error->status;
+    if (!list)
+        return tern_api_fail(error, 400, "tokens", "missing_field", "'tokens' must be an array of token ids");
+    if (tern_json_ids(list, x->server->info.vocab_size, "tokens", &ids, &n, error))
+        return error->status;
+    tern_status failed = tern_detokenize(x->server->tokenizer, ids, n, skip, &text, &n_bytes, &err);
+    tern_free(ids);
+    if (failed)
+        return tern_api_fail_from(error, "tokens", &err);
+    tern_buffer body = {0};
+    tern_buffer_text(&body, "{\"content\":");
+    tern_json_write_string(&body, text, n_bytes);
+    tern_buffer_text(&body, ",\"prompt\":");
+    tern_json_write_string(&body, text, n_bytes);
+    tern_buffer_text(&body, "}");
+    tern_free(text);
+    return tern_reply_json(x, &body, error);
+}
