@@ -1,13 +1,14 @@
 /*
  * Out of memory, everywhere: the n-th allocation fails, for n = 1, 2, 3, ..., until a whole run of load, session,
- * tokenise, generate and free gets through. Each time the library has to return an error with a message, leak nothing
- * (the sanitizer build looks) and go on working afterwards.
+ * tokenise, generate and free gets through, or one of a scheduler with some requests. Each time the library has to
+ * return an error with a message, leak nothing (the sanitizer build looks) and go on working afterwards.
  *
  * The linker's --wrap puts the functions below in front of the C library's for libtern's own calls; jansson gets them
  * through its hook, but does not always say that memory was what it lacked, so there any error will do. PCRE2's
  * allocations are not reached.
  */
 #include <jansson.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,6 +230,121 @@ static tern_status adapter_scenario(const char *path, tern_error *err) {
     return status;
 }
 
+/* ------------------------------------------------------------- scheduler */
+
+/* A request, and what it is told. The first one's first event holds the scheduler's thread until the others are handed
+ * in: so allocations come in the same order in every run. */
+typedef struct client {
+    tern_request_params params;
+    bool held, let_go, done;
+    tern_error err;
+} client;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static tern_model *served;
+
+static bool hold(void *user, const tern_request_event *event) {
+    client *c = user;
+    (void)event;
+    pthread_mutex_lock(&lock);
+    c->held = true;
+    pthread_cond_broadcast(&changed);
+    while (!c->let_go)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+    return true;
+}
+
+static void finish(void *user, const tern_request_result *result) {
+    client *c = user;
+    pthread_mutex_lock(&lock);
+    c->err = result->err;
+    c->err.status = result->status;
+    c->done = true;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+/* At most one of them fails, and nothing of it stays. */
+static tern_status outcome(tern_scheduler *scheduler, client *clients, size_t n, tern_error *err) {
+    tern_scheduler_stats stats;
+    size_t n_failed = 0;
+    pthread_mutex_lock(&lock);
+    clients[0].let_go = true;
+    pthread_cond_broadcast(&changed);
+    for (size_t i = 0; i < n; i++) {
+        while (!clients[i].done)
+            pthread_cond_wait(&changed, &lock);
+        if (clients[i].err.status) {
+            *err = clients[i].err;
+            n_failed++;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    tern_scheduler_get_stats(scheduler, &stats);
+    if (n_failed > 1 || stats.n_failed != n_failed || stats.kv_blocks_used > 0)
+        return tern_fail(err, TERN_ERR_FORMAT, "%zu requests failed, %d blocks are left", n_failed,
+                         (int)stats.kv_blocks_used);
+    return n_failed ? err->status : TERN_OK;
+}
+
+static tern_status serve(tern_scheduler *scheduler, client *clients, size_t n, tern_error *err) {
+    tern_status status = tern_scheduler_submit(scheduler, &clients[0].params, NULL, err);
+    if (status)
+        return status;
+    pthread_mutex_lock(&lock);
+    while (!clients[0].held && !clients[0].done)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+    size_t n_in = 1;
+    while (!status && n_in < n) {
+        status = tern_scheduler_submit(scheduler, &clients[n_in].params, NULL, err);
+        n_in += !status;
+    }
+    tern_error failed_later = {0};
+    tern_status later = outcome(scheduler, clients, n_in, &failed_later);
+    if (later)
+        *err = failed_later;
+    return later ? later : status;
+}
+
+/* Four requests, of which the pool has room for three, each with something of its own. */
+static tern_status scheduler_scenario(const char *path, tern_error *err) {
+    (void)path;
+    enum { N = 4 };
+    static int32_t ids[130];
+    static const char *const stop[] = {"\n\n\n"};
+    static const tern_logit_bias bias = {1, 2};
+    const tern_scheduler_params params = {.n_ctx = 256, .max_running = 3, .chunk = 40, .kv_bytes = 1 << 21};
+    client clients[N] = {{.held = false}};
+    tern_scheduler *scheduler = NULL;
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        ids[i] = (int32_t)(i * 7 % 500);
+    for (size_t i = 0; i < N; i++) {
+        tern_request_params *p = &clients[i].params;
+        *p = (tern_request_params){.ids = ids + i, .n_ids = 120, .max_tokens = 12, .ignore_end = true};
+        p->sampler = tern_sampler_defaults();
+        p->sampler.repeat_penalty = 1.1f;
+        p->sampler.logit_bias = &bias;
+        p->sampler.n_logit_bias = 1;
+        p->stop = stop;
+        p->n_stop = 1;
+        p->on_done = finish;
+        p->user = &clients[i];
+    }
+    clients[0].params.on_event = hold;
+    clients[1].params.logprobs = clients[1].params.prompt_logprobs = true;
+    clients[1].params.n_top = 5;
+    clients[3].params.embedding = true;
+    clients[3].params.max_tokens = 0;
+    tern_status status = tern_scheduler_create(served, &params, &scheduler, err);
+    if (!status)
+        status = serve(scheduler, clients, N, err);
+    tern_scheduler_free(scheduler);
+    return status;
+}
+
 typedef tern_status scenario_fn(const char *path, tern_error *err);
 
 /* 0 if every failure of one allocation of the scenario is handled. */
@@ -282,6 +398,10 @@ int main(void) {
                    run(adapter_scenario, paths[2]);
     spare_json = false;
     failures = failures || run(screen_scenario, NULL);
+    failures = failures || tern_model_load(NULL, &(tern_model_params){.n_threads = 2}, &served, NULL) ||
+               scheduler_scenario(NULL, NULL) || /* the model keeps the scratch that it needs */
+               run(scheduler_scenario, NULL);
+    tern_model_free(served);
     for (size_t i = 0; i < sizeof adapter_files / sizeof *adapter_files; i++) {
         char name[96];
         snprintf(name, sizeof name, "%s/%s", adapter, adapter_files[i]);
