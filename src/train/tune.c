@@ -88,46 +88,40 @@ static tern_status count_steps(const tune *t, uint64_t *n_steps, tern_error *err
 
 /* What a run that goes on was begun with, and what depends on the memory that was free then: as its state says. Rank 0
  * looks. A state that cannot be read is tern_run_begin()'s to tell. */
-static tern_status take_earlier_choice(tune *t, tern_error *err) {
-    uint32_t choice[2] = {0, 0}; /* micro, recompute */
+static tern_status look_for_earlier(tune *t, tern_error *err) {
     if (tern_comm_rank(t->comm) == 0 && !t->p->hooks.restart) {
         tern_state_file file;
-        tern_train_config earlier;
+        tern_train_config config;
         tern_error warning = {0};
         bool found = false;
         tern_status status = tern_state_look(t->p->out, &file, &found, &warning, NULL);
         if (!status && found) {
-            if (!tern_train_config_parse(file.state.config, file.path, &earlier, NULL)) {
-                if (earlier.dims.n_ctx == t->config.dims.n_ctx && earlier.batch == t->config.batch) {
-                    choice[0] = earlier.micro;
-                    choice[1] = earlier.recompute;
-                }
-                tern_train_config_free(&earlier);
+            if (!tern_train_config_parse(file.state.config, file.path, &config, NULL)) {
+                t->earlier = (tune_earlier){config.micro, config.recompute, config.dims.n_ctx, config.batch};
+                tern_train_config_free(&config);
             }
             tern_state_close(&file);
         }
     }
-    tern_status status = tern_comm_broadcast(t->comm, choice, sizeof choice, err);
-    if (status || !choice[0])
-        return status;
-    t->config.micro = choice[0];
-    t->config.recompute |= choice[1] != 0;
-    t->micro_is_set = true;
-    return TERN_OK;
+    return tern_comm_broadcast(t->comm, &t->earlier, sizeof t->earlier, err);
 }
 
-static tern_status set_micro(tune *t, tern_error *err) {
+static void set_micro(tune *t) {
     tern_train_config *config = &t->config;
+    const tune_earlier *earlier = &t->earlier;
     bool pairs = tern_shard_describe(t->shard)->kind == TERN_SHARD_PAIRS;
     config->micro = t->p->micro ? t->p->micro : 4096 / config->dims.n_ctx; /* some 4096 tokens keep all cores busy */
     t->micro_is_set = t->p->micro > 0;
     if (config->micro == 0)
         config->micro = 1;
-    tern_status status = t->micro_is_set ? TERN_OK : take_earlier_choice(t, err);
+    if (!t->micro_is_set && earlier->micro && earlier->n_ctx == config->dims.n_ctx && earlier->batch == config->batch) {
+        config->micro = earlier->micro;
+        config->recompute |= earlier->recompute != 0;
+        t->micro_is_set = true;
+    }
     if (config->micro > config->batch)
         config->micro = config->batch;
     config->micro += pairs && config->micro % 2;
-    return status;
 }
 
 static tern_status set_paths(tune *t, tern_error *err) {
@@ -162,8 +156,7 @@ static tern_status make_config(tune *t, tern_error *err) {
     config->save_every = p->save_every;
     config->sample_every = 0;
     uint64_t n_steps = p->n_steps;
-    if ((status = set_micro(t, err)))
-        return status;
+    set_micro(t);
     if ((status = count_steps(t, &n_steps, err)))
         return status;
     float lr = p->lr > 0 ? p->lr : kinds[p->kind].lr, decay = p->weight_decay > 0 ? p->weight_decay : 0;
@@ -433,17 +426,10 @@ static tern_status finished(void *user, const tern_loop_report *last, tern_error
     return status;
 }
 
-static tern_status train(tune *t, tern_error *err) {
-    tern_merge_objective merged = {.merge = &t->merge};
-    outer o = {.t = t};
-    tern_status status;
-    if ((status = make_lora(t, err)) || (status = make_net(t, err)) || (status = make_objective(t, &o.inner, err)))
-        return status;
-    tern_objective of_merged = o.inner;
-    if (t->p->kind == TERN_TUNE_MERGE) {
-        merged.inner = &of_merged;
-        o.inner = tern_merge_wrap(&merged);
-    }
+static tern_status train(tune *t, const tern_objective *inner, tern_error *err) {
+    tern_objective of_merged = *inner;
+    tern_merge_objective merged = {.merge = &t->merge, .inner = &of_merged};
+    outer o = {.t = t, .inner = t->p->kind == TERN_TUNE_MERGE ? tern_merge_wrap(&merged) : *inner};
     tern_objective objective = wrap(&o);
     tern_trainable trainable = trainable_of(t);
     tern_loop_hooks hooks = t->p->hooks;
@@ -456,18 +442,42 @@ static tern_status train(tune *t, tern_error *err) {
     return tern_train_loop(&t->config, &objective, &trainable, t->comm, t->pool, &hooks, err);
 }
 
-static tern_status run(tune *t, tern_error *err) {
+static tern_status open_inputs(tune *t, tern_error *err) {
     tern_status status;
-    if ((status = tern_comm_create(&t->comm, err)) ||
-        (status = tern_pool_create(t->p->n_threads ? t->p->n_threads : tern_cpu_count(), &t->pool, err)) ||
+    if ((status = tern_pool_create(t->p->n_threads ? t->p->n_threads : tern_cpu_count(), &t->pool, err)) ||
         (status = tern_tune_open(t, err)) || (status = tern_shard_open(t->p->shard, &t->shard, err)) ||
-        (status = check_shard(t, err)) || (status = tern_tune_find_tokenizer(t, err)) ||
-        (status = make_config(t, err)) || (status = read_adapter(t, err)) || (status = plan_memory(t, err)))
+        (status = check_shard(t, err)))
+        return status;
+    return tern_tune_find_tokenizer(t, err);
+}
+
+static tern_status settle(tune *t, tern_error *err) {
+    tern_status status;
+    if ((status = make_config(t, err)) || (status = read_adapter(t, err)))
+        return status;
+    return plan_memory(t, err);
+}
+
+static tern_status load(tune *t, tern_objective *objective, tern_error *err) {
+    tern_status status;
+    if ((status = tern_tune_load(t, err)) || (status = make_lora(t, err)) || (status = make_net(t, err)))
+        return status;
+    return make_objective(t, objective, err);
+}
+
+/* Ranks agree after each part: one that failed alone would end the others, and itself, before it could say why. */
+static tern_status run(tune *t, tern_error *err) {
+    tern_objective objective;
+    tern_status status = tern_comm_create(&t->comm, err);
+    if (status)
+        return status;
+    if ((status = tern_comm_agree(t->comm, open_inputs(t, err), err)) || (status = look_for_earlier(t, err)) ||
+        (status = tern_comm_agree(t->comm, settle(t, err), err)))
         return status;
     if (t->p->plan_only)
         return TERN_OK;
-    status = tern_tune_load(t, err);
-    return status ? status : train(t, err);
+    status = tern_comm_agree(t->comm, load(t, &objective, err), err);
+    return status ? status : train(t, &objective, err);
 }
 
 tern_status tern_tune(const tern_tune_params *params, tern_error *err) {

@@ -8,6 +8,11 @@
 struct tern_sft;
 struct tern_dpo;
 
+/* Of the run that this one goes on with; all 0: none. */
+typedef struct tune_earlier {
+    uint32_t micro, recompute, n_ctx, batch;
+} tune_earlier;
+
 typedef struct tune {
     const tern_tune_params *p;
     /* the model that it begins with: a checkpoint, or a run's state */
@@ -26,6 +31,7 @@ typedef struct tune {
     tern_comm *comm;
     tern_pool *pool;
     tern_train_config config;
+    tune_earlier earlier;
     bool micro_is_set; /* config.micro must stay as it is */
     uint32_t rank;
     float alpha;

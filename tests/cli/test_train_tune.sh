@@ -178,6 +178,13 @@ if command -v mpirun >/dev/null && [ -e "$(dirname "$TERN")/tern_mpi.so" ]; then
         run "$1, one after two" "$TERN" train "$@" -o "ranks/$1-two" --threads 2
         is "$status" 0
     }
+    run "by three, too many" env LSAN_OPTIONS=detect_leaks=0 mpirun --allow-run-as-root --oversubscribe -n 3 "$TERN" \
+        train dpo F32.gguf pairs.shard -o ranks/none --tokenizer "$tokenizer" --ctx 64 --steps 1 --batch 2 --threads 1
+    [ "$status" != 0 ] || fail "one pair was shared by three processes"
+    has "$err" "tern: a batch of 1 pairs is too small for 3 processes"
+    run "no shard, by two" two sft F32.gguf none.shard -o ranks/none --tokenizer "$tokenizer"
+    [ "$status" != 0 ] || fail "two processes trained on nothing"
+    has "$err" "tern: none.shard: cannot open"
     both sft F32.gguf chat.shard --tokenizer "$tokenizer" --ctx 64 --steps 12 --batch 4
     both dpo F32.gguf pairs.shard --tokenizer "$tokenizer" --ctx 64 --steps 12 --batch 4 --lr 1e-5
 else
