@@ -1,0 +1,310 @@
+"""Keys, origins, limits, clients that leave, and the end of the server."""
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from harness import PATIENCE, TERN, Server, ServerTest
+
+PATH = "/v1/completions"
+SHORT = {"prompt": "Once upon a time", "max_tokens": 4, "temperature": 0}
+LONG = {"prompt": "Once upon a time", "max_tokens": 480, "temperature": 0, "ignore_eos": True}
+
+
+def open_request(server, body, path=PATH):
+    """A request under way: its socket, nothing read."""
+    data = json.dumps(body).encode()
+    s = server.connect()
+    s.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+              % (path.encode(), len(data)) + data)
+    return s
+
+
+def read_all(s):
+    data = b""
+    try:
+        while part := s.recv(65536):
+            data += part
+    except OSError:
+        pass
+    return data
+
+
+def wait_for(server, name, value):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        got = server.metrics()[name]
+        if got >= value:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"{name} stays at {got}")
+
+
+class Keys(ServerTest):
+    env = {"TERN_API_KEY": "third"}
+
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.NamedTemporaryFile("w", suffix=".keys") as file:
+            file.write("first\n\nsecond-key\n")
+            file.flush()
+            cls.options = ("--api-key", "zeroth", "--api-key-file", file.name)
+            super().setUpClass()
+
+    def test_keys(self):
+        for key in ("zeroth", "first", "second-key", "third"):
+            for header in (f"Bearer {key}", f"bearer  {key}"):
+                self.assertEqual(self.server.post(PATH, SHORT, {"Authorization": header})[0], 200, header)
+        for header in ("Bearer", "Bearer ", "Bearer firs", "Bearer first2", "Bearer FIRST", "first", "Basic Zmlyc3Q=",
+                       "Bearer first second-key", "Bearer " + "first" * 200):
+            status, answer = self.server.post(PATH, SHORT, {"Authorization": header})
+            self.assertEqual((status, answer["error"]["code"]), (401, "invalid_api_key"), header)
+
+    def test_what_needs_one(self):
+        for path in ("/v1/models", "/metrics"):
+            status, headers, _ = self.server.request("GET", path)
+            self.assertEqual((status, headers["WWW-Authenticate"]), (401, "Bearer"))
+        for path in (PATH, "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize"):
+            self.assertEqual(self.server.post(path, {})[0], 401)
+        for path in ("/health", "/"):
+            self.assertEqual(self.server.request("GET", path)[0], 200)
+        # with a key, pages of any origin may ask, for they cannot know it; but they may not read
+        status, headers, _ = self.server.request("GET", "/v1/models", headers={"Authorization": "Bearer first",
+                                                                               "Origin": "https://example.org"})
+        self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (200, None))
+
+
+class Origins(ServerTest):
+    def test_pages_of_others_are_refused(self):
+        for origin in ("http://example.org", "null", "https://127.0.0.1.example.org", "http://localhost.example.org",
+                       "http://1a.2", "http://[example", ""):
+            status, headers, _ = self.server.request("GET", "/v1/models", headers={"Origin": origin})
+            self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (403, None), origin)
+        for origin in (self.server.url, "http://localhost:8080", "http://[::1]:80", "http://app.localhost",
+                       "http://192.168.1.2:8080"):
+            status, headers, _ = self.server.request("GET", "/v1/models", headers={"Origin": origin})
+            self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (200, None), origin)
+
+    def test_page(self):
+        status, headers, data = self.server.request("GET", "/", check=False)
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
+        self.assertIn("default-src 'none'", headers["Content-Security-Policy"])
+        self.assertNotIn("unsafe", headers["Content-Security-Policy"])
+        self.assertIn(b"<!doctype html>", data)
+        again = self.server.request("GET", "/", headers={"If-None-Match": headers["ETag"]})
+        self.assertEqual((again[0], again[2]), (304, b""))
+        self.assertEqual(self.server.request("GET", "/", headers={"If-None-Match": '"other"'})[0], 200)
+        status, headers, _ = self.server.request("GET", "/style.css", check=False)
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/css; charset=utf-8"))
+        self.assertEqual(self.server.request("POST", "/style.css", check=False)[0], 405)
+
+
+class Cors(ServerTest):
+    options = ("--cors", "https://example.org")
+
+    def test_allowed(self):
+        origin = {"Origin": "https://example.org"}
+        status, headers, _ = self.server.request("OPTIONS", PATH, headers={**origin, "Access-Control-Request-Method": "POST"})
+        self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (204, "https://example.org"))
+        self.assertIn("authorization", headers["Access-Control-Allow-Headers"])
+        _, headers, _ = self.server.request("GET", "/v1/models", headers=origin)
+        self.assertEqual(headers["Access-Control-Allow-Origin"], "https://example.org")
+        self.assertEqual(headers["Vary"], "Origin")
+
+    def test_others(self):
+        other = {"Origin": "https://example.com"}
+        self.assertEqual(self.server.request("GET", "/v1/models", headers=other)[0], 403)
+        status, headers, _ = self.server.request("OPTIONS", PATH, headers={**other, "Access-Control-Request-Method": "POST"})
+        self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (403, None))
+
+
+class Clients(ServerTest):
+    options = ("--parallel", "2", "--queue", "2", "--max-connections", "20")
+
+    def test_disconnected_clients_free_their_requests(self):
+        for body in (LONG, {**LONG, "stream": True}, {**LONG, "n": 4}, {**LONG, "prompt": ["a"] * 30}):
+            cancelled = self.server.metrics()["tern_requests_cancelled_total"]
+            s = open_request(self.server, body)
+            wait_for(self.server, "tern_requests_running", 1)
+            s.close()
+            metrics = self.server.wait_idle()
+            self.assertGreater(metrics["tern_requests_cancelled_total"], cancelled)
+        self.server.log(lambda entry: entry.get("status") == 499)
+
+    def test_slow_reader(self):
+        # 1 MiB of unread stream, with a socket that takes little
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect((self.server.host, self.server.port))
+        body = json.dumps({**LONG, "n": 8, "logprobs": 20, "stream": True}).encode()
+        s.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                  % (PATH.encode(), len(body)) + body)
+        wait_for(self.server, "tern_http_slow_readers_total", 1)
+        self.server.wait_idle()
+        s.close()
+
+    def test_full_queue(self):
+        streams = [open_request(self.server, {**LONG, "stream": True}) for _ in range(4)]
+        wait_for(self.server, "tern_requests_waiting", 2)
+        status, headers, data = self.server.request("POST", PATH, json.dumps(SHORT), {"Content-Type": "application/json"})
+        self.assertEqual(status, 429, data)
+        self.assertGreaterEqual(int(headers["Retry-After"]), 1)
+        self.assertEqual(json.loads(data)["error"]["type"], "rate_limit_error")
+        for s in streams:
+            s.close()
+        self.server.wait_idle()
+        # more prompts than the queue holds, of one client, are no reason
+        self.assertEqual(len(self.server.good(PATH, {**SHORT, "prompt": ["Once"] * 12})["choices"]), 12)
+
+    def test_many_connections(self):
+        idle = [self.server.connect() for _ in range(20)]
+        time.sleep(0.1)
+        status, headers, _ = self.server.request("GET", "/health")
+        self.assertEqual(status, 503)
+        self.assertTrue(headers["Retry-After"])
+        for s in idle:
+            s.close()
+        end = time.monotonic() + PATIENCE
+        while self.server.request("GET", "/health")[0] != 200:
+            self.assertLess(time.monotonic(), end)
+
+    def test_answers_are_not_mixed_up(self):
+        prompts = ["Once upon a time", "The dog", "One day, a bird", "Tom and Sam", "It was raining"]
+        alone = [self.server.good(PATH, {**SHORT, "prompt": p, "max_tokens": 20})["choices"][0]["text"] for p in prompts]
+        failures = []
+
+        def client(i):
+            for _ in range(3):
+                body = {**SHORT, "prompt": prompts[i], "max_tokens": 20}
+                while (answer := self.server.post(PATH, body))[0] == 429:
+                    time.sleep(0.02)
+                if answer[1]["choices"][0]["text"] != alone[i]:
+                    failures.append((i, answer))
+
+        threads = [threading.Thread(target=client, args=(i,)) for i in range(len(prompts))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+
+
+class Deadline(ServerTest):
+    options = ("--timeout", "0.05")
+
+    def test_too_long(self):
+        status, answer = self.server.post(PATH, {**LONG, "n": 16})
+        self.assertEqual((status, answer["error"]["type"]), (408, "timeout_error"))
+        self.server.wait_idle()
+
+
+class Log(unittest.TestCase):
+    def test_prompts_only_if_asked_for(self):
+        for options, wanted in ((), False), (("--log-prompts",), True):
+            server = Server(*options)
+            server.good(PATH, {**SHORT, "prompt": "A very secret bird"})
+            entry = server.log(lambda e: e["event"] == "request")
+            self.assertEqual(entry["path"], PATH)
+            self.assertEqual((entry["status"], entry["completion_tokens"]), (200, 4))
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual(any("secret" in line for line in server.lines), wanted)
+            for line in server.lines:
+                self.assertTrue(line.startswith("listening on ") or json.loads(line), line)
+
+
+class End(unittest.TestCase):
+    def test_drain(self):
+        for how in (signal.SIGTERM, signal.SIGINT):
+            server = Server()
+            s = open_request(server, {**LONG, "stream": True, "n": 3})
+            wait_for(server, "tern_requests_running", 1)
+            kept = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+            kept.request("GET", "/health")
+            self.assertEqual(kept.getresponse().read(), b'{"status":"ok"}')
+            server.process.send_signal(how)
+            end = time.monotonic() + PATIENCE
+            while server.request("GET", "/health")[0] != 503:
+                self.assertLess(time.monotonic(), end)
+            status, answer = server.post(PATH, SHORT)
+            self.assertEqual((status, answer["error"]["code"]), (503, "draining"))
+            data = read_all(s)
+            self.assertEqual(data.count(b'"finish_reason":"length"'), 3)
+            self.assertIn(b"data: [DONE]", data)
+            s.close()
+            kept.close()
+            self.assertEqual(server.stop(), 0)
+
+    def test_second_signal_and_limit(self):
+        for options, signals in ((), 2), (("--drain", "0"), 1):
+            server = Server("--parallel", "4", *options)
+            s = open_request(server, {**LONG, "n": 100})
+            wait_for(server, "tern_requests_running", 1)
+            for _ in range(signals):
+                server.process.send_signal(signal.SIGTERM)
+                time.sleep(0.1)
+            self.assertEqual(server.process.wait(PATIENCE), 0)
+            data = read_all(s)
+            self.assertTrue(data.startswith(b"HTTP/1.1 503 "), data[:200])
+            s.close()
+            self.assertEqual(server.stop(), 0)
+
+    def test_idle(self):
+        server = Server()
+        held = server.connect()
+        began = time.monotonic()
+        self.assertEqual(server.stop(), 0)
+        self.assertLess(time.monotonic() - began, PATIENCE)
+        held.close()
+
+
+class Usage(unittest.TestCase):
+    def fails(self, status, part, *options, env=None):
+        done = subprocess.run([TERN, "serve", *options], capture_output=True, stdin=subprocess.DEVNULL, text=True,
+                              timeout=PATIENCE, env={**os.environ, **(env or {})}, check=False)
+        self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
+        self.assertIn(part, done.stderr)
+        return done.stderr
+
+    def test_open_to_others_needs_a_key(self):
+        self.fails(2, "--api-key-file", "demo", "--host", "0.0.0.0", "--port", "0")
+        self.fails(2, "--api-key-file", "demo", "--host", "::", "--port", "0")
+        for options in (("--insecure",), ("--api-key", "k")):
+            server = Server("--host", "0.0.0.0", *options)
+            self.assertEqual(server.stop(), 0)
+
+    def test_keys(self):
+        secret = self.fails(2, "TERN_API_KEY", "demo", env={"TERN_API_KEY": "sec ret"})
+        self.assertNotIn("sec ret", secret)
+        self.fails(2, "empty key", "demo", "--api-key", "")
+        self.fails(1, "no key in it", "demo", "--api-key-file", os.devnull)
+        self.fails(1, "/nowhere", "demo", "--api-key-file", "/nowhere")
+
+    def test_addresses(self):
+        with socket.create_server(("127.0.0.1", 0)) as s:
+            self.fails(1, "cannot listen on 127.0.0.1 port", "demo", "--port", str(s.getsockname()[1]))
+        self.fails(1, "no such host", "demo", "--host", "no.such.host.invalid", "--api-key", "k")
+        self.fails(2, "out of range", "demo", "--port", "65536")
+
+    def test_bad_model(self):
+        self.fails(1, "/nowhere.gguf", "/nowhere.gguf", "--port", "0")
+
+    def test_ipv6(self):
+        try:
+            with socket.create_server(("::1", 0), family=socket.AF_INET6):
+                pass
+        except OSError:
+            self.skipTest("no IPv6 here")
+        server = Server("--host", "::1")
+        self.assertTrue(server.url.startswith("http://[::1]:"))
+        self.assertEqual(server.request("GET", "/health")[0], 200)
+        self.assertEqual(server.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
