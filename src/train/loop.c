@@ -59,11 +59,13 @@ static const char *bad_tensor(const tern_run *run, const float *array) {
 
 /* All ranks see the same sums and come here together. */
 static tern_status not_finite(const tern_run *run, const char *what, const char *tensor, tern_error *err) {
+    char kept[64] = "No state was saved yet";
+    if (run->saved_step)
+        snprintf(kept, sizeof kept, "The state of step %" PRIu64 " is kept", run->saved_step);
     tern_fail(err, TERN_ERR_ARGUMENT,
-              "step %" PRIu64 ": the %s is not finite; the first tensor with such a value: %s. %s %" PRIu64
-              " in %s is kept; a lower \"lr\" or \"clip\" may help, with --accept-changes",
-              run->step + 1, what, tensor, run->saved_step ? "The state of step" : "No state was saved yet: step",
-              run->saved_step, run->config->out);
+              "step %" PRIu64 ": the %s is not finite; the first tensor with such a value: %s. %s in %s; a lower "
+              "\"lr\" or \"clip\" may help%s",
+              run->step + 1, what, tensor, kept, run->config->out, run->saved_step ? ", with --accept-changes" : "");
     return tern_comm_agree(run->comm, TERN_ERR_ARGUMENT, err);
 }
 

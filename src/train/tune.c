@@ -330,7 +330,8 @@ static tern_status make_net(tune *t, tern_error *err) {
         status =
             tern_net_create(t->p->kind == TERN_TUNE_MERGE ? &t->merge.merged : &t->params, &how, t->pool, &t->net, err);
     const tern_param *bad = status ? NULL : tern_net_quantize(t->net, t->mode);
-    return bad ? tern_fail(err, TERN_ERR_FORMAT, "%s: %s holds a value that is not finite", t->p->model, bad->name)
+    return bad ? tern_fail(err, TERN_ERR_FORMAT, "%s: %s holds a value that is not finite%s", t->p->model, bad->name,
+                           t->p->adapter ? ", with the adapter added" : "")
                : status;
 }
 
