@@ -201,7 +201,25 @@ static int dispatch(int argc, char **argv) {
     return tern_cli_usage(NULL, first[0] == '-' ? "unknown option '%s'" : "unknown command '%s'", first);
 }
 
+/* A mapped file that somebody cut off, or a disk that fails: the page that is touched cannot be read. Nothing can go on
+ * from here, and nothing is lost: files get their names when they are whole. */
+static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
+    static const char line[] =
+        "tern: a file that was read has become shorter, or its disk fails; begin again when it is "
+        "whole (a training run goes on from its last saved state)\n";
+    (void)context;
+    if (info->si_code == BUS_ADRERR) {
+        ssize_t ignored = write(STDERR_FILENO, line, sizeof line - 1);
+        (void)ignored;
+        _exit(TERN_EXIT_FAILURE);
+    }
+    signal(signal_number, SIG_DFL); /* anything else is an error of the program, and meets it again on return */
+}
+
 int main(int argc, char **argv) {
+    struct sigaction bus_error = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+    sigemptyset(&bus_error.sa_mask);
+    sigaction(SIGBUS, &bus_error, NULL);
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is seen as a failed write instead */
     signal(SIGXFSZ, SIG_IGN); /* and so is a file that would exceed the limit on files' sizes */
     return finish_output(dispatch(argc, argv));

@@ -196,6 +196,19 @@ sed -i 's/"steps": 40/"steps": 90/' nan.json
 stops 1 "is not finite; the first tensor with such a value" "a run that blows up" "$TERN" train pretrain nan.json
 [ -s nan/state.tern ] || fail "the state before it blew up is gone"
 
+# --- data that is cut off while a run reads it
+config cut ', "save_every": 0'
+sed -i 's/"save_every": 5, //; s/"steps": 40/"steps": 1000000/; s/text.shard/cut.shard/' cut.json
+cp text.shard cut.shard
+"$TERN" train pretrain cut.json >/dev/null 2>"$WORK/err" </dev/null &
+pid=$!
+until [ -s cut/log.jsonl ] || ! kill -0 $pid 2>/dev/null; do sleep 0.01; done
+: >cut.shard
+wait $pid
+name="a shard that is cut off" status=$? err=$(cat "$WORK/err")
+is "$status" 1
+has "$(tail -n 1 "$WORK/err")" "tern: a file that was read has become shorter"
+
 # --- binary weights, and the full-precision twin
 for weights in binary float; do
     config $weights ", \"weights\": \"$weights\", \"steps\": 12"
