@@ -274,14 +274,14 @@ stop_after stage1
 step stage2 "$work/stage2.done" "$work/stage1.done" "$work/stage2.shard" -- stage2 run
 stop_after stage2
 sft() {
-    train sft "$work/run2" "$work/sft.shard" -o "$work/run-sft" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 5e-4 \
-        --batch 32 --ctx 512
+    train sft "$work/run2" "$work/sft.shard" -o "$work/run-sft" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 1e-3 \
+        --batch 8 --ctx 512
 }
 step sft "$work/sft.done" "$work/stage2.done" "$work/sft.shard" -- sft
 stop_after sft
 dpo() {
-    train dpo "$work/run-sft" "$work/dpo.shard" -o "$work/run-dpo" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 3e-6 \
-        --beta 0.1 --batch 32 --ctx 512
+    train dpo "$work/run-sft" "$work/dpo.shard" -o "$work/run-dpo" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 5e-6 \
+        --beta 0.1 --batch 8 --ctx 512
     # what is shipped: small, and with an embedding that is not rounded further than 16 bits
     "$tern" convert "$work/run-dpo/model.gguf" "$work/demo.gguf" --type tq1_0 --embedding-type f16 --force
 }
