@@ -43,7 +43,8 @@ def build_library(folder):
     ninja = ["-G", "Ninja"] if shutil.which("ninja") else []
     options = ["-DCMAKE_BUILD_TYPE=Release", "-DTERN_TESTS=OFF"]
     subprocess.run(["cmake", "-S", str(source), "-B", str(folder)] + ninja + options, check=True)
-    subprocess.run(["cmake", "--build", str(folder), "--target", "tern_shared", "--parallel"], check=True)
+    jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(os.cpu_count() or 1)
+    subprocess.run(["cmake", "--build", str(folder), "--target", "tern_shared", "--parallel", jobs], check=True)
     return Path(folder) / LIBRARY
 
 
