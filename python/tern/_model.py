@@ -260,11 +260,7 @@ class Model:
         what = Generation(options, self.tokenizer)
         ids = self._prompt(prompt)
         session, n_cached = self._take(ids)
-        try:
-            return Stream(session, session._ids(ids[n_cached:]), what, n_cached, self._give_back)
-        except BaseException:
-            session.close()
-            raise
+        return Stream(session, session._ids(ids[n_cached:]), what, n_cached, self._give_back)
 
     def generate(
         self,

@@ -196,13 +196,15 @@ class Session:
             work()
             status = ended.get()
         else:
-            thread = threading.Thread(target=work, name="tern-eval", daemon=True)
+            thread = _Thread(work, "tern-eval")
             try:
                 thread.start()
                 status = ended.get()
             except BaseException:
-                self._interrupt()
-                if thread.ident is not None:  # it did start
+                if thread.withdraw():
+                    self._in_use.release()
+                else:
+                    self._interrupt()
                     ended.get()
                 raise
         assert status is not None  # call() raised; in a thread of its own that has been reported there
@@ -337,6 +339,27 @@ def _size(n: Optional[int], what: str) -> int:
     return n
 
 
+class _Thread:
+    """A thread whose work is either done by it or withdrawn before it began: an exception within start() (Ctrl-C, no
+    more threads) does not tell which."""
+
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        self._work = work
+        self._claim = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def _run(self) -> None:
+        if self._claim.acquire(blocking=False):
+            self._work()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def withdraw(self) -> bool:
+        """True: the work was not begun and never will be."""
+        return self._claim.acquire(blocking=False)
+
+
 class _Run:
     """A generation in a thread of its own. It knows nothing of the Stream that reads it, so that one that nobody
     reads any more is found out (Stream's finalizer) and cancelled."""
@@ -354,14 +377,18 @@ class _Run:
         self.error: Optional[BaseException] = None
         self._what, self._prompt, self._on_end = what, ids, on_end
         pointer = session._acquire()
-        _RUNNING.add(self)
+        thread = _Thread(lambda: self._work(pointer), "tern-generate")
         try:
+            _RUNNING.add(self)
             session._begin(pointer)
-            threading.Thread(target=self._work, args=(pointer,), name="tern-generate", daemon=True).start()
+            thread.start()
         except BaseException:
-            _RUNNING.discard(self)
-            session._end(False)
-            session._in_use.release()
+            if thread.withdraw():
+                _RUNNING.discard(self)
+                session._end(False)
+                session._in_use.release()
+            else:
+                self.abandon()
             raise
 
     def _on_text(self, _user: Any, text: Optional[int], n: int, id: int) -> bool:
@@ -450,9 +477,12 @@ class Stream(Iterator[str]):
         self._n_cached = n_cached
         self._exhausted = False
         self._closed = False
-        self._run = _Run(session, ids, what, on_end)
-        finalizer = weakref.finalize(self, _Run.abandon, self._run)
-        finalizer.atexit = False
+        self._run = run = _Run(session, ids, what, on_end)
+        try:
+            weakref.finalize(self, _Run.abandon, run).atexit = False
+        except BaseException:
+            run.abandon()
+            raise
 
     def __iter__(self) -> "Stream":
         return self

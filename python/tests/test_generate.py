@@ -15,7 +15,7 @@ from support import PROMPT
 class Generating(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.model = tern.Model.from_pretrained()
+        cls.model = tern.Model.from_pretrained(n_threads=1)
         cls.greedy = cls.model.generate(PROMPT, max_tokens=24, temperature=0)
 
     def test_result(self):
@@ -163,7 +163,7 @@ class Breaking(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.model = tern.Model.from_pretrained(cpu="ref")
+        cls.model = tern.Model.from_pretrained(cpu="ref", n_threads=1)  # two would wait for each other on a busy machine
         cls.ids = (cls.model.tokenizer.encode(PROMPT) * 200)[:500]
 
     def wait_idle(self):
@@ -229,36 +229,59 @@ class Breaking(unittest.TestCase):
         session.close()
         self.assertIs(stream.result.reason, tern.StopReason.CANCELLED)
 
-    def interrupted(self, work):
-        """Ctrl-C while work() runs. Sent until it is heard: the first one may come too early."""
-        done = threading.Event()
+    def interrupted(self, work, running):
+        """Ctrl-C once work() has begun, as running() tells."""
 
         def send():
-            while not done.wait(0.1):
-                os.kill(os.getpid(), signal.SIGINT)
+            while not running():
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGINT)
 
         sender = threading.Thread(target=send)
         heard = False
         try:
             sender.start()
             work()
+            sender.join()
         except KeyboardInterrupt:
             heard = True
-        finally:
-            done.set()
-            sender.join()
+        sender.join()
         self.assertTrue(heard)
 
     def test_ctrl_c_in_eval(self):
         session = self.model.session()
-        self.interrupted(lambda: session.eval(self.ids))
-        self.assertEqual(len(session), 0)
+        for _ in range(3):
+            self.interrupted(lambda: session.eval(self.ids), lambda: session._running)
+            self.assertEqual(len(session), 0)
         session.eval([1])
 
     def test_ctrl_c_in_generate(self):
-        self.interrupted(lambda: self.model.generate(PROMPT, ignore_end=True))
-        self.wait_idle()
+        for _ in range(3):
+            self.interrupted(lambda: self.model.generate(PROMPT, ignore_end=True), lambda: len(tern._session._RUNNING) > 0)
+            self.wait_idle()
         self.assertEqual(len(self.model.generate(PROMPT, max_tokens=2, ignore_end=True).ids), 2)
+
+    def test_a_thread_that_does_not_start(self):
+        session, start = self.model.session(), threading.Thread.start
+
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+
+        def start_and_raise(thread):
+            start(thread)
+            raise KeyboardInterrupt  # as when Ctrl-C comes within start()
+
+        for replacement, error in ((refuse, RuntimeError), (start_and_raise, KeyboardInterrupt)):
+            for call in (lambda: session.eval(self.ids), lambda: session.stream(self.ids), lambda: self.model.stream(self.ids)):
+                threading.Thread.start = replacement
+                try:
+                    self.assertRaises(error, call)
+                finally:
+                    threading.Thread.start = start
+                self.wait_idle()
+                self.assertEqual(len(session), 0)
+                session.eval([1])
+                session.truncate()
 
     def test_ctrl_c_in_progress(self):
         def progress(done, total):
@@ -271,7 +294,7 @@ class Breaking(unittest.TestCase):
         import subprocess
         import sys
 
-        code = f"import tern; s = tern.Model.from_pretrained(cpu='ref').stream({PROMPT!r}, ignore_end=True); next(s)"
+        code = f"import tern; s = tern.Model.from_pretrained(cpu='ref', n_threads=1).stream({PROMPT!r}, ignore_end=True); next(s)"
         environment = dict(os.environ, PYTHONPATH=support.PACKAGE)
         run = subprocess.run([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, timeout=60)
         self.assertEqual((run.returncode, run.stderr), (0, b""))

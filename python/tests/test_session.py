@@ -18,7 +18,7 @@ TEXT = "Once upon a time, there was a little girl named Lily. She loved to play 
 class Sessions(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.model = tern.Model.from_pretrained()
+        cls.model = tern.Model.from_pretrained(n_threads=1)
         cls.ids = cls.model.tokenizer.encode(PROMPT)
 
     def test_timeline(self):
