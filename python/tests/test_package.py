@@ -24,10 +24,9 @@ def what_is_missing():
     """Why no wheel can be built here, or None."""
     code = (
         "import setuptools, venv\n"  # setuptools first: pip may have loaded what it wants to replace
-        "try: import setuptools.command.bdist_wheel\n"
-        "except ImportError: import wheel.bdist_wheel\n"
+        "assert int(setuptools.__version__.split('.')[0]) >= 77, 'setuptools is older than 77'\n"
         "import pip\n"
-        "assert tuple(map(int, pip.__version__.split('.')[:2])) >= (22, 3), 'pip before 22.3'\n"
+        "assert tuple(map(int, pip.__version__.split('.')[:2])) >= (22, 3), 'pip is older than 22.3'\n"
     )
     status, text = output(sys.executable, "-c", code)
     return text.strip().splitlines()[-1] if status else None
@@ -54,6 +53,7 @@ class Package(unittest.TestCase):
             names = archive.namelist()
         for name in ("tern/__init__.py", "tern/py.typed", "tern/" + ("libtern.dylib" if sys.platform == "darwin" else "libtern.so")):
             self.assertIn(name, names)
+        self.assertTrue([name for name in names if name.endswith("/LICENSE")])
         self.assertEqual([name for name in names if "test" in name], [])
 
         place = os.path.join(folder, "venv")
