@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, TypedDict, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Type, TypedDict, Union
 
 from ._errors import ArgumentError
 from ._library import c_string, check, lib
@@ -14,6 +14,8 @@ from ._structs import Error, GenerateParams, LogitBias, SamplerParams
 from ._tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from typing_extensions import Unpack
 
 
@@ -79,6 +81,14 @@ class Grammar:
     def close(self) -> None:
         """Free it now. It must not be in use."""
         self._handle.close()
+
+    def __enter__(self) -> "Grammar":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: "Optional[TracebackType]"
+    ) -> None:
+        self.close()
 
 
 _NUMBERS = (
@@ -214,3 +224,11 @@ class Sampler:
     def close(self) -> None:
         """Free it now."""
         self._handle.close()
+
+    def __enter__(self) -> "Sampler":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: "Optional[TracebackType]"
+    ) -> None:
+        self.close()
