@@ -1,10 +1,13 @@
 """inspect, convert, synth, model options; the examples in the documentation."""
 
+import array
 import contextlib
 import doctest
 import io
+import json
 import os
 import re
+import struct
 import tempfile
 import unittest
 
@@ -80,6 +83,34 @@ class Files(unittest.TestCase):
                 tern.Model.from_pretrained(**bad)
         with self.assertRaises(tern.TernError):
             tern.Model.from_pretrained(lora=self.folder)
+
+
+def write_adapter(folder, info, value):
+    """A LoRA adapter of rank 1 on every layer's up_proj, all its numbers `value`, in PEFT's form."""
+    header, data = {}, b""
+    for layer in range(info.n_layers):
+        for half, shape in (("A", (1, info.hidden_size)), ("B", (info.ffn_size, 1))):
+            numbers = array.array("f", [value] * (shape[0] * shape[1])).tobytes()
+            name = f"base_model.model.model.layers.{layer}.mlp.up_proj.lora_{half}.weight"
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": (len(data), len(data) + len(numbers))}
+            data += numbers
+    text = json.dumps(header).encode()
+    with open(os.path.join(folder, "adapter_model.safetensors"), "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+    with open(os.path.join(folder, "adapter_config.json"), "w") as file:
+        json.dump({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["up_proj"]}, file)
+
+
+class Adapters(unittest.TestCase):
+    def test_lora(self):
+        base = tern.Model.from_pretrained()
+        wanted = [list(row) for row in base.logits(PROMPT)]
+        for value in (0.0, 0.3):
+            with self.subTest(value=value), tempfile.TemporaryDirectory() as folder:
+                write_adapter(folder, base.info, value)
+                with tern.Model.from_pretrained(lora=folder) as model:
+                    self.assertGreater(model.info.adapter_bytes, 0)
+                    self.assertEqual([list(row) for row in model.logits(PROMPT)] == wanted, value == 0)
 
 
 class Documentation(unittest.TestCase):
