@@ -2,7 +2,7 @@
 # bootstrap.sh [--ci]: install what building and testing tern needs and this machine lacks, with the system's package
 # manager (Debian/Ubuntu, Fedora, macOS). Silent and without network when nothing is missing.
 # --ci adds what .ci/run needs: Clang and its tools, the arm64 cross-compiler, qemu, numpy, and what some parts of tern
-# work without: OpenMPI, gnuplot.
+# work without: OpenMPI, gnuplot, nginx.
 set -euo pipefail
 
 ci=no
@@ -72,6 +72,7 @@ else
         need "have qemu-aarch64 || have qemu-aarch64-static" qemu-user qemu-user -
         need "have mpirun && have_library ompi-c" "libopenmpi-dev openmpi-bin" openmpi-devel open-mpi
         need "have gnuplot" gnuplot-nox gnuplot gnuplot
+        need "have nginx || [ -x /usr/sbin/nginx ]" nginx-light nginx nginx
         need have_numpy python3-numpy python3-numpy numpy
     fi
 fi
