@@ -51,6 +51,12 @@ foreach(script ${scripts})
   set_tests_properties(server_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>")
 endforeach()
 
+# The web page in a real browser; skipped where there is none.
+if(NOT CMAKE_CROSSCOMPILING)
+  add_test(NAME web_page COMMAND python3 -B ${CMAKE_SOURCE_DIR}/tests/web/test_page.py)
+  set_tests_properties(web_page PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>" SKIP_RETURN_CODE 77)
+endif()
+
 # Out of memory at every allocation, and none at all in a step of training: the linker puts our malloc in front of the C
 # library's.
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND EXISTS ${CMAKE_SOURCE_DIR}/tests/fault/alloc_fault.c)

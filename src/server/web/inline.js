@@ -59,12 +59,11 @@ function destination(text, at) {
 function bareUrl(text, at) {
   const pattern = /https?:\/\/[^\s<>"`]{1,2000}/y;
   pattern.lastIndex = at;
-  let found = pattern.exec(text)?.[0];
-  while (found && /[.,;:!?'*_~\])]$/.test(found)) {
-    if (found.endsWith(")") && found.split("(").length >= found.split(")").length) break;
-    found = found.slice(0, -1);
-  }
-  return found && safeUrl(found) ? found : null;
+  const found = pattern.exec(text)?.[0] ?? "";
+  let surplus = found.split(")").length - found.split("(").length;
+  let end = found.length;
+  for (; end > 0 && ".,;:!?'*_~])".includes(found[end - 1]); end--) if (found[end - 1] === ")" && surplus-- <= 0) break;
+  return safeUrl(found.slice(0, end)) ? found.slice(0, end) : null;
 }
 
 // Whether a run of delimiters may open or close emphasis (CommonMark 0.31, "left-flanking" and "right-flanking").
