@@ -18,12 +18,12 @@ def fill(page, example):
         chats.append({"id": "0123456789abcdef", **texts.PICTURE})
     for chat in chats:
         page.run(f"localStorage.setItem('tern.chat.{chat['id']}', {json.dumps(json.dumps(chat))})")
-    page.run("localStorage.setItem('tern.settings', '{\"seed\": 1, \"temperature\": 0.6}')")
+    page.run("localStorage.setItem('tern.settings', '{\"seed\": 1, \"temperature\": 0.8, \"max_tokens\": 160}')")
     page.call("Page.reload")
     page.wait("document.querySelector('#model option') && document.querySelector('article')")
     if not example:
         page.run("document.querySelector('#new-chat').click()")
-        ask(page, "Once upon a time, there was a small bird.")
+        ask(page, "Tell me a story about a small bird.")
     page.browser.idle(0.5)
 
 

@@ -60,8 +60,9 @@ function showFigures() {
   const running = run?.chat === chat ? run.message : null;
   $("speed").textContent = running?.live?.rate ? rate(running.live.rate) : "";
   const known = chat.messages.findLast((message) => message.stats?.prompt !== undefined)?.stats;
-  const used = (known ? known.prompt + known.completion : 0) + (running?.live?.pieces ?? 0);
   const size = model()?.context;
+  const sum = (known ? known.prompt + known.completion : 0) + (running?.live?.pieces ?? 0);
+  const used = Math.min(sum, size ?? sum); // the last token of a full context was never put into it
   const meter = $("context");
   meter.hidden = !used;
   if (!used) return;
