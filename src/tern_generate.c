@@ -15,8 +15,8 @@
 #include "base/mem.h"
 #include "model_handle.h"
 #include "runtime/answer.h"
+#include "runtime/draw.h"
 #include "runtime/lookup.h"
-#include "runtime/sampler.h"
 
 /* With the token in front of them eight: the kernels for few tokens take so many at once, and more cost more than a
  * likely guess brings (docs/SPEED.md). */
@@ -75,10 +75,10 @@ static tern_status as_reason(tern_status status, tern_stop_reason *reason) {
     return TERN_OK;
 }
 
-/* The next token: sample it, show it, see whether it is the last. */
-static tern_status take(generation *g, const tern_candidates *candidates, tern_error *err) {
+/* The next token, behind hidden [hidden_size] with these candidates: sample it, show it, see whether it is the last. */
+static tern_status take(generation *g, const float *hidden, tern_candidates *candidates, tern_error *err) {
     bool shown;
-    tern_status status = tern_sampler_sample_candidates(g->sampler, candidates, &g->id, err);
+    tern_status status = tern_engine_draw(tern_session_engine(g->session), hidden, g->sampler, candidates, &g->id, err);
     if (!status)
         status = tern_sampler_accept(g->sampler, g->id, err);
     if (status)
@@ -117,10 +117,11 @@ static uint32_t guess(generation *g) {
 /* Sample behind ids [0], [1], ... [n_draft] as long as the guesses are right. *kept: how many ids are part of the text.
  */
 static tern_status check_guesses(generation *g, uint32_t n_draft, uint32_t *kept, tern_error *err) {
+    size_t hidden_size = tern_session_engine(g->session)->weights->dims.hidden_size;
     tern_status status = TERN_OK;
     *kept = 1;
     while (!status) {
-        status = take(g, &g->candidates[*kept - 1], err);
+        status = take(g, g->hidden + (*kept - 1) * hidden_size, &g->candidates[*kept - 1], err);
         if (status || g->answer.done || *kept > n_draft || g->id != g->ids[*kept])
             break;
         if (tern_session_take_cancel(g->session)) { /* where without guesses the next evaluation would see it */
@@ -187,7 +188,7 @@ static tern_status run(generation *g, const int32_t *ids, size_t n_ids, tern_err
     if (!status && !g->answer.done)
         status = find_candidates(g, tern_session_embedding(g->session), NULL, 1, err);
     if (!status && !g->answer.done)
-        status = take(g, &g->candidates[0], err);
+        status = take(g, tern_session_embedding(g->session), &g->candidates[0], err);
     while (!status && !g->answer.done)
         status = step(g, err);
     if (!status)

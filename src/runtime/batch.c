@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "runtime/sampler.h"
+#include "runtime/draw.h"
 #include "runtime/session.h"
 
 /* A batch under way. */
@@ -175,8 +175,9 @@ tern_status tern_batch_sample(tern_session *const *sessions, tern_sampler *const
     tern_status status = check_samplers(sessions, samplers, n, err);
     if (status)
         return status;
-    size_t n_floats;
-    bool fits = tern_mul_size(n, tern_session_engine(sessions[0])->weights->dims.hidden_size, &n_floats);
+    tern_engine *engine = tern_session_engine(sessions[0]);
+    size_t n_floats, hidden_size = engine->weights->dims.hidden_size;
+    bool fits = tern_mul_size(n, hidden_size, &n_floats);
     float *hidden = fits ? tern_alloc_array(n_floats, sizeof *hidden) : NULL;
     tern_head_query *queries = tern_alloc_array(n, sizeof *queries);
     tern_candidates *candidates = tern_calloc_array(n, sizeof *candidates);
@@ -186,7 +187,7 @@ tern_status tern_batch_sample(tern_session *const *sessions, tern_sampler *const
     if (!status)
         status = find_candidates(sessions, samplers, n, hidden, queries, candidates, err);
     for (size_t i = 0; !status && i < n; i++)
-        status = tern_sampler_sample_candidates(samplers[i], &candidates[i], &drawn[i], err);
+        status = tern_engine_draw(engine, hidden + i * hidden_size, samplers[i], &candidates[i], &drawn[i], err);
     if (!status)
         memcpy(ids, drawn, n * sizeof *ids);
     for (size_t i = 0; candidates && i < n; i++)

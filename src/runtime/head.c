@@ -35,6 +35,11 @@ static bool mark_all(const tern_head_query *query, const float *logits, size_t n
     return true;
 }
 
+static bool mark_none(const tern_head_query *query, const float *logits, size_t n, uint8_t *keep) {
+    (void)query, (void)logits, (void)n, (void)keep;
+    return true;
+}
+
 /* As many more as there are forced rows, which may be among the best: then enough others are there without them. */
 static bool mark_top(const tern_head_query *query, const float *logits, size_t n, uint8_t *keep) {
     size_t k = (size_t)query->top_k + query->n_forced;
@@ -83,7 +88,8 @@ tern_status tern_candidates_from_logits(const tern_head_query *query, const floa
     static const mark_fn marks[] = {[TERN_HEAD_ALL] = mark_all,
                                     [TERN_HEAD_TOP] = mark_top,
                                     [TERN_HEAD_NEAR] = mark_near,
-                                    [TERN_HEAD_GUMBEL] = mark_gumbel};
+                                    [TERN_HEAD_GUMBEL] = mark_gumbel,
+                                    [TERN_HEAD_FORCED] = mark_none};
     uint8_t *keep = tern_calloc_array(vocab_size, 1);
     size_t n = 0, n_nan = 0;
     for (size_t i = 0; i < vocab_size; i++)

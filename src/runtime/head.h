@@ -19,6 +19,7 @@ typedef enum tern_head_want {
     TERN_HEAD_TOP,    /* the top_k rows with the largest logits, the lower id first among equals */
     TERN_HEAD_NEAR,   /* rows with logit >= largest - margin */
     TERN_HEAD_GUMBEL, /* the row with the largest logit / temperature + tern_gumbel(seed, counter, id) */
+    TERN_HEAD_FORCED, /* no row but the forced ones */
 } tern_head_want;
 
 /* Forced rows take no part in the ranking (as if they were not in the vocabulary) but are always answered: rows that

@@ -28,9 +28,10 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "grammar/matcher.h"
 #include "runtime/select.h"
 
-enum { LANES = 8, NOISE_BLOCK = 512 };
+enum { LANES = 8, NOISE_BLOCK = 512, FEW_SHARE = 16 };
 
 /* How often each id stands in the last `window` accepted tokens; a token enters
  * and leaves in constant time. */
@@ -49,6 +50,9 @@ struct tern_sampler {
     tern_rng rng;     /* of draws behind a filter */
     uint64_t n_draws; /* counts the noise of the others */
     history history;
+    tern_matcher *matcher; /* NULL: no grammar */
+    bool begun;            /* a token was drawn: what is accepted from here on is the grammar's text */
+    bool strict;           /* the next query is to be answered for the allowed tokens alone; see query_strictly() */
 
     /* what queries hold: biased, penalised and speculated ids; NULL, NULL: there never are any */
     int32_t *forced; /* [vocab_size] */
@@ -135,7 +139,7 @@ static bool create_history(tern_sampler *sampler) {
 }
 
 static bool create_forced(tern_sampler *sampler) {
-    if (!sampler->history.counts && sampler->params.n_logit_bias == 0)
+    if (!sampler->history.counts && sampler->params.n_logit_bias == 0 && !sampler->params.grammar)
         return true;
     sampler->forced = tern_alloc_array(sampler->vocab_size, sizeof *sampler->forced);
     sampler->is_forced = tern_calloc_array(sampler->vocab_size, sizeof *sampler->is_forced);
@@ -169,14 +173,20 @@ tern_status tern_sampler_create(const tern_sampler_params *params, size_t vocab_
     }
     if (params->n_logit_bias)
         memcpy(bias, params->logit_bias, params->n_logit_bias * sizeof *bias);
-    *out = sampler;
-    return TERN_OK;
+    if (params->grammar)
+        status = tern_matcher_create(params->grammar, vocab_size, &sampler->matcher, err);
+    if (status)
+        tern_sampler_free(sampler);
+    else
+        *out = sampler;
+    return status;
 }
 
 void tern_sampler_free(tern_sampler *sampler) {
     if (!sampler)
         return;
     free((void *)sampler->params.logit_bias);
+    tern_matcher_free(sampler->matcher);
     free(sampler->forced);
     free(sampler->is_forced);
     free(sampler->logits);
@@ -213,6 +223,12 @@ tern_status tern_sampler_accept(tern_sampler *sampler, int32_t id, tern_error *e
     if (id < 0 || (size_t)id >= sampler->vocab_size)
         return tern_fail(err, TERN_ERR_ARGUMENT, "token %d: the ids are 0 to %zu", (int)id, sampler->vocab_size - 1);
     history *h = &sampler->history;
+    if (sampler->matcher && sampler->begun) {
+        tern_status status = tern_matcher_accept(sampler->matcher, id, err);
+        if (status)
+            return status;
+        sampler->strict = false;
+    }
     if (!h->counts)
         return TERN_OK;
     int32_t window = sampler->params.penalty_window;
@@ -263,6 +279,8 @@ static tern_status change_logits(tern_sampler *sampler, size_t n, tern_error *er
         bool is_bias = i < p->n_logit_bias;
         int32_t id = is_bias ? p->logit_bias[i].id : h->seen[i - p->n_logit_bias];
         size_t place = place_of(sampler, n, id);
+        if (place == n && sampler->matcher) /* not allowed, so it is no candidate */
+            continue;
         if (place == n)
             return tern_fail(err, TERN_ERR_ARGUMENT, "the candidates lack token %d, which has a bias or a penalty",
                              (int)id);
@@ -272,10 +290,8 @@ static tern_status change_logits(tern_sampler *sampler, size_t n, tern_error *er
     return TERN_OK;
 }
 
-/* Copy the model's logits [n], checked, and give them bias and penalties; *max is the largest. ids [n] ascend; NULL:
- * 0, 1, 2, ... */
-static tern_status prepare(tern_sampler *sampler, const float *logits, const int32_t *ids, size_t n, float *max,
-                           tern_error *err) {
+/* Copy the model's logits [n], checked. ids [n] ascend; NULL: 0, 1, 2, ... */
+static tern_status prepare(tern_sampler *sampler, const float *logits, const int32_t *ids, size_t n, tern_error *err) {
     unsigned n_bad = 0, n_alive = 0;
     for (size_t i = 0; i < n; i++) {
         float x = logits[i];
@@ -289,12 +305,19 @@ static tern_status prepare(tern_sampler *sampler, const float *logits, const int
                          "the model gave %u NaN or infinite logits: its weights are damaged, or the file is", n_bad);
     if (!n_alive)
         return tern_fail(err, TERN_ERR_FORMAT, "the model gave -inf for every token: its weights are damaged");
+    return TERN_OK;
+}
+
+/* Bias and penalties for the candidates [n]; *max is the largest. */
+static tern_status change(tern_sampler *sampler, size_t n, float *max, tern_error *err) {
     tern_status status = change_logits(sampler, n, err);
     if (status)
         return status;
-    *max = tern_maximum(sampler->logits, n);
+    *max = n ? tern_maximum(sampler->logits, n) : -INFINITY;
     if (*max == -INFINITY)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "logit bias and penalties ban every token: there is none to choose");
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s ban every token: there is none to choose",
+                         sampler->matcher ? "the grammar, logit bias and penalties together"
+                                          : "logit bias and penalties");
     return TERN_OK;
 }
 
@@ -461,12 +484,111 @@ static tern_head_want want_of(const tern_sampler *sampler) {
     return p->min_p > 0 ? TERN_HEAD_NEAR : TERN_HEAD_GUMBEL;
 }
 
+/* ----------------------------------------------------------------- grammar */
+
+/* A grammar is a ban of all tokens that it does not allow: they are no candidates, before all other stages. An answer
+ * to a query that did not know of the grammar still has every candidate that matters if those that decided what was
+ * left out of it are allowed:
+ *   TOP     the top_k best rows that are not forced: whatever is missing ranks behind them;
+ *   NEAR    the best of those: what is missing is more than the margin below it, and the best allowed one is no lower;
+ *   GUMBEL  the one with the best score: what is missing scores less.
+ * (Rows that the query forced without need count as ranked here, which asks for more and so is as safe.) */
+
+static tern_status is_allowed(tern_sampler *sampler, int32_t id, bool *allowed, tern_error *err) {
+    return tern_matcher_allows(sampler->matcher, id, allowed, err);
+}
+
+static void mark_forced(tern_sampler *sampler, bool value) {
+    for (size_t i = 0; i < sampler->params.n_logit_bias; i++)
+        sampler->is_forced[sampler->params.logit_bias[i].id] = value;
+    for (size_t i = 0; i < sampler->history.n_seen; i++)
+        sampler->is_forced[sampler->history.seen[i]] = value;
+}
+
+/* Places, among the candidates [n], of the deciding ones -> keys; how many. */
+static size_t deciding(tern_sampler *sampler, size_t n) {
+    const tern_sampler_params *p = &sampler->params;
+    tern_head_want want = want_of(sampler);
+    size_t n_ranked = 0, k = want == TERN_HEAD_TOP && p->temperature != 0 ? (size_t)p->top_k : 1;
+    double best = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        if (sampler->is_forced[sampler->ids[i]])
+            continue;
+        double score = (double)sampler->logits[i];
+        if (want == TERN_HEAD_GUMBEL)
+            score = score / (double)p->temperature + tern_gumbel(p->seed, sampler->n_draws, (uint32_t)sampler->ids[i]);
+        if (want == TERN_HEAD_TOP)
+            sampler->keys[n_ranked++] = tern_rank_key(sampler->logits[i], (uint32_t)i);
+        else if (n_ranked == 0 || score > best) {
+            best = score;
+            sampler->keys[0] = i;
+            n_ranked = 1;
+        }
+    }
+    if (want != TERN_HEAD_TOP)
+        return n_ranked;
+    uint64_t least = n_ranked > k ? tern_select_threshold(sampler->keys, n_ranked, NULL, (double)k) : 0;
+    size_t n_kept = 0;
+    for (size_t i = 0; i < n_ranked; i++)
+        if (sampler->keys[i] >= least)
+            sampler->keys[n_kept++] = tern_rank_place(sampler->keys[i]);
+    return n_kept;
+}
+
+/* Whether all candidates that matter are among those [n] of an answer to a query that knew no grammar. */
+static tern_status is_decided(tern_sampler *sampler, size_t n, bool *decided, tern_error *err) {
+    mark_forced(sampler, true);
+    size_t n_deciding = deciding(sampler, n);
+    mark_forced(sampler, false);
+    tern_status status = TERN_OK;
+    *decided = true;
+    for (size_t i = 0; !status && *decided && i < n_deciding; i++)
+        status = is_allowed(sampler, sampler->ids[sampler->keys[i]], decided, err);
+    return status;
+}
+
+/* Drop the candidates [*n] that the grammar does not allow. *decided: the others are all that matter; else nothing was
+ * dropped. */
+static tern_status restrict_candidates(tern_sampler *sampler, size_t *n, bool *decided, tern_error *err) {
+    tern_status status = TERN_OK;
+    const uint64_t *mask = NULL;
+    size_t n_allowed, n_kept = 0;
+    *decided = true;
+    if (!sampler->strict && *n < sampler->vocab_size && want_of(sampler) != TERN_HEAD_ALL)
+        status = is_decided(sampler, *n, decided, err);
+    if (!status && !*decided)
+        sampler->strict = true;
+    if (status || !*decided)
+        return status;
+    if (sampler->strict || *n == sampler->vocab_size)
+        status = tern_matcher_mask(sampler->matcher, &mask, &n_allowed, err);
+    for (size_t i = 0; !status && i < *n; i++) {
+        int32_t id = sampler->ids[i];
+        bool allowed = mask && (mask[id / 64] >> (id % 64) & 1);
+        if (!mask)
+            status = is_allowed(sampler, id, &allowed, err);
+        sampler->ids[n_kept] = id;
+        sampler->logits[n_kept] = sampler->logits[i];
+        n_kept += allowed;
+    }
+    *n = n_kept;
+    return status;
+}
+
 static tern_status sample(tern_sampler *sampler, const float *logits, const int32_t *ids, size_t n, int32_t *id,
                           tern_error *err) {
     float max;
-    tern_status status = prepare(sampler, logits, ids, n, &max, err);
-    if (status)
+    bool decided = true;
+    tern_status status = prepare(sampler, logits, ids, n, err);
+    if (!status && sampler->matcher)
+        status = restrict_candidates(sampler, &n, &decided, err);
+    if (!status && decided)
+        status = change(sampler, n, &max, err);
+    if (!status && !decided)
+        *id = TERN_SAMPLE_AGAIN;
+    if (status || !decided)
         return status;
+    sampler->begun = true;
     if (sampler->params.temperature == 0) {
         *id = argmax(sampler, max);
     } else if (want_of(sampler) == TERN_HEAD_GUMBEL) {
@@ -510,6 +632,31 @@ static size_t force(tern_sampler *sampler, size_t n_forced, int32_t id) {
     return n_forced + 1;
 }
 
+/* Under a grammar, for the allowed tokens alone: those that are not allowed are forced, which takes them out of the
+ * ranking, or, if few are allowed, these are; with neither few, all logits are asked for. */
+static tern_status query_strictly(tern_sampler *sampler, tern_head_query *query, tern_error *err) {
+    const uint64_t *mask;
+    size_t n_allowed, n_forced = 0, few = sampler->vocab_size / FEW_SHARE;
+    tern_status status = tern_matcher_mask(sampler->matcher, &mask, &n_allowed, err);
+    if (status)
+        return status;
+    sampler->strict = true;
+    bool allowed_alone = n_allowed <= few;
+    if (!allowed_alone && sampler->vocab_size - n_allowed > few) {
+        query->want = TERN_HEAD_ALL;
+        return TERN_OK;
+    }
+    mark_forced(sampler, !allowed_alone);
+    for (size_t id = 0; id < sampler->vocab_size; id++)
+        if ((mask[id / 64] >> (id % 64) & 1) == allowed_alone || sampler->is_forced[id])
+            sampler->forced[n_forced++] = (int32_t)id;
+    mark_forced(sampler, false);
+    query->n_forced = n_forced;
+    if (allowed_alone)
+        query->want = TERN_HEAD_FORCED;
+    return TERN_OK;
+}
+
 /* One list serves all: draw i needs those of draw 0 and what comes in between. (What leaves the penalties' window in
  * between is forced without need.) */
 tern_status tern_sampler_queries(tern_sampler *sampler, const int32_t *ahead, size_t n, tern_head_query *queries,
@@ -541,5 +688,8 @@ tern_status tern_sampler_queries(tern_sampler *sampler, const int32_t *ahead, si
     }
     for (size_t i = 0; i < n_forced; i++)
         sampler->is_forced[sampler->forced[i]] = false;
+    if (sampler->matcher && n == 1 && (sampler->strict || tern_matcher_has_mask(sampler->matcher)))
+        return query_strictly(sampler, &queries[0], err);
+    sampler->strict = false;
     return TERN_OK;
 }

@@ -14,7 +14,13 @@ size_t tern_sampler_vocab_size(const tern_sampler *sampler);
 tern_status tern_sampler_queries(tern_sampler *sampler, const int32_t *ahead, size_t n, tern_head_query *queries,
                                  tern_error *err);
 
-/* As tern_sampler_sample, from an answer to the query for this draw: the same token for the same state. */
+/* As tern_sampler_sample, from an answer to the query for this draw: the same token for the same state.
+ *
+ * Under a grammar the first query asks as if there were none, which mostly finds a token that is allowed, and leaves
+ * the mask of all tokens unmade. Where the answer cannot tell which of the allowed tokens is drawn, *id is
+ * TERN_SAMPLE_AGAIN and nothing has changed: tern_sampler_queries() for one draw then asks for what does tell it.
+ * tern_engine_draw() (runtime/draw.h) does both. */
+enum { TERN_SAMPLE_AGAIN = -1 };
 tern_status tern_sampler_sample_candidates(tern_sampler *sampler, const tern_candidates *candidates, int32_t *id,
                                            tern_error *err);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "runtime/draw.h"
 #include "runtime/logprob.h"
 #include "runtime/scheduler_parts.h"
 
@@ -179,10 +180,11 @@ static void draw_from_logits(tern_scheduler *s, const tern_head_job *job, const 
         take(s, job->request, id, logits);
 }
 
-static void draw(tern_scheduler *s, tern_request *r, const tern_candidates *candidates) {
+/* hidden [hidden_size] is what the candidates were found for. */
+static void draw(tern_scheduler *s, tern_request *r, const float *hidden, tern_candidates *candidates) {
     int32_t id;
     tern_error err = {0};
-    if (tern_sampler_sample_candidates(r->sampler, candidates, &id, &err))
+    if (tern_engine_draw(s->engine, hidden, r->sampler, candidates, &id, &err))
         tern_request_fail(r, &err);
     else
         take(s, r, id, NULL);
@@ -200,7 +202,7 @@ static void draw_from_candidates(tern_scheduler *s, uint32_t n) {
             tern_engine_candidates(s->engine, s->gathered + i * size, 1, s->queries + i, s->candidates + i, &err))
             tern_request_fail(s->jobs[i].request, &err);
         else
-            draw(s, s->jobs[i].request, &s->candidates[i]);
+            draw(s, s->jobs[i].request, s->gathered + i * size, &s->candidates[i]);
     }
 }
 

@@ -2,9 +2,12 @@
 #ifndef TERN_TOKENIZER_INTERNAL_H
 #define TERN_TOKENIZER_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "tokenizer/pretokenize.h"
 #include "tokenizer/template.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/trie.h"
 #include "tokenizer/vocab.h"
 
 struct tern_tokenizer {
@@ -18,6 +21,7 @@ struct tern_tokenizer {
     size_t n_added;
     size_t added_from[257]; /* added[added_from[b] .. added_from[b + 1]) begin with byte b */
     tern_template *template;
+    _Atomic(tern_trie *) trie;     /* NULL until somebody asks for it */
     char no_chat[TERN_ERROR_SIZE]; /* why the model's own template cannot be used; empty: it can */
 };
 

@@ -28,6 +28,7 @@ void tern_tokenizer_free(tern_tokenizer *tokenizer) {
     tern_pattern_free(tokenizer->pattern);
     tern_template_free(tokenizer->template);
     free(tokenizer->added);
+    tern_trie_free(atomic_load_explicit(&tokenizer->trie, memory_order_relaxed));
     free(tokenizer);
 }
 

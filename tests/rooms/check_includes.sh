@@ -11,7 +11,8 @@ declare -A may=(
     [tokenizer]="base tern"
     [kernels]="base tern"
     [model]="base format tokenizer kernels tern"
-    [runtime]="base tokenizer kernels model tern"
+    [grammar]="base tokenizer tern"
+    [runtime]="base tokenizer kernels model grammar tern"
     [train]="base format tokenizer kernels model tern"
     [eval]="base tern"
     [server]="base tern"
@@ -19,7 +20,7 @@ declare -A may=(
 )
 # library header: the rooms that may include it
 declare -A library=(
-    [jansson.h]="format tokenizer train cli eval server"
+    [jansson.h]="format tokenizer grammar train cli eval server"
     [microhttpd.h]="server"
     [mpi.h]="train"
     [pcre2.h]="tokenizer"

@@ -1,4 +1,4 @@
-/* Links the whole runtime room with base, tokenizer, kernels and model alone. */
+/* Links the whole runtime room with base, tokenizer, kernels, model and grammar alone. */
 #include <stdio.h>
 
 #include "runtime/session.h"
