@@ -69,6 +69,11 @@ def bodies(page):
     return seen
 
 
+def throttle(page, rate):
+    """Let the network carry so many bytes a second, -1: as many as it can; the small model is too fast to be watched."""
+    page.call("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": rate, "uploadThroughput": -1})
+
+
 def ask(page, text, articles=2):
     page.run("document.querySelector('#input').focus()")
     page.type(text)
