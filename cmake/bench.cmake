@@ -13,6 +13,11 @@ add_executable(bench_speculation EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/benc
 target_include_directories(bench_speculation PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
 target_link_libraries(bench_speculation PRIVATE tern_static)
 
+# What streams cost each other (bench/bench_scheduler.c).
+add_executable(bench_scheduler EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_scheduler.c)
+target_include_directories(bench_scheduler PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+target_link_libraries(bench_scheduler PRIVATE tern_static)
+
 # The training bench (bench/bench_train.c): products and operations of a training step.
 add_executable(bench_train EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_train.c $<TARGET_OBJECTS:tern_train>)
 target_include_directories(bench_train PRIVATE ${CMAKE_SOURCE_DIR}/src)

@@ -26,7 +26,7 @@ foreach(source ${tests})
 endforeach()
 
 if(CMAKE_CROSSCOMPILING OR TERN_SANITIZE MATCHES "thread")
-  foreach(name test_golden test_bits test_attention test_cpu_attention)
+  foreach(name test_golden test_bits test_attention test_cpu_attention test_scheduler)
     target_compile_definitions(${name} PRIVATE TERN_SLOW_TESTS)
   endforeach()
   set_tests_properties(test_head_screen PROPERTIES ENVIRONMENT "TERN_SCREEN_STATES=500")

@@ -46,8 +46,8 @@ struct tern_request {
     tern_request_result result;
 };
 
-/* Rows of full logits at a time. */
-enum { TERN_LOGIT_ROWS = 8 };
+/* Rows of full logits in one pass over the head. */
+enum { TERN_LOGIT_ROWS = 16 };
 
 /* A token of the step whose logits or candidates are wanted. */
 typedef struct tern_head_job {

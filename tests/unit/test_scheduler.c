@@ -31,6 +31,11 @@
             fail_msg("'%s' without '%s'", error.message, part);                                                        \
     } while (0)
 
+#ifdef TERN_SLOW_TESTS
+enum { N_MIXED = 8 };
+#else
+enum { N_MIXED = 24 };
+#endif
 enum { N_CTX = 256, BLOCK = 64, MAX_TEXT = 4096, MAX_EVENTS = 600 };
 
 static tern_model *model;
@@ -41,7 +46,7 @@ static int setup(void **state) {
     (void)state;
     tern_scheduler *scheduler = NULL;
     tern_scheduler_stats stats;
-    if (tern_model_load(NULL, &(tern_model_params){.n_threads = 2}, &model, NULL))
+    if (tern_model_load(NULL, &(tern_model_params){.n_threads = 1}, &model, NULL))
         return -1;
     tern_model_get_info(model, &info);
     if (tern_scheduler_create(model, NULL, &scheduler, NULL))
@@ -306,7 +311,7 @@ static void test_random_mixes(void **state) {
         {.max_running = 12, .chunk = 200, .n_blocks = 5, .kv_type = TERN_KV_F32},
     };
     for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)
-        run_mix(&mixes[i], 100 + i, 24);
+        run_mix(&mixes[i], 100 + i, N_MIXED);
 }
 
 /* Six blocks for eight requests that grow to three each: some have to step back, and nobody can tell from the text. */
