@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include <microhttpd.h>
 
@@ -382,6 +383,9 @@ static void on_connection(void *user, struct MHD_Connection *connection, void **
     tern_server *server = user;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        int size = TERN_SEND_BUFFER;
+        if (info) /* the system would let a client that does not read hold megabytes */
+            setsockopt(info->connect_fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
         *context = info ? tern_link_open(server, (int)info->connect_fd) : NULL;
     } else {
         tern_link_close(server, *context);
