@@ -459,7 +459,7 @@ tern_status tern_net_compile(tern_ast *ast, tern_net *net, tern_error *err) {
     return c.status;
 }
 
-void tern_net_free(tern_net *net) {
+void tern_net_release(tern_net *net) {
     free(net->states);
     free(net->edges);
     free(net->calls);

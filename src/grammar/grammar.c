@@ -75,6 +75,6 @@ tern_status tern_grammar_from_schema(const tern_tokenizer *tokenizer, const char
 void tern_grammar_free(tern_grammar *grammar) {
     if (!grammar)
         return;
-    tern_net_free(&grammar->net);
+    tern_net_release(&grammar->net);
     free(grammar);
 }

@@ -36,7 +36,7 @@ typedef struct tern_net {
     size_t n_classes;
 } tern_net;
 
-void tern_net_free(tern_net *net);
+void tern_net_release(tern_net *net);
 
 /* The rules of ast (which gains some) as a network, at first without heights and classes. */
 tern_status tern_net_compile(tern_ast *ast, tern_net *net, tern_error *err);

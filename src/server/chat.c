@@ -1,12 +1,14 @@
 /* POST /v1/chat/completions */
-#include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
+#include "server/constraint.h"
 #include "server/endpoints.h"
 #include "server/limits.h"
 #include "server/messages.h"
 #include "server/sampling.h"
 #include "server/sse.h"
+#include "server/tools.h"
 
 static void write_reason(const char *reason, tern_buffer *out) {
     tern_buffer_text(out, ",\"finish_reason\":");
@@ -49,27 +51,52 @@ static void begin_choice(tern_choice *choice) {
     write_chunk(choice, &(tern_buffer){.bytes = (char *)role, .size = sizeof role - 1}, NULL);
 }
 
+static const char *text_of(const tern_choice *choice) { return choice->text.bytes ? choice->text.bytes : ""; }
+
+/* Whether the answer so far begins as a call does: it is held back until it is known. */
+static bool may_be_call(const tern_choice *choice) {
+    size_t blanks = strspn(text_of(choice), " \t\r\n");
+    return choice->job->tools && !choice->is_text && (blanks == choice->text.size || text_of(choice)[blanks] == '{');
+}
+
+static void write_content(tern_choice *choice) {
+    tern_buffer delta = {0};
+    begin_choice(choice);
+    tern_buffer_text(&delta, "\"content\":");
+    tern_json_write_string(&delta, text_of(choice), choice->text.size);
+    write_chunk(choice, &delta, NULL);
+    tern_buffer_free(&delta);
+    choice->text.size = 0;
+    if (choice->text.bytes)
+        choice->text.bytes[0] = 0;
+    choice->is_text = true;
+}
+
 static void on_event(tern_choice *choice, const tern_request_event *event) {
     tern_job *job = choice->job;
     if (job->logprobs && event->id >= 0)
         tern_logprob_add_chat(&choice->log, job->exchange->server->tokenizer, event);
-    if (!job->stream) {
-        tern_buffer_append(&choice->text, event->text ? event->text : "", event->n_bytes);
+    tern_buffer_append(&choice->text, event->text ? event->text : "", event->n_bytes);
+    if (!job->stream || may_be_call(choice) || (choice->text.size == 0 && choice->log.n == 0))
         return;
-    }
-    if (event->n_bytes == 0 && choice->log.n == 0)
-        return;
-    tern_buffer delta = {0};
-    begin_choice(choice);
-    tern_buffer_text(&delta, "\"content\":");
-    tern_json_write_string(&delta, event->text ? event->text : "", event->n_bytes);
-    write_chunk(choice, &delta, NULL);
-    tern_buffer_free(&delta);
+    write_content(choice);
 }
 
 static void on_choice_end(tern_choice *choice) {
+    json_t *call = tern_find_call(choice->job, text_of(choice), choice->text.size);
     begin_choice(choice);
-    write_chunk(choice, &(tern_buffer){0}, tern_finish_reason(choice->reason));
+    if (call) {
+        tern_buffer delta = {0};
+        tern_buffer_text(&delta, "\"tool_calls\":[");
+        tern_write_call(choice, call, true, &delta);
+        tern_buffer_text(&delta, "]");
+        write_chunk(choice, &delta, NULL);
+        tern_buffer_free(&delta);
+        json_decref(call);
+    } else if (choice->text.size || choice->log.n) {
+        write_content(choice);
+    }
+    write_chunk(choice, &(tern_buffer){0}, call ? "tool_calls" : tern_finish_reason(choice->reason));
 }
 
 static void on_stream_end(tern_job *job) {
@@ -86,18 +113,32 @@ static void on_stream_end(tern_job *job) {
     tern_sse_done(out);
 }
 
+/* "content":...,"tool_calls":... -> whether it is a call. */
+static bool write_message(const tern_choice *choice, tern_buffer *body) {
+    json_t *call = tern_find_call(choice->job, text_of(choice), choice->text.size);
+    tern_buffer_text(body, "\"content\":");
+    if (call) {
+        tern_buffer_text(body, "null,\"tool_calls\":[");
+        tern_write_call(choice, call, false, body);
+        tern_buffer_text(body, "]");
+    } else {
+        tern_json_write_string(body, text_of(choice), choice->text.size);
+    }
+    json_decref(call);
+    return call;
+}
+
 static void write_whole(tern_job *job, tern_buffer *body) {
     tern_buffer_text(body, "{");
     tern_job_write_head(job, "chat.completion", body);
     tern_buffer_text(body, ",\"choices\":[");
     for (size_t i = 0; i < job->n_choices; i++) {
         tern_choice *choice = &job->choices[i];
-        tern_buffer_printf(body, "%s{\"index\":%zu,\"message\":{\"role\":\"assistant\",\"content\":", i ? "," : "",
-                           choice->index);
-        tern_json_write_string(body, choice->text.bytes ? choice->text.bytes : "", choice->text.size);
+        tern_buffer_printf(body, "%s{\"index\":%zu,\"message\":{\"role\":\"assistant\",", i ? "," : "", choice->index);
+        bool call = write_message(choice, body);
         tern_buffer_text(body, ",\"refusal\":null}");
         write_logprobs(choice, body);
-        write_reason(tern_finish_reason(choice->reason), body);
+        write_reason(call ? "tool_calls" : tern_finish_reason(choice->reason), body);
         tern_buffer_text(body, "}");
     }
     tern_buffer_text(body, "],");
@@ -134,7 +175,8 @@ int tern_endpoint_chat(tern_exchange *x, tern_api_error *error) {
         tern_job_create(x, &ops, 1, (size_t)n, error))
         return error->status;
     tern_job *job = x->job;
-    if (parse_logprobs(job, error) || tern_parse_sampling(job, error) || tern_parse_messages(job, error))
+    if (parse_logprobs(job, error) || tern_parse_sampling(job, error) || tern_parse_constraint(job, error) ||
+        tern_parse_tools(job, error) || tern_parse_messages(job, error))
         return error->status;
     job->params.max_tokens = max_tokens;
     return 0;

@@ -1,4 +1,5 @@
 /* POST /v1/completions */
+#include "server/constraint.h"
 #include "server/endpoints.h"
 #include "server/limits.h"
 #include "server/prompt.h"
@@ -122,7 +123,7 @@ int tern_endpoint_completions(tern_exchange *x, tern_api_error *error) {
         return error->status;
     tern_job *job = x->job;
     if (tern_field_bool(x->request, "echo", &job->echo, error) || tern_parse_sampling(job, error) ||
-        tern_parse_prompts(job, "prompt", error))
+        tern_parse_constraint(job, error) || tern_parse_prompts(job, "prompt", error))
         return error->status;
     job->logprobs = n_top >= 0;
     job->params.max_tokens = max_tokens;

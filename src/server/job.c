@@ -58,6 +58,8 @@ void tern_job_free(tern_job *job) {
     free(job->choices);
     free(job->bias);
     free(job->stop);
+    free(job->tool_text);
+    tern_grammar_free(job->grammar);
     free(job);
 }
 

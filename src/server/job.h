@@ -20,6 +20,7 @@ typedef struct tern_choice {
     tern_prompt *prompt;
     tern_request *request; /* while it is scheduled */
     bool begun;            /* something of it was streamed */
+    bool is_text;          /* and it is no call of a function */
     tern_buffer text;      /* so far, or (echo, streaming) what the next chunk begins with */
     tern_logprob_log log;  /* likewise */
     double last_token;     /* tern_seconds() */
@@ -57,6 +58,9 @@ struct tern_job {
     tern_request_params params;
     tern_logit_bias *bias; /* free() */
     const char **stop;     /* free(); the strings are the request's */
+    tern_grammar *grammar;
+    const json_t *tools; /* functions that answers may call; the request's; NULL: none */
+    char *tool_text;     /* what the model is told of them, free() */
 };
 
 /* Of n_prompts prompts, which are the caller's to fill, with n choices each; becomes x->job. 0 or the status of *error.

@@ -6,15 +6,15 @@
 #include "base/mem.h"
 #include "server/limits.h"
 #include "server/sampling.h"
+#include "server/tools.h"
 
 /* OpenAI's roles and those that chat templates know. */
 static const struct {
     const char *name, *role;
 } roles[] = {
-    {"system", "system"},
-    {"developer", "system"}, /* OpenAI's newer name of it */
-    {"user", "user"},
-    {"assistant", "assistant"},
+    {"system", "system"}, {"developer", "system"}, /* OpenAI's newer name of it */
+    {"user", "user"},     {"assistant", "assistant"},
+    {"tool", "user"}, /* templates have no role for what a function returned */
 };
 
 static int add_part(const json_t *part, const char *param, tern_buffer *text, tern_api_error *error) {
@@ -49,6 +49,19 @@ static int add_content(const json_t *content, const char *param, tern_buffer *te
     return 0;
 }
 
+/* All of a message that the model reads. */
+static int add_text(const json_t *item, const char *role, size_t index, tern_buffer *text, tern_api_error *error) {
+    char param[64];
+    const json_t *content = tern_field(item, "content"), *calls = tern_field(item, "tool_calls");
+    snprintf(param, sizeof param, "messages[%zu].content", index);
+    if (strcmp(role, "tool") == 0)
+        tern_buffer_text(text, "The function returned: ");
+    if ((content || !calls) && add_content(content, param, text, error))
+        return error->status;
+    snprintf(param, sizeof param, "messages[%zu].tool_calls", index);
+    return calls && strcmp(role, "assistant") == 0 ? tern_add_calls(calls, param, text, error) : 0;
+}
+
 static int parse_message(const json_t *item, size_t index, tern_arena *arena, tern_message *message,
                          tern_api_error *error) {
     char param[64];
@@ -59,11 +72,10 @@ static int parse_message(const json_t *item, size_t index, tern_arena *arena, te
         i++;
     if (i == n_roles)
         return tern_api_fail(error, 400, param, "invalid_value",
-                             "'%s' must be \"system\", \"developer\", \"user\" or \"assistant\"", param);
+                             "'%s' must be \"system\", \"developer\", \"user\", \"assistant\" or \"tool\"", param);
     message->role = roles[i].role;
-    snprintf(param, sizeof param, "messages[%zu].content", index);
     tern_buffer text = {0};
-    int status = add_content(json_object_get(item, "content"), param, &text, error);
+    int status = add_text(item, name, index, &text, error);
     if (!status) {
         message->content = tern_arena_copy(arena, text.bytes ? text.bytes : "", text.size);
         status = message->content ? 0 : tern_api_fail_memory(error);
@@ -72,11 +84,29 @@ static int parse_message(const json_t *item, size_t index, tern_arena *arena, te
     return status;
 }
 
-static int parse_all(const json_t *list, tern_arena *arena, tern_message *messages, tern_api_error *error) {
-    for (size_t i = 0; i < json_array_size(list); i++)
+/* What the model is told of functions, in the system message or as one. `messages` has room for one more. */
+static int add_tools(const char *text, tern_arena *arena, tern_message *messages, size_t *n, tern_api_error *error) {
+    tern_buffer all = {0};
+    if (strcmp(messages[0].role, "system") == 0) {
+        tern_buffer_text(&all, messages[0].content);
+        tern_buffer_text(&all, "\n\n");
+    } else {
+        memmove(messages + 1, messages, *n * sizeof *messages);
+        messages[0].role = "system";
+        ++*n;
+    }
+    tern_buffer_text(&all, text);
+    messages[0].content = all.failed ? NULL : tern_arena_copy(arena, all.bytes, all.size);
+    tern_buffer_free(&all);
+    return messages[0].content ? 0 : tern_api_fail_memory(error);
+}
+
+static int parse_all(const tern_job *job, const json_t *list, tern_arena *arena, tern_message *messages, size_t *n,
+                     tern_api_error *error) {
+    for (size_t i = 0; i < *n; i++)
         if (parse_message(json_array_get(list, i), i, arena, &messages[i], error))
             return error->status;
-    return 0;
+    return job->tool_text ? add_tools(job->tool_text, arena, messages, n, error) : 0;
 }
 
 int tern_parse_messages(tern_job *job, tern_api_error *error) {
@@ -90,8 +120,8 @@ int tern_parse_messages(tern_job *job, tern_api_error *error) {
         return tern_api_fail(error, 400, "messages", list ? "invalid_value" : "missing_field",
                              "'messages' must be an array of 1 to %d messages", TERN_MAX_MESSAGES);
     tern_arena arena = {0};
-    tern_message *messages = tern_calloc_array(n, sizeof *messages);
-    int status = messages ? parse_all(list, &arena, messages, error) : tern_api_fail_memory(error);
+    tern_message *messages = tern_calloc_array(n + 1, sizeof *messages);
+    int status = messages ? parse_all(job, list, &arena, messages, &n, error) : tern_api_fail_memory(error);
     if (!status && tern_chat_tokenize(x->server->tokenizer, messages, n, true, TERN_TOKENIZE_BOS, &job->prompts[0].ids,
                                       &job->prompts[0].n_ids, &err))
         status = tern_api_fail_from(error, "messages", &err);

@@ -1,0 +1,125 @@
+"""Answers that have to look like something: grammars, JSON, calls of functions."""
+import json
+import unittest
+
+from harness import ServerTest
+
+COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+USER = [{"role": "user", "content": "How is the weather?"}]
+SCHEMA = {"type": "object", "properties": {"colour": {"enum": ["red", "green"]}, "wings": {"type": "integer", "minimum": 0, "maximum": 9}},
+          "required": ["colour", "wings"], "additionalProperties": False}
+
+
+def tool(name, *values):
+    return {"type": "function", "function": {"name": name, "description": f"The {name}.", "parameters": {
+        "type": "object", "properties": {"place": {"enum": list(values)}}, "required": ["place"],
+        "additionalProperties": False}}}
+
+
+TOOLS = [tool("weather", "Oslo", "Rome"), tool("time_of-day.2", "here", "there")]
+
+
+class Constraint(ServerTest):
+    def test_grammar(self):
+        body = {"prompt": "Once", "max_tokens": 20, "temperature": 1, "grammar": 'root ::= ("ab" | "cd")+ "!"'}
+        for seed in range(5):
+            choice = self.server.good(COMPLETIONS, {**body, "seed": seed, "max_tokens": 100})["choices"][0]
+            self.assertRegex(choice["text"], r"^(ab|cd)*!?$")
+            if choice["finish_reason"] == "stop":
+                self.assertTrue(choice["text"].endswith("!"))
+        both = {**body, "n": 3, "seed": 1}
+        self.assertEqual(self.server.good(COMPLETIONS, both)["choices"], self.server.good(COMPLETIONS, both)["choices"])
+        chat = self.server.good(CHAT, {"messages": USER, "grammar": 'root ::= "yes" | "no"'})["choices"][0]
+        self.assertIn(chat["message"]["content"], ("yes", "no"))
+        self.assertEqual(chat["finish_reason"], "stop")
+
+    def test_json_schema(self):
+        form = {"type": "json_schema", "json_schema": {"name": "bird", "schema": SCHEMA, "strict": True}}
+        for path, start in ((CHAT, {"messages": USER}), (COMPLETIONS, {"prompt": "A bird:"})):
+            for seed in range(3):
+                answer = self.server.good(path, {**start, "response_format": form, "max_tokens": 200, "seed": seed})
+                choice = answer["choices"][0]
+                value = json.loads(choice["message"]["content"] if path == CHAT else choice["text"])
+                self.assertIn(value["colour"], ("red", "green"))
+                self.assertIn(value["wings"], range(10))
+                self.assertEqual(choice["finish_reason"], "stop")
+
+    def test_json_object(self):
+        body = {"messages": USER, "response_format": {"type": "json_object"}, "max_tokens": 300}
+        for seed in range(4):
+            choice = self.server.good(CHAT, {**body, "seed": seed})["choices"][0]
+            self.assertTrue(choice["message"]["content"].lstrip().startswith("{"))
+            if choice["finish_reason"] == "stop":
+                self.assertIsInstance(json.loads(choice["message"]["content"]), dict)
+        text = {**body, "response_format": {"type": "text"}, "temperature": 0, "max_tokens": 5}
+        plain = {"messages": USER, "temperature": 0, "max_tokens": 5}
+        self.assertEqual(self.server.good(CHAT, text)["choices"], self.server.good(CHAT, plain)["choices"])
+
+    def check_call(self, message, names):
+        call, = message["tool_calls"]
+        self.assertIn(call["function"]["name"], names)
+        values = {t["function"]["name"]: t["function"]["parameters"]["properties"]["place"]["enum"] for t in TOOLS}
+        arguments = json.loads(call["function"]["arguments"])
+        self.assertIn(arguments["place"], values[call["function"]["name"]])
+        return call
+
+    def test_forced_calls(self):
+        names = [t["function"]["name"] for t in TOOLS]
+        for choice, allowed in (("required", names), ({"type": "function", "function": {"name": names[1]}}, names[1:])):
+            body = {"messages": USER, "tools": TOOLS, "tool_choice": choice, "max_tokens": 200, "seed": 1}
+            answer = self.server.good(CHAT, body)["choices"][0]
+            self.assertEqual(answer["finish_reason"], "tool_calls")
+            self.assertIsNone(answer["message"]["content"])
+            call = self.check_call(answer["message"], allowed)
+            events = self.server.stream(CHAT, body)
+            deltas = [c["delta"] for e in events for c in e["choices"]]
+            self.assertFalse(any(d.get("content") for d in deltas))
+            streamed, = [d["tool_calls"][0] for d in deltas if "tool_calls" in d]
+            self.assertEqual(streamed["function"], call["function"])
+            self.assertEqual(events[-1]["choices"][0]["finish_reason"], "tool_calls")
+            # and on with what the function returned
+            turns = USER + [answer["message"], {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}]
+            self.server.good(CHAT, {"messages": turns, "tools": TOOLS, "max_tokens": 3})
+
+    def test_free_calls(self):
+        body = {"messages": USER, "tools": TOOLS, "temperature": 0, "max_tokens": 20}
+        told = self.server.good(CHAT, body)
+        untold = self.server.good(CHAT, {**body, "tool_choice": "none"})
+        self.assertGreater(told["usage"]["prompt_tokens"], untold["usage"]["prompt_tokens"])
+        text = "".join(c["delta"].get("content", "") for e in self.server.stream(CHAT, body) for c in e["choices"])
+        self.assertEqual(text, told["choices"][0]["message"]["content"])
+        # a text that begins as a call does, and is none
+        body["grammar"] = 'root ::= "{ not a call"'
+        choice = self.server.good(CHAT, body)["choices"][0]
+        self.assertEqual((choice["message"]["content"], choice["finish_reason"]), ("{ not a call", "stop"))
+        text = "".join(c["delta"].get("content", "") for e in self.server.stream(CHAT, body) for c in e["choices"])
+        self.assertEqual(text, "{ not a call")
+        # the model chooses to call
+        body["grammar"] = 'root ::= "{\\"name\\": \\"weather\\", \\"arguments\\": {\\"place\\": \\"Rome\\"}}"'
+        choice = self.server.good(CHAT, {**body, "max_tokens": 100})["choices"][0]
+        self.assertEqual(choice["finish_reason"], "tool_calls")
+        self.check_call(choice["message"], ["weather"])
+
+    def test_refused(self):
+        good = {"messages": USER, "max_tokens": 1}
+        form = "response_format"
+        for param, fields in (("grammar", {"grammar": "root ::= ("}), ("grammar", {"grammar": 3}),
+                              ("grammar", {"grammar": 'top ::= "a"'}), (form, {form: "json"}),
+                              (form + ".type", {form: {}}), (form + ".type", {form: {"type": "xml"}}),
+                              (form + ".json_schema", {form: {"type": "json_schema"}}),
+                              (form + ".json_schema", {form: {"type": "json_schema", "json_schema": {"schema": {"type": "bird"}}}}),
+                              (form, {form: {"type": "json_object"}, "grammar": 'root ::= "a"'}),
+                              ("tools", {"tools": {}}), ("tools[0]", {"tools": [3]}),
+                              ("tools[0]", {"tools": [{"type": "function", "function": {}}]}),
+                              ("tools[1]", {"tools": [TOOLS[0], {"type": "function", "function": {"name": "a b"}}]}),
+                              ("tool_choice", {"tool_choice": "required"}),
+                              ("tool_choice", {"tools": TOOLS, "tool_choice": "always"}),
+                              ("tool_choice", {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}),
+                              ("tools", {"tools": TOOLS, "tool_choice": "required", "grammar": 'root ::= "a"'}),
+                              ("messages[1].tool_calls", {"messages": USER + [{"role": "assistant", "tool_calls": [{}]}]})):
+            with self.subTest(fields=fields):
+                self.refused(400, param, CHAT, {**good, **fields})
+
+
+if __name__ == "__main__":
+    unittest.main()
