@@ -211,7 +211,7 @@ const char *tern_finish_reason(tern_stop_reason reason) {
 }
 
 void tern_job_write_usage(const tern_job *job, tern_buffer *out) {
-    uint64_t prompt = 0, cached = 0, generated = 0;
+    unsigned long long prompt = 0, cached = 0, generated = 0;
     for (size_t i = 0; i < job->n_prompts; i++) {
         prompt += job->prompts[i].n_ids;
         cached += job->prompts[i].n_cached;
@@ -221,8 +221,7 @@ void tern_job_write_usage(const tern_job *job, tern_buffer *out) {
     tern_buffer_printf(out,
                        "\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu,"
                        "\"prompt_tokens_details\":{\"cached_tokens\":%llu}}",
-                       (unsigned long long)prompt, (unsigned long long)generated,
-                       (unsigned long long)(prompt + generated), (unsigned long long)cached);
+                       prompt, generated, prompt + generated, cached);
 }
 
 void tern_job_write_head(const tern_job *job, const char *object, tern_buffer *out) {
