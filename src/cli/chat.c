@@ -104,6 +104,8 @@ static int open_chat(tern_chat *chat, const chat_options *options, const char *m
     chat->load_seconds = tern_seconds() - start;
     if (!status)
         status = tern_cli_check_bias("chat", chat->model, &chat->params.sampler);
+    if (!status)
+        status = tern_cli_grammar(&options->sampling, "chat", chat->model, &chat->params.sampler, &chat->grammar);
     if (!status && tern_session_create(chat->model, &session_params, &chat->session, &err))
         status = tern_cli_error(&err);
     return status;
@@ -123,6 +125,7 @@ static int run_chat(void *memory, const char *const *operands, size_t n_operands
     tern_line_input_close(input);
     tern_interrupt_unwatch();
     tern_session_free(chat.session);
+    tern_grammar_free(chat.grammar);
     tern_model_free(chat.model);
     tern_history_free(&chat.history);
     free(chat.answer);

@@ -9,6 +9,7 @@
 typedef struct tern_chat {
     tern_model *model;
     tern_session *session;
+    tern_grammar *grammar; /* of every answer; NULL: none */
     tern_history history;
     tern_generate_params params;
     uint32_t chunk;            /* the session's, 0: default */

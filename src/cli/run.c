@@ -58,6 +58,7 @@ typedef struct run_state {
     const run_options *options;
     tern_model *model;
     tern_session *session;
+    tern_grammar *grammar;
     tern_prompt prompt;
     int32_t *ids; /* [n_ids], free() */
     size_t n_ids;
@@ -231,6 +232,8 @@ static int load_and_generate(run_state *run, const char *model_path) {
     run->load_seconds = tern_seconds() - start;
     if (!status)
         status = tern_cli_check_bias("run", run->model, &params.sampler);
+    if (!status)
+        status = tern_cli_grammar(&options->sampling, "run", run->model, &params.sampler, &run->grammar);
     if (!status && tern_session_create(run->model, &session_params, &run->session, &err))
         status = tern_cli_error(&err);
     if (!status)
@@ -260,6 +263,7 @@ static int run_run(void *memory, const char *const *operands, size_t n_operands)
         status = load_and_generate(&run, model_path);
     tern_interrupt_unwatch();
     tern_session_free(run.session);
+    tern_grammar_free(run.grammar);
     tern_model_free(run.model);
     free(run.prompt.text);
     free(run.ids);

@@ -2,9 +2,12 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+
+#include "base/file.h"
 
 #define FIELD(name) offsetof(tern_sampling_options, name)
 
@@ -29,6 +32,10 @@ const tern_option tern_sampling_option_table[] = {
     {"logit-bias", 0, TERN_OPTION_LIST, FIELD(logit_bias), "ID=X",
      "add X to the logit of token ID, -inf forbids it; may\nbe repeated", 0, 0, NULL, NULL},
     {"stop", 0, TERN_OPTION_LIST, FIELD(stop), "TEXT", "end before this text; may be repeated", 0, 0, NULL, NULL},
+    {"grammar", 0, TERN_OPTION_FILE, FIELD(grammar), "FILE", "only text that the grammar in FILE allows (GBNF)", 0, 0,
+     NULL, NULL},
+    {"json-schema", 0, TERN_OPTION_FILE, FIELD(json_schema), "FILE", "only JSON that the schema in FILE allows", 0, 0,
+     NULL, NULL},
     {"seed", 0, TERN_OPTION_INT, FIELD(seed), "S", "seed of the random numbers", 0, 9e18, NULL,
      "new each time, see --stats"},
     {"draft", 0, TERN_OPTION_INT, FIELD(draft), "N",
@@ -100,4 +107,34 @@ int tern_cli_check_bias(const char *command, const tern_model *model, const tern
             return tern_cli_usage(command, "--logit-bias: token %d is not in the vocabulary of %u tokens",
                                   (int)sampler->logit_bias[i].id, (unsigned)info.vocab_size);
     return 0;
+}
+
+enum { MAX_GRAMMAR_BYTES = 1 << 20 };
+
+int tern_cli_grammar(const tern_sampling_options *options, const char *command, const tern_model *model,
+                     tern_sampler_params *sampler, tern_grammar **grammar) {
+    const char *path = options->grammar ? options->grammar : options->json_schema;
+    const tern_tokenizer *tokenizer = tern_model_tokenizer(model);
+    char *text = NULL;
+    size_t n_bytes;
+    tern_error err;
+    *grammar = NULL;
+    if (options->grammar && options->json_schema)
+        return tern_cli_usage(command, "give either --grammar or --json-schema, not both");
+    if (!path)
+        return 0;
+    if (tern_read_file(path, MAX_GRAMMAR_BYTES, &text, &n_bytes, &err))
+        return tern_cli_error(&err);
+    tern_status status = TERN_OK;
+    if (strlen(text) != n_bytes)
+        status = tern_fail(&err, TERN_ERR_FORMAT, "there is a zero byte in it: it is no text");
+    else if (options->grammar)
+        status = tern_grammar_parse(tokenizer, text, grammar, &err);
+    else
+        status = tern_grammar_from_schema(tokenizer, text, grammar, &err);
+    free(text);
+    if (status)
+        tern_error_prefix(&err, "%s", path);
+    sampler->grammar = *grammar;
+    return status ? tern_cli_error(&err) : 0;
 }

@@ -10,6 +10,7 @@ typedef struct tern_sampling_options {
     int64_t draft;                       /* -1: the library's choice */
     bool no_speculate;
     tern_string_list logit_bias, stop;
+    const char *grammar, *json_schema; /* files */
 } tern_sampling_options;
 
 #define TERN_SAMPLING_OPTIONS_DEFAULT                                                                                  \
@@ -27,5 +28,10 @@ int tern_cli_sampling(const tern_sampling_options *options, const char *command,
 
 /* Once the model is there: are the ids of --logit-bias in its vocabulary? */
 int tern_cli_check_bias(const char *command, const tern_model *model, const tern_sampler_params *sampler);
+
+/* And the grammar of --grammar or --json-schema, compiled for the model's tokenizer: into *grammar (NULL without one),
+ * to be freed behind the last use of `sampler`, which it is put into. 0 or an exit status after an error line. */
+int tern_cli_grammar(const tern_sampling_options *options, const char *command, const tern_model *model,
+                     tern_sampler_params *sampler, tern_grammar **grammar);
 
 #endif

@@ -7,7 +7,7 @@
 /* ----------------------------------------------------------- left recursion */
 
 typedef struct left {
-    const tern_net *net;
+    const tern_network *net;
     bool *nullable;   /* [n_rules] the rule can be empty */
     uint8_t *state;   /* [n_rules] of the search: 0 new, 1 open, 2 done */
     uint32_t *queue;  /* [n_states] */
@@ -28,7 +28,7 @@ static size_t reach(left *l, uint32_t rule) {
     l->queue[n++] = l->net->starts[rule];
     l->queued[l->queue[0]] = l->search;
     for (size_t i = 0; i < n; i++) {
-        const struct tern_net_state *state = &l->net->states[l->queue[i]];
+        const struct tern_network_state *state = &l->net->states[l->queue[i]];
         for (uint32_t c = state[0].calls; c < state[1].calls; c++) {
             const tern_call *call = &l->net->calls[c];
             if (l->nullable[call->rule] && l->queued[call->to] != l->search) {
@@ -74,7 +74,7 @@ static bool open_rule(left *l, size_t frame, uint32_t rule) {
     l->frames[frame] = rule;
     l->n_calls = l->from[frame];
     for (size_t i = 0; i < n; i++) {
-        const struct tern_net_state *state = &l->net->states[l->queue[i]];
+        const struct tern_network_state *state = &l->net->states[l->queue[i]];
         size_t more = state[1].calls - state[0].calls;
         if (!more)
             continue;
@@ -118,7 +118,7 @@ static tern_status fail_rule(const tern_ast *ast, uint32_t rule, const char *wha
     return tern_fail(err, TERN_ERR_FORMAT, "grammar: \"%s\" %s", r->name, what);
 }
 
-static tern_status check_left(const tern_ast *ast, const tern_net *net, tern_error *err) {
+static tern_status check_left(const tern_ast *ast, const tern_network *net, tern_error *err) {
     left l = {.net = net};
     l.nullable = tern_calloc_array(net->n_rules, sizeof *l.nullable);
     l.state = tern_calloc_array(net->n_rules, 1);
@@ -160,7 +160,7 @@ typedef struct back {
 } back;
 
 typedef struct heights {
-    tern_net *net;
+    tern_network *net;
     back *by_target, *by_rule; /* by_rule: calls only */
     uint32_t *target_from, *rule_from;
     uint32_t *queue; /* [n_queue] states of the height that is being settled, and of the next one */
@@ -168,7 +168,7 @@ typedef struct heights {
     size_t n_queue, n_next;
 } heights;
 
-static uint16_t rule_height(const tern_net *net, uint32_t rule) { return net->states[net->starts[rule]].height; }
+static uint16_t rule_height(const tern_network *net, uint32_t rule) { return net->states[net->starts[rule]].height; }
 
 /* The state can end with this height; heights are found in ascending order, so the first one found stays. */
 static void settle(heights *h, uint32_t state, uint32_t height, uint32_t now) {
@@ -191,7 +191,7 @@ static void settle_call(heights *h, const back *edge, uint32_t now) {
 }
 
 static void run_heights(heights *h) {
-    tern_net *net = h->net;
+    tern_network *net = h->net;
     for (uint32_t s = 0; s < net->n_states; s++)
         if (net->states[s].final)
             h->next[h->n_next++] = s;
@@ -226,7 +226,7 @@ static int compare_rule(const void *a, const void *b) {
 
 /* by_target sorted by target, by_rule by the callee's start, with where each state's begin. */
 static bool reverse(heights *h) {
-    const tern_net *net = h->net;
+    const tern_network *net = h->net;
     size_t n_edges = net->states[net->n_states].edges, n_calls = net->states[net->n_states].calls, n = 0, k = 0;
     h->by_target = tern_alloc_array(n_edges + n_calls, sizeof *h->by_target);
     h->by_rule = tern_alloc_array(n_calls, sizeof *h->by_rule);
@@ -261,7 +261,7 @@ static bool reverse(heights *h) {
     return true;
 }
 
-static tern_status find_heights(const tern_ast *ast, tern_net *net, tern_error *err) {
+static tern_status find_heights(const tern_ast *ast, tern_network *net, tern_error *err) {
     heights h = {.net = net};
     bool ok = reverse(&h);
     if (ok)
@@ -282,7 +282,7 @@ static tern_status find_heights(const tern_ast *ast, tern_net *net, tern_error *
 
 /* ------------------------------------------------------------ byte classes */
 
-static void find_classes(tern_net *net) {
+static void find_classes(tern_network *net) {
     bool cut[257] = {false};
     for (size_t e = 0; e < net->states[net->n_states].edges; e++)
         cut[net->edges[e].low] = cut[net->edges[e].high + 1] = true;
@@ -294,7 +294,7 @@ static void find_classes(tern_net *net) {
     }
 }
 
-tern_status tern_net_finish(const tern_ast *ast, tern_net *net, tern_error *err) {
+tern_status tern_network_finish(const tern_ast *ast, tern_network *net, tern_error *err) {
     tern_status status = check_left(ast, net, err);
     if (!status)
         status = find_heights(ast, net, err);

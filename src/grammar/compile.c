@@ -20,7 +20,7 @@ typedef struct nfa_edge {
 
 typedef struct compiler {
     tern_ast *ast;
-    tern_net *net;
+    tern_network *net;
     tern_error *err;
     tern_status status;
     uint64_t work;
@@ -323,7 +323,7 @@ static uint32_t take_set(compiler *c) {
              edge < end_; edge++)
 
 static bool out_edge(compiler *c, tern_edge edge, size_t *n) {
-    tern_net *net = c->net;
+    tern_network *net = c->net;
     if (*n > net->states[net->n_states].edges) {
         tern_edge *last = &net->edges[*n - 1];
         if (last->to == edge.to && last->high + 1 == edge.low) {
@@ -396,13 +396,13 @@ static size_t call_edges(compiler *c, uint32_t set, size_t n) {
 
 /* The next state of the network from its set; n_edges and n_calls are the network's so far. */
 static void put_state(compiler *c, uint32_t set, size_t *n_edges, size_t *n_calls) {
-    tern_net *net = c->net;
+    tern_network *net = c->net;
     if (!tern_grow_array((void **)&net->states, &net->states_capacity, net->n_states + 2, sizeof *net->states)) {
         no_memory(c);
         return;
     }
     net->states[net->n_states] =
-        (struct tern_net_state){.edges = (uint32_t)*n_edges, .calls = (uint32_t)*n_calls, .height = TERN_NEVER};
+        (struct tern_network_state){.edges = (uint32_t)*n_edges, .calls = (uint32_t)*n_calls, .height = TERN_NEVER};
     bool final = false;
     for (size_t m = c->sets[set]; m < c->sets[set + 1]; m++)
         final |= c->members[m] == c->nfa_end;
@@ -410,10 +410,10 @@ static void put_state(compiler *c, uint32_t set, size_t *n_edges, size_t *n_call
     *n_calls = c->status ? *n_calls : call_edges(c, set, *n_calls);
     if (c->status)
         return;
-    struct tern_net_state *state = &net->states[net->n_states++];
+    struct tern_network_state *state = &net->states[net->n_states++];
     state->final = final;
     state->tail = final && *n_edges == state->edges && *n_calls == state->calls;
-    net->states[net->n_states] = (struct tern_net_state){.edges = (uint32_t)*n_edges, .calls = (uint32_t)*n_calls};
+    net->states[net->n_states] = (struct tern_network_state){.edges = (uint32_t)*n_edges, .calls = (uint32_t)*n_calls};
 }
 
 static void compile_rule(compiler *c, uint32_t rule, size_t *n_edges, size_t *n_calls) {
@@ -438,7 +438,7 @@ static void compile_rule(compiler *c, uint32_t rule, size_t *n_edges, size_t *n_
         put_state(c, set, n_edges, n_calls);
 }
 
-tern_status tern_net_compile(tern_ast *ast, tern_net *net, tern_error *err) {
+tern_status tern_network_compile(tern_ast *ast, tern_network *net, tern_error *err) {
     compiler c = {.ast = ast, .net = net, .err = err};
     size_t n_edges = 0, n_calls = 0;
     for (uint32_t rule = 0; !c.status && rule < ast->n_rules; rule++) { /* repetitions add rules */
@@ -459,10 +459,10 @@ tern_status tern_net_compile(tern_ast *ast, tern_net *net, tern_error *err) {
     return c.status;
 }
 
-void tern_net_release(tern_net *net) {
+void tern_network_free(tern_network *net) {
     free(net->states);
     free(net->edges);
     free(net->calls);
     free(net->starts);
-    *net = (tern_net){0};
+    *net = (tern_network){0};
 }

@@ -8,7 +8,7 @@
 typedef void read_fn(tern_ast *ast, const char *text);
 
 /* The first state is tried, so that a grammar that takes too much there is refused here. */
-static tern_status try_start(const tern_net *net, tern_error *err) {
+static tern_status try_start(const tern_network *net, tern_error *err) {
     tern_stacks stacks;
     tern_status status = tern_stacks_init(&stacks, net, err);
     if (!status) {
@@ -35,9 +35,9 @@ static tern_status make(const tern_tokenizer *tokenizer, const char *text, read_
     read(&ast, text);
     tern_status status = ast.status;
     if (!status)
-        status = tern_net_compile(&ast, &grammar->net, err);
+        status = tern_network_compile(&ast, &grammar->net, err);
     if (!status)
-        status = tern_net_finish(&ast, &grammar->net, err);
+        status = tern_network_finish(&ast, &grammar->net, err);
     tern_ast_free(&ast);
     if (!status)
         status = try_start(&grammar->net, err);
@@ -75,6 +75,6 @@ tern_status tern_grammar_from_schema(const tern_tokenizer *tokenizer, const char
 void tern_grammar_free(tern_grammar *grammar) {
     if (!grammar)
         return;
-    tern_net_release(&grammar->net);
+    tern_network_free(&grammar->net);
     free(grammar);
 }

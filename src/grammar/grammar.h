@@ -6,7 +6,7 @@
 #include "tokenizer/trie.h"
 
 struct tern_grammar {
-    tern_net net;
+    tern_network net;
     const tern_tokenizer *tokenizer; /* the caller's, as long as the grammar lives */
     const tern_trie *trie;           /* its */
     int32_t ends[4];                 /* [n_ends] tokens that end a text */

@@ -19,10 +19,10 @@ typedef struct tern_call {
 
 enum { TERN_NEVER = UINT16_MAX }; /* as a height: there is no way to an end */
 
-typedef struct tern_net {
+typedef struct tern_network {
     size_t n_states, n_rules;
     size_t states_capacity, edges_capacity, calls_capacity, rules_capacity;
-    struct tern_net_state {
+    struct tern_network_state {
         uint32_t edges, calls; /* where they begin; they end where the next state's begin */
         uint16_t height;       /* calls inside calls that the way to the rule's end needs at least; TERN_NEVER */
         bool final;            /* the rule may end here ... */
@@ -34,13 +34,13 @@ typedef struct tern_net {
     uint8_t class_of[256];   /* bytes that no edge tells apart are of one class */
     uint8_t class_byte[256]; /* a byte of each class */
     size_t n_classes;
-} tern_net;
+} tern_network;
 
-void tern_net_release(tern_net *net);
+void tern_network_free(tern_network *net);
 
 /* The rules of ast (which gains some) as a network, at first without heights and classes. */
-tern_status tern_net_compile(tern_ast *ast, tern_net *net, tern_error *err);
+tern_status tern_network_compile(tern_ast *ast, tern_network *net, tern_error *err);
 /* Heights and byte classes. Refuses left recursion and rules that can never end. */
-tern_status tern_net_finish(const tern_ast *ast, tern_net *net, tern_error *err);
+tern_status tern_network_finish(const tern_ast *ast, tern_network *net, tern_error *err);
 
 #endif

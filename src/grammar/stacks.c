@@ -177,7 +177,7 @@ static void reach(tern_stacks *s, uint32_t at, uint32_t set) {
 
 /* What can follow without a byte: the end of the rule, and the beginnings of those that it calls. */
 static void follow(tern_stacks *s, uint32_t at) {
-    const struct tern_net_state *state = &s->net->states[at];
+    const struct tern_network_state *state = &s->net->states[at];
     uint32_t set = s->set_of[at];
     for (uint32_t i = 0; !s->status && state->final && i < s->sets[set].n; i++) {
         tern_frame frame = s->frames[s->sets[set].frames + i];
@@ -247,7 +247,7 @@ static uint32_t take_state(tern_stacks *s) {
     if (!s->status && room_for_state(s, s->n_order)) {
         size_t n = 0;
         for (size_t i = 0; i < s->n_order; i++) {
-            const struct tern_net_state *at = &s->net->states[s->order[i]];
+            const struct tern_network_state *at = &s->net->states[s->order[i]];
             if (at[1].edges > at[0].edges)
                 s->places[s->n_places + n++] = (tern_place){s->order[i], s->set_of[s->order[i]]};
         }
@@ -308,7 +308,7 @@ static void put_fixed(tern_stacks *s) {
     }
 }
 
-tern_status tern_stacks_init(tern_stacks *s, const tern_net *net, tern_error *err) {
+tern_status tern_stacks_init(tern_stacks *s, const tern_network *net, tern_error *err) {
     *s = (tern_stacks){.net = net, .err = err};
     s->unions = tern_alloc_array(UNION_SLOTS, sizeof *s->unions);
     s->set_of = tern_alloc_array(net->n_states, sizeof *s->set_of);

@@ -49,7 +49,7 @@ typedef struct tern_union_slot {
 } tern_union_slot;
 
 typedef struct tern_stacks {
-    const tern_net *net;
+    const tern_network *net;
 
     tern_frame *frames;
     tern_stack_set *sets;
@@ -77,7 +77,7 @@ typedef struct tern_stacks {
     uint64_t n_steps, n_made; /* bytes stepped over, and of them those that were not known yet: for tests */
 } tern_stacks;
 
-tern_status tern_stacks_init(tern_stacks *stacks, const tern_net *net, tern_error *err);
+tern_status tern_stacks_init(tern_stacks *stacks, const tern_network *net, tern_error *err);
 void tern_stacks_free(tern_stacks *stacks);
 
 /* The state of the empty text. Failures of this and of tern_stacks_step() are in stacks->status. */
