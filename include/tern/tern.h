@@ -456,7 +456,8 @@ typedef struct tern_scheduler tern_scheduler;
 typedef struct tern_request tern_request;
 
 typedef struct tern_scheduler_params {
-    uint32_t n_ctx;       /* tokens that a request may have, answer included; 0: the model's */
+    uint32_t n_ctx;       /* tokens that a request may have, answer included, but for its last one, which is not
+                             evaluated; 0: the model's */
     uint32_t max_running; /* requests in a step at most; 0: 16 */
     uint32_t max_waiting; /* requests that wait beside max_running others; further ones are TERN_ERR_BUSY; 0: 256 */
     uint32_t chunk;       /* prompt tokens of a step at most, all requests together: what a running answer has to wait
@@ -491,7 +492,7 @@ typedef struct tern_request_event {
 } tern_request_event;
 
 typedef struct tern_request_result {
-    tern_status status; /* TERN_OK, or why there is no (whole) answer; err says more */
+    tern_status status; /* TERN_OK, also when it was cancelled; or why it failed: err says more */
     tern_error err;
     tern_stop_reason reason; /* TERN_STOP_CANCELLED also when a deadline passed: timed_out says so */
     bool timed_out;
@@ -521,9 +522,9 @@ typedef struct tern_request_params {
     void *user;
 } tern_request_params;
 
-/* Hand in a request, from any thread. TERN_ERR_BUSY: the queue is full; TERN_ERR_CONTEXT: the prompt leaves no room
- * for a token; TERN_ERR_ARGUMENT: something impossible. After a failure no callback comes. *request (may be NULL) is
- * valid until on_done returns. */
+/* Hand in a request, from any thread. TERN_ERR_BUSY: the queue is full; TERN_ERR_CONTEXT: the prompt does not fit;
+ * TERN_ERR_ARGUMENT: something impossible. After a failure no callback comes. *request (may be NULL) is valid until
+ * on_done returns. */
 TERN_API tern_status tern_scheduler_submit(tern_scheduler *scheduler, const tern_request_params *params,
                                            tern_request **request, tern_error *err);
 /* From any thread, before its on_done has returned: stop it soon; its blocks are free before the next step. */
