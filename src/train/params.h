@@ -50,7 +50,7 @@ static inline const tern_param *tern_param_output_norm(const tern_params *params
 /* Values 0. `trainable`: with gradients and moments. Free with tern_params_free() (accepts what a failure left). */
 tern_status tern_params_create(const tern_dims *dims, bool trainable, tern_params *params, tern_error *err);
 void tern_params_free(tern_params *params);
-/* Matrices N(0, 0.02), o and down / sqrt(2 layers), embedding N(0, 0.02), gains 1. The same for every platform. */
+/* Matrices N(0, 1 / cols) (variance), embedding N(0, 0.02^2), gains 1. The same for every platform. */
 void tern_params_init(tern_params *params, uint64_t seed);
 /* From a checkpoint's float tensors (HF bf16 master, GGUF with float matrices); packed ternary weights are refused:
  * they are no master. Dimensions must be equal. */
