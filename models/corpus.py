@@ -27,8 +27,8 @@ LONGEST = 8000  # characters of a piece of a book
 
 # Share of what a stage sees, in percent.
 STAGES = {
-    1: {"children": 55, "classic": 20, "storybooks": 10, "tinystories": 15},
-    2: {"tinystories": 35, "storybooks": 20, "generated": 25, "fairytales": 20},
+    1: {"children": 45, "classic": 10, "storybooks": 10, "tinystories": 20, "generated": 15},
+    2: {"tinystories": 40, "storybooks": 15, "generated": 25, "fairytales": 20},
 }
 MAX_PASSES = 10  # of one source through one stage; what is over goes to the others
 

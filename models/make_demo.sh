@@ -180,7 +180,7 @@ make_plan() {
     if [ -z "$n" ]; then
         rm -rf "$probe"
         write_config "$work/probe.json" "tokenizer=\"$work/tokenizer.json\"" "data=\"$work/probe.shard\"" "out=\"$probe\"" \
-            steps=12 fp_steps=0 warmup_steps=1 eval_every=0 eval_tokens=1024 save_every=0 sample_every=0
+            steps=12 warmup_steps=1 eval_every=0 eval_tokens=1024 save_every=0 sample_every=0
         train pretrain "$work/probe.json"
         rate=$(python3 -c '
 import json, statistics, sys
@@ -198,7 +198,6 @@ clamp = lambda x, low, high: max(low, min(high, int(x)))
 values = {
     "total_steps": steps,
     "half_steps": steps // 2,
-    "fp_steps": steps // 5,
     "warmup_steps": max(1, min(100, steps // 30)),
     "stage_mb": clamp(steps // 2 * per_step * ratio / 1e6 + 1, 2, 120),
     "n_sft": clamp(tokens * 0.14 / (230 * 2), 1000, 24000),  # two passes over some 230 tokens each
@@ -217,7 +216,7 @@ if [ -f "$work/plan.sh" ]; then
     . "$work/plan.sh"
     note "$(tr '\n' ' ' <"$work/plan.sh")"
 else
-    total_steps=N half_steps=N/2 fp_steps=N/5 warmup_steps=N/30 stage_mb=MB n_sft=N n_dpo=N # --dry-run before the plan
+    total_steps=N half_steps=N/2 warmup_steps=N/30 stage_mb=MB n_sft=N n_dpo=N # --dry-run before the plan
 fi
 
 # ---------------------------------------------------------------------- shards
@@ -250,7 +249,7 @@ stop_after shards
 
 # The schedule is one line over the whole run with another peak from half of it on, so stage 1 alone is a run of half
 # the steps that ends at half the rate; stage 2 takes over its state, and learns from other texts.
-common=("tokenizer=\"$work/tokenizer.json\"" "fp_steps=$fp_steps" "warmup_steps=$warmup_steps")
+common=("tokenizer=\"$work/tokenizer.json\"" "warmup_steps=$warmup_steps")
 stage1() { # NAME KEY=VALUE...
     local name=$1
     write_config "$work/stage1-$name.json" "${common[@]}" "data=\"$work/stage1.shard\"" "out=\"$work/${name}1\"" \
@@ -340,8 +339,8 @@ stop_after eval
 
 # The same texts in the same order from the same first weights, but nothing is quantised.
 twin() {
-    stage1 twin 'weights="float"' fp_steps=0
-    stage2 twin 'weights="float"' fp_steps=0
+    stage1 twin 'weights="float"'
+    stage2 twin 'weights="float"'
     cp "$work/twin2/log.jsonl" "$work/report/twin.jsonl"
 }
 if [ "$twin" = 1 ]; then
