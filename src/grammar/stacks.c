@@ -204,11 +204,12 @@ static int compare_states(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+/* One more of each than is needed, so that the arrays are there even for a state without places or bytes. */
 static bool room_for_state(tern_stacks *s, size_t n_places) {
     size_t n_classes = s->net->n_classes;
     if (tern_grow_array((void **)&s->states, &s->states_capacity, s->n_states + 1, sizeof *s->states) &&
-        tern_grow_array((void **)&s->places, &s->places_capacity, s->n_places + n_places, sizeof *s->places) &&
-        tern_grow_array((void **)&s->next, &s->next_capacity, (s->n_states + 1) * n_classes, sizeof *s->next))
+        tern_grow_array((void **)&s->places, &s->places_capacity, s->n_places + n_places + 1, sizeof *s->places) &&
+        tern_grow_array((void **)&s->next, &s->next_capacity, (s->n_states + 1) * n_classes + 1, sizeof *s->next))
         return true;
     no_memory(s);
     return false;
