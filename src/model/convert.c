@@ -63,9 +63,6 @@ static tern_status put_floats(conversion *c, const char *name, const tern_tensor
 /* Norms: in tern's own layout as they are, elsewhere F32, which every program reads. */
 static const tern_codec *norm_codec(const conversion *c) { return c->matrices ? tern_codec_named("F32") : NULL; }
 
-/* Blocks of a ternary type must not straddle rows: bitnet.cpp computes noise then (numerics.md section 6). */
-enum { I2_S_ROW = 128 };
-
 static tern_status put_matrix(conversion *c, uint32_t layer, int which, tern_error *err) {
     char name[128];
     tern_linear *linear = &c->weights.layers[layer].linears[which];
@@ -77,7 +74,7 @@ static tern_status put_matrix(conversion *c, uint32_t layer, int which, tern_err
         return TERN_OK;
     }
     uint64_t bytes;
-    uint32_t block = c->matrices->type == TERN_TYPE_I2_S ? I2_S_ROW : c->matrices->block_values;
+    uint32_t block = tern_keys_row_multiple(c->matrices);
     tern_linear_gguf_name(name, layer, which);
     if (linear->cols % block || !tern_codec_bytes(c->matrices, linear->rows, linear->cols, &bytes))
         return fail_rows(c, name, linear->cols, c->matrices, block, err);

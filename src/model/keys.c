@@ -109,6 +109,13 @@ const tern_codec *tern_keys_weight_type(const char *name) { return find_type(nam
 
 const tern_codec *tern_keys_embedding_type(const char *name) { return find_type(name, false); }
 
+uint32_t tern_keys_row_multiple(const tern_codec *codec) {
+    enum {
+        I2_S_ROW = 128
+    }; /* its blocks must not straddle rows: bitnet.cpp computes noise then (numerics.md section 6) */
+    return codec->type == TERN_TYPE_I2_S ? I2_S_ROW : codec->block_values;
+}
+
 void tern_keys_put_file_type(tern_gguf_writer *writer, const tern_codec *weights) {
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (strcmp(types[i].name, weights->name) == 0)

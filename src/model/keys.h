@@ -19,6 +19,8 @@ const tern_codec *tern_keys_weight_type(const char *name);
 const tern_codec *tern_keys_embedding_type(const char *name);
 /* "I2_S, TQ1_0, ...": what the above know. */
 extern const char tern_keys_weight_types[], tern_keys_embedding_types[];
+/* What the rows of a matrix of this type must be a multiple of, in values. */
+uint32_t tern_keys_row_multiple(const tern_codec *codec);
 /* general.file_type, of llama.cpp's files: goes by the type of the matrices. */
 void tern_keys_put_file_type(tern_gguf_writer *writer, const tern_codec *weights);
 

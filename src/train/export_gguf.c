@@ -8,9 +8,6 @@
 #include "model/keys.h"
 #include "train/export_parts.h"
 
-/* Blocks of a ternary type must not straddle rows: bitnet.cpp computes noise then (numerics.md section 6). */
-enum { I2_S_ROW = 128 };
-
 /* A GGUF being written. */
 typedef struct gguf {
     tern_export_job *job;
@@ -70,7 +67,7 @@ static tern_status put_tensors(gguf *g, tern_error *err) {
         const tern_param *param = &params->list[i];
         const tern_codec *codec = codec_of(g, param);
         uint64_t bytes;
-        uint32_t row = codec->type == TERN_TYPE_I2_S ? I2_S_ROW : codec->block_values;
+        uint32_t row = tern_keys_row_multiple(codec);
         if (param->cols % row || !tern_codec_bytes(codec, param->rows, param->cols, &bytes) || bytes > SIZE_MAX)
             return tern_fail(err, TERN_ERR_ARGUMENT,
                              "%s has rows of %" PRIu32 " values; type %s needs a multiple of %" PRIu32
