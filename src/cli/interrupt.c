@@ -1,10 +1,10 @@
 /* Ctrl-C, a closed terminal and a polite kill: the handler sets a flag and cancels
  * the evaluation (which only sets a flag too), so that whoever works can clear up;
  * the second time the default action ends the program, so that a hanging read or
- * write never traps the user. A SIGTERM or SIGHUP often comes twice for one event:
- * a terminal that closes tells the process group and the shell then tells its jobs,
- * timeout(1) tells its child and then the group. So those count again only when they
- * are a second apart. */
+ * write never traps the user. But a signal often comes twice for one event: a terminal
+ * that closes tells the process group and the shell then tells its jobs, timeout(1)
+ * tells its child and then the group, whatever the signal is. So one counts again only
+ * after a second, and SIGINT, which a hand may repeat in anger, after a tenth of one. */
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -19,7 +19,7 @@ static bool same_event(int signal_number) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     int64_t ns = (now.tv_sec - interrupted_at.tv_sec) * (int64_t)1000000000 + (now.tv_nsec - interrupted_at.tv_nsec);
-    return signal_number == interrupted && signal_number != SIGINT && ns < 1000000000;
+    return signal_number == interrupted && ns < (signal_number == SIGINT ? 100000000 : 1000000000);
 }
 
 static void on_interrupt(int signal_number) {
