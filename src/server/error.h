@@ -8,6 +8,7 @@
 typedef struct tern_api_error {
     int status;       /* of HTTP; 0: no error */
     int retry_after;  /* seconds, for the header of that name; 0: none */
+    bool close;       /* the connection, behind the answer */
     const char *code; /* "invalid_api_key"; static; NULL: none */
     char param[64];   /* the field at fault, "messages[1].content"; empty: none */
     char message[TERN_ERROR_SIZE];

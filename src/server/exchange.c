@@ -90,6 +90,7 @@ void tern_reply_error(tern_exchange *x, const tern_api_error *error) {
         x->reply.n_bytes = sizeof no_memory - 1;
         x->reply.is_static = true;
     }
+    x->reply.close = error->close;
     if (error->retry_after)
         tern_reply_header(&x->reply, "Retry-After", "%d", error->retry_after);
     if (error->status == 401)

@@ -36,6 +36,7 @@ struct tern_link {
     enum { TERN_LINK_IDLE = 0, TERN_LINK_READING, TERN_LINK_BUSY } state;
     double since; /* of this state, tern_seconds() */
     bool shut;    /* given up: its socket is shut down, libmicrohttpd will notice */
+    bool spare;   /* there were max_connections when it came: told so, and closed, unless there is room by then */
     tern_exchange *exchange;
 };
 
@@ -78,6 +79,7 @@ typedef struct tern_reply {
     const char *body;         /* [n_bytes] */
     size_t n_bytes;
     bool is_static; /* body is not for free() */
+    bool close;     /* the connection, behind it */
     tern_header headers[4];
     size_t n_headers;
 } tern_reply;
@@ -146,9 +148,11 @@ tern_status tern_listen(tern_server *server, tern_error *err);
 
 tern_status tern_watch_start(tern_server *server, tern_error *err);
 void tern_watch_stop(tern_server *server);
-/* NULL: no memory, or more than max_connections and a few. */
+/* NULL: no memory. */
 tern_link *tern_link_open(tern_server *server, int fd);
 void tern_link_close(tern_server *server, tern_link *link);
+/* Whether there is room for a request of it: those that came too late must not shut out those that were there. */
+bool tern_link_has_room(tern_server *server, tern_link *link);
 /* `exchange`: whose client is watched from now on, in state BUSY; else NULL. */
 void tern_link_set(tern_server *server, tern_link *link, int state, tern_exchange *exchange);
 /* Lose the exchanges of all connections. */

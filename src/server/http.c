@@ -37,7 +37,7 @@ static void add_headers(tern_exchange *x, struct MHD_Response *response, const c
         MHD_add_response_header(response, "Vary", "Origin");
     if (origin)
         MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
-    if (atomic_load(&x->server->draining))
+    if (x->reply.close || atomic_load(&x->server->draining))
         MHD_add_response_header(response, "Connection", "close");
     bool cacheable = false;
     for (size_t i = 0; i < x->reply.n_headers; i++) {
@@ -74,7 +74,7 @@ static ssize_t read_stream(void *user, uint64_t position, char *bytes, size_t ma
     tern_job_pump(x->job);
     tern_job_settle(x->job);
     size_t left = x->out.size - x->out_read, n = left < max ? left : max;
-    if (x->job->ended && n == 0) {
+    if (x->job->ended && n == 0 && !x->out.failed) { /* what has a piece missing must not look complete */
         result = MHD_CONTENT_READER_END_OF_STREAM;
     } else if (x->lost || x->out.failed) {
         result = MHD_CONTENT_READER_END_WITH_ERROR;
@@ -186,9 +186,10 @@ static int admit(tern_exchange *x, tern_api_error *error) {
         return tern_api_fail(error, 431, NULL, "headers_too_large",
                              "the headers are larger than the %zu bytes that this server takes (--max-header)",
                              server->config.max_header);
-    if (atomic_load(&server->metrics.connections) > server->config.max_connections) {
+    if (!tern_link_has_room(server, x->link)) {
         tern_api_fail(error, 503, NULL, "too_many_connections", "the server has no connection left; try again later");
         error->retry_after = 1;
+        error->close = true;
         return 503;
     }
     if (check_origin(x, error))

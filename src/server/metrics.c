@@ -1,6 +1,11 @@
 #include "server/metrics.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <fcntl.h>
+#endif
 
 #include "base/mem.h"
 
@@ -57,6 +62,22 @@ static void write_value(tern_buffer *out, const char *name, const char *type, co
     tern_buffer_printf(out, "%s %.17g\n", name, value);
 }
 
+/* Bytes of the process that are in memory; -1: not known here. Without stdio, which would allocate. */
+static double resident_bytes(void) {
+#if defined(__linux__)
+    char text[128];
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = 0;
+    const char *second = strchr(text, ' '); /* the first is of the address space */
+    if (second)
+        return (double)strtoll(second, NULL, 10) * (double)sysconf(_SC_PAGESIZE);
+#endif
+    return -1;
+}
+
 void tern_metrics_write(const tern_metrics *metrics, const char *const *paths, tern_buffer *out) {
     head(out, "tern_http_requests_total", "counter", "Requests by route and status.");
     for (size_t route = 0; route <= metrics->n_routes; route++)
@@ -72,6 +93,9 @@ void tern_metrics_write(const tern_metrics *metrics, const char *const *paths, t
                 (double)metrics->disconnects);
     write_value(out, "tern_http_slow_readers_total", "counter", "Streams cut because the client did not read.",
                 (double)metrics->slow_readers);
+    double resident = resident_bytes();
+    if (resident >= 0) /* the name that Prometheus' own client libraries give it */
+        write_value(out, "process_resident_memory_bytes", "gauge", "Memory of the process.", resident);
     write_histogram(out, "tern_request_seconds", "From a request's arrival to the end of its answer.",
                     &metrics->request_time);
     write_histogram(out, "tern_time_to_first_token_seconds", "From a request's arrival to its first token.",

@@ -26,6 +26,7 @@ tern_link *tern_link_open(tern_server *server, int fd) {
         link->next->previous = link;
     server->links = link;
     server->n_links++;
+    link->spare = server->n_links > server->config.max_connections;
     atomic_store(&server->metrics.connections, server->n_links);
     pthread_mutex_unlock(&server->links_mutex);
     return link;
@@ -45,6 +46,16 @@ void tern_link_close(tern_server *server, tern_link *link) {
     atomic_store(&server->metrics.connections, server->n_links);
     pthread_mutex_unlock(&server->links_mutex);
     free(link);
+}
+
+bool tern_link_has_room(tern_server *server, tern_link *link) {
+    if (!link)
+        return false;
+    pthread_mutex_lock(&server->links_mutex);
+    link->spare &= server->n_links > server->config.max_connections;
+    bool room = !link->spare;
+    pthread_mutex_unlock(&server->links_mutex);
+    return room;
 }
 
 /* A client that closes its side of the connection counts as gone, as with nginx: a closed socket and one whose client

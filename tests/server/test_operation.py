@@ -174,6 +174,35 @@ class Clients(ServerTest):
         while self.server.request("GET", "/health")[0] != 200:
             self.assertLess(time.monotonic(), end)
 
+    def test_connections_that_came_first_go_on(self):
+        kept = [http.client.HTTPConnection(self.server.host, self.server.port, timeout=PATIENCE) for _ in range(20)]
+
+        def ask(connection):
+            connection.request("GET", "/health")
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+
+        end = time.monotonic() + PATIENCE
+        for connection in kept:  # those of other tests may still be closing
+            while ask(connection)[0] != 200:
+                self.assertLess(time.monotonic(), end)
+        for _ in range(3):  # more of those that come too late than the server has places for them
+            late = [self.server.connect() for _ in range(30)]
+            for connection in kept:
+                self.assertEqual(ask(connection)[0], 200)
+            for s in late:
+                s.close()
+        late = [http.client.HTTPConnection(self.server.host, self.server.port, timeout=PATIENCE) for _ in range(30)]
+        for connection in late:  # each gets an answer, one after the other, for each place is free at once
+            status, headers, data = ask(connection)
+            self.assertEqual((status, json.loads(data)["error"]["code"]), (503, "too_many_connections"))
+            self.assertEqual((headers["Connection"].lower(), headers["Retry-After"]), ("close", "1"))
+        kept.pop().close()
+        while ask(late[0])[0] != 200:
+            self.assertLess(time.monotonic(), end)
+        for connection in kept + late:
+            connection.close()
+
     def test_answers_are_not_mixed_up(self):
         prompts = ["Once upon a time", "The dog", "One day, a bird", "Tom and Sam", "It was raining"]
         alone = [self.server.good(PATH, {**SHORT, "prompt": p, "max_tokens": 20})["choices"][0]["text"] for p in prompts]
