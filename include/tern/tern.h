@@ -592,6 +592,7 @@ typedef struct tern_convert_params {
     const char
         *embedding_type; /* of embedding and head: "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; NULL: as it is */
     const char *packing; /* "t5r16", "t2r16"; NULL: what this machine's best kernels read */
+    const char *name;    /* general.name, UTF-8; NULL: as it is, and a folder's own name where there is none */
     bool no_screen;      /* leave the screen of the LM head out: a smaller file, from which it is built while loading */
     bool *screen_missing; /* NULL, or told whether a screen that pays had to be left out because the kernels in use
                              ($TERN_CPU, else this machine's best) cannot make one */

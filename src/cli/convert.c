@@ -8,7 +8,7 @@
 #include "cli/progress.h"
 
 typedef struct settings {
-    const char *type, *embedding_type, *packing;
+    const char *type, *embedding_type, *packing, *name;
     tern_model_options model;
     bool no_screen, force;
 } settings;
@@ -23,6 +23,8 @@ static const tern_option main_options[] = {
      "of embedding and head: f16, bf16, f32, q8_0, q6_k, q4_0", 0, 0, NULL, "as it is"},
     {"packing", 0, TERN_OPTION_STRING, offsetof(settings, packing), "NAME",
      "of the ternary weights: t5r16 (5/3 bits a weight), t2r16 (2 bits)", 0, 0, NULL, "what this CPU reads best"},
+    {"name", 0, TERN_OPTION_STRING, offsetof(settings, name), "TEXT", "the model's name, general.name in the file", 0,
+     0, NULL, "as it is"},
     {"no-screen", 0, TERN_OPTION_FLAG, offsetof(settings, no_screen), NULL,
      "leave out the screen of the LM head; it is then built\nwhenever the model is loaded", 0, 0, NULL, NULL},
     {"force", 0, TERN_OPTION_FLAG, offsetof(settings, force), NULL, "replace OUT.gguf if it exists", 0, 0, NULL, NULL},
@@ -54,6 +56,7 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     const tern_convert_params params = {.type = s->type,
                                         .embedding_type = s->embedding_type,
                                         .packing = s->packing,
+                                        .name = s->name,
                                         .no_screen = s->no_screen,
                                         .screen_missing = &screen_missing,
                                         .n_threads = (int)s->model.threads,

@@ -14,6 +14,7 @@
 #include "model/convert_parts.h"
 #include "model/demo.h"
 #include "model/keys.h"
+#include "tokenizer/unicode.h"
 
 enum { ALIGNMENT = 64, GGUF_F32 = 0, GGUF_I8 = 24 };
 
@@ -346,7 +347,8 @@ static tern_status write_tensors(conversion *c, tern_error *err) {
 static tern_status convert(conversion *c, tern_error *err) {
     if (!c->matrices)
         tern_gguf_set_alignment(c->writer, ALIGNMENT);
-    tern_status status = tern_convert_keys(c->checkpoint, &c->weights, c->packing, c->matrices, c->writer, err);
+    tern_status status =
+        tern_convert_keys(c->checkpoint, &c->weights, c->params->name, c->packing, c->matrices, c->writer, err);
     if (!status)
         status = put_tensors(c, err);
     if (!status)
@@ -404,6 +406,19 @@ static tern_status choose_types(conversion *c, tern_error *err) {
     return TERN_OK;
 }
 
+static tern_status check_name(const char *name, tern_error *err) {
+    size_t n = name ? strlen(name) : 0;
+    if (name && !n)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "the model's new name is empty");
+    for (size_t at = 0; at < n;) {
+        uint32_t c;
+        at += tern_utf8_decode((const uint8_t *)name + at, n - at, &c);
+        if (c == TERN_BAD_CHAR || c < ' ')
+            return tern_fail(err, TERN_ERR_ARGUMENT, "the model's new name is not one line of UTF-8");
+    }
+    return TERN_OK;
+}
+
 static tern_status check_target(const char *in, const char *out, tern_error *err) {
     struct stat a, b;
     if (!out)
@@ -420,6 +435,8 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
     params = params ? params : &defaults;
     conversion c = {.params = params, .progress = params->progress, .progress_user = params->progress_user};
     tern_status status = check_target(in, out, err);
+    if (!status)
+        status = check_name(params->name, err);
     if (!status)
         status = choose_types(&c, err);
     if (!status && !c.matrices)

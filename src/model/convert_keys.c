@@ -20,10 +20,17 @@ static bool is_ours(const tern_checkpoint *checkpoint, const tern_codec *matrice
            (key.size >= strlen(prefix) && memcmp(key.bytes, prefix, strlen(prefix)) == 0);
 }
 
-static void copy_keys(const tern_checkpoint *checkpoint, const tern_codec *matrices, tern_gguf_writer *writer) {
-    for (size_t i = 0; i < checkpoint->n_raw_keys; i++)
-        if (!is_ours(checkpoint, matrices, checkpoint->raw_keys[i].key))
+static void copy_keys(const tern_checkpoint *checkpoint, const char *model_name, const tern_codec *matrices,
+                      tern_gguf_writer *writer) {
+    static const char name_key[] = "general.name";
+    for (size_t i = 0; i < checkpoint->n_raw_keys; i++) {
+        tern_view key = checkpoint->raw_keys[i].key;
+        bool renamed = model_name && tern_view_equal(key, tern_view_of(name_key));
+        if (!renamed && !is_ours(checkpoint, matrices, key))
             tern_gguf_put_raw(writer, checkpoint->raw_keys[i].bytes);
+    }
+    if (model_name)
+        tern_gguf_put_string(writer, name_key, model_name);
 }
 
 /* ---------------------------------------------------- Hugging Face folders */
@@ -55,27 +62,30 @@ static tern_status check_vocab(const tern_checkpoint *checkpoint, tern_error *er
     return status;
 }
 
-static tern_status make_keys(const tern_checkpoint *checkpoint, const tern_dims *dims, tern_gguf_writer *writer,
-                             tern_error *err) {
+static tern_status make_keys(const tern_checkpoint *checkpoint, const char *model_name, const tern_dims *dims,
+                             tern_gguf_writer *writer, tern_error *err) {
     tern_buffer name = {0};
     tern_view folder = base_name(checkpoint->path);
     if (!tern_buffer_append(&name, folder.bytes, folder.size))
         return tern_fail_memory(err, checkpoint->path);
-    tern_keys_put_model(writer, checkpoint->config.name ? checkpoint->config.name : name.bytes, dims);
+    if (!model_name)
+        model_name = checkpoint->config.name ? checkpoint->config.name : name.bytes;
+    tern_keys_put_model(writer, model_name, dims);
     tern_buffer_free(&name);
     return put_vocab(checkpoint, writer, err);
 }
 
 /* -------------------------------------------------------------------- all */
 
-tern_status tern_convert_keys(const tern_checkpoint *checkpoint, const tern_weights *weights, const char *packing,
-                              const tern_codec *matrices, tern_gguf_writer *writer, tern_error *err) {
+tern_status tern_convert_keys(const tern_checkpoint *checkpoint, const tern_weights *weights, const char *model_name,
+                              const char *packing, const tern_codec *matrices, tern_gguf_writer *writer,
+                              tern_error *err) {
     tern_status status = TERN_OK;
     if (checkpoint->kind == TERN_CHECKPOINT_GGUF) {
         status = check_vocab(checkpoint, err);
-        copy_keys(checkpoint, matrices, writer);
+        copy_keys(checkpoint, model_name, matrices, writer);
     } else {
-        status = make_keys(checkpoint, &weights->dims, writer, err);
+        status = make_keys(checkpoint, model_name, &weights->dims, writer, err);
     }
     if (matrices) {
         tern_keys_put_file_type(writer, matrices);

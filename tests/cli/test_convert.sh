@@ -131,6 +131,16 @@ for type in f16 bf16 f32 q8_0 q6_k q4_0; do
     run "text of embedding $type" "$TERN" run "$WORK/e.gguf" -p "Once upon a time" -n 2 --temp 0
     is "$status" 0
 done
+run "another name" "$TERN" convert demo "$WORK/named.gguf" --type tq1_0 --name "A bird's model"
+is "$status" 0
+run "inspect another name" "$TERN" inspect "$WORK/named.gguf"
+has "$out" "A bird's model"
+run "another name of our layout" "$TERN" convert "$WORK/named.gguf" "$WORK/named.gguf2" --name tern
+run "inspect another name of our layout" "$TERN" inspect "$WORK/named.gguf2"
+has "$out" "tern.layout.packing"
+hasnt "$out" "A bird's model"
+fails 2 "is empty" "no name" "$TERN" convert demo "$WORK/no.gguf" --name ""
+fails 2 "one line of UTF-8" "bad name" "$TERN" convert demo "$WORK/no.gguf" --name $'a\xff'
 fails 2 "embedding type 'i2_s'" "bad embedding type" "$TERN" convert demo "$WORK/no.gguf" --type i2_s --embedding-type i2_s
 fails 2 "goes with the types" "embedding type of our layout" "$TERN" convert demo "$WORK/no.gguf" --embedding-type q6_k
 fails 2 "goes with tern's own layout" "packing of I2_S" "$TERN" convert demo "$WORK/no.gguf" --type i2_s --packing t5r16
