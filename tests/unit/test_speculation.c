@@ -269,7 +269,7 @@ static void test_end_tokens(void **state) {
         setting s = babble(50);
         tern_logit_bias likely[9];
         memcpy(likely, s.params.sampler.logit_bias, 8 * sizeof *likely);
-        likely[8] = (tern_logit_bias){eos, 10 + (float)(seed % 3) * 2};
+        likely[8] = (tern_logit_bias){eos, 6 + (float)seed * 2}; /* what it takes depends on the model */
         s.params.ignore_end = false;
         s.params.sampler.seed = seed;
         s.params.sampler.logit_bias = likely;
