@@ -30,29 +30,19 @@
 #include "base/rng.h"
 #include "grammar/matcher.h"
 #include "runtime/select.h"
+#include "runtime/token_history.h"
 
 enum { LANES = 8, NOISE_BLOCK = 512, FEW_SHARE = 16 };
-
-/* How often each id stands in the last `window` accepted tokens; a token enters
- * and leaves in constant time. */
-typedef struct history {
-    int32_t *ring; /* [ring_size], grows up to the window; not used if the window is unlimited */
-    size_t ring_size, ring_capacity, oldest;
-    uint32_t *counts; /* [vocab_size]; NULL: no penalties */
-    int32_t *seen;    /* [n_seen] the ids whose count is not 0, in any order */
-    uint32_t *where;  /* [vocab_size] their places in seen */
-    size_t n_seen;
-} history;
 
 struct tern_sampler {
     tern_sampler_params params; /* logit_bias is our copy */
     size_t vocab_size;
-    tern_rng rng;     /* of draws behind a filter */
-    uint64_t n_draws; /* counts the noise of the others */
-    history history;
-    tern_matcher *matcher; /* NULL: no grammar */
-    bool begun;            /* a token was drawn: what is accepted from here on is the grammar's text */
-    bool strict;           /* the next query is to be answered for the allowed tokens alone; see query_strictly() */
+    tern_rng rng;               /* of draws behind a filter */
+    uint64_t n_draws;           /* counts the noise of the others */
+    tern_token_history history; /* counts are NULL where no penalty is asked for */
+    tern_matcher *matcher;      /* NULL: no grammar */
+    bool begun;                 /* a token was drawn: what is accepted from here on is the grammar's text */
+    bool strict; /* the next query is to be answered for the allowed tokens alone; see query_strictly() */
 
     /* what queries hold: biased, penalised and speculated ids; NULL, NULL: there never are any */
     int32_t *forced; /* [vocab_size] */
@@ -65,77 +55,14 @@ struct tern_sampler {
     uint64_t *keys;  /* [vocab_size] scratch of the selections */
 };
 
-tern_sampler_params tern_sampler_defaults(void) {
-    return (tern_sampler_params){
-        .temperature = 0.8f,
-        .top_k = 40,
-        .top_p = 0.95f,
-        .min_p = 0.05f,
-        .repeat_penalty = 1,
-        .penalty_window = 64,
-    };
-}
-
 /* ---------------------------------------------------------------- creation */
-
-typedef struct param_range {
-    const char *name, *rule;
-    size_t offset;
-    double low, high;
-    bool low_open;
-} param_range;
-
-static const param_range ranges[] = {
-    {"temperature", "0 (greedy) or more", offsetof(tern_sampler_params, temperature), 0, FLT_MAX, false},
-    {"top-p", "above 0 and at most 1 (off)", offsetof(tern_sampler_params, top_p), 0, 1, true},
-    {"min-p", "0 (off) to 1", offsetof(tern_sampler_params, min_p), 0, 1, false},
-    {"repeat penalty", "above 0 (1 is off)", offsetof(tern_sampler_params, repeat_penalty), 0, FLT_MAX, true},
-    {"frequency penalty", "a finite number (0 is off)", offsetof(tern_sampler_params, frequency_penalty), -FLT_MAX,
-     FLT_MAX, false},
-    {"presence penalty", "a finite number (0 is off)", offsetof(tern_sampler_params, presence_penalty), -FLT_MAX,
-     FLT_MAX, false},
-};
-
-static tern_status check_params(const tern_sampler_params *params, size_t vocab_size, tern_error *err) {
-    if (vocab_size == 0 || vocab_size > INT32_MAX)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "sampler: a vocabulary of %zu tokens is impossible", vocab_size);
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
-        float value;
-        memcpy(&value, (const char *)params + ranges[i].offset, sizeof value);
-        if (!(value >= ranges[i].low && value <= ranges[i].high) || (ranges[i].low_open && value == ranges[i].low))
-            return tern_fail(err, TERN_ERR_ARGUMENT, "%s %g: must be %s", ranges[i].name, (double)value,
-                             ranges[i].rule);
-    }
-    if (params->top_k < 0)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "top-k %d: must be 0 (off) or more", (int)params->top_k);
-    if (params->penalty_window < -1)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "penalty window %d: must be -1 (all tokens), 0 (off) or more",
-                         (int)params->penalty_window);
-    if (params->n_logit_bias && !params->logit_bias)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "logit bias: %zu announced, but the list is NULL",
-                         params->n_logit_bias);
-    for (size_t i = 0; i < params->n_logit_bias; i++) {
-        const tern_logit_bias *bias = &params->logit_bias[i];
-        if (bias->id < 0 || (size_t)bias->id >= vocab_size)
-            return tern_fail(err, TERN_ERR_ARGUMENT, "logit bias for token %d: the ids are 0 to %zu", (int)bias->id,
-                             vocab_size - 1);
-        if (isnan(bias->bias) || bias->bias == INFINITY)
-            return tern_fail(err, TERN_ERR_ARGUMENT, "logit bias %g for token %d: must be finite, or -inf for a ban",
-                             (double)bias->bias, (int)bias->id);
-    }
-    return TERN_OK;
-}
 
 static bool create_history(tern_sampler *sampler) {
     const tern_sampler_params *p = &sampler->params;
     bool off = p->repeat_penalty == 1 && p->frequency_penalty == 0 && p->presence_penalty == 0;
     if (off || p->penalty_window == 0)
         return true;
-    history *h = &sampler->history;
-    h->counts = tern_calloc_array(sampler->vocab_size, sizeof *h->counts);
-    h->seen = tern_alloc_array(sampler->vocab_size, sizeof *h->seen);
-    h->where = tern_alloc_array(sampler->vocab_size, sizeof *h->where);
-    return h->counts && h->seen && h->where;
+    return tern_token_history_init(&sampler->history, sampler->vocab_size, p->penalty_window);
 }
 
 static bool create_forced(tern_sampler *sampler) {
@@ -151,7 +78,7 @@ tern_status tern_sampler_create(const tern_sampler_params *params, size_t vocab_
     tern_sampler_params defaults = tern_sampler_defaults();
     if (!params)
         params = &defaults;
-    tern_status status = check_params(params, vocab_size, err);
+    tern_status status = tern_sampler_check(params, vocab_size, err);
     if (status)
         return status;
     tern_sampler *sampler = calloc(1, sizeof *sampler);
@@ -193,55 +120,23 @@ void tern_sampler_free(tern_sampler *sampler) {
     free(sampler->ids);
     free(sampler->weights);
     free(sampler->keys);
-    free(sampler->history.ring);
-    free(sampler->history.counts);
-    free(sampler->history.seen);
-    free(sampler->history.where);
+    tern_token_history_free(&sampler->history);
     free(sampler);
 }
 
 size_t tern_sampler_vocab_size(const tern_sampler *sampler) { return sampler->vocab_size; }
 
-/* ----------------------------------------------------------------- history */
-
-static void count_token(history *h, int32_t id) {
-    if (h->counts[id]++ == 0) {
-        h->where[id] = (uint32_t)h->n_seen;
-        h->seen[h->n_seen++] = id;
-    }
-}
-
-static void discount_token(history *h, int32_t id) {
-    if (--h->counts[id] == 0) {
-        int32_t last = h->seen[--h->n_seen];
-        h->seen[h->where[id]] = last;
-        h->where[last] = h->where[id];
-    }
-}
-
 tern_status tern_sampler_accept(tern_sampler *sampler, int32_t id, tern_error *err) {
     if (id < 0 || (size_t)id >= sampler->vocab_size)
         return tern_fail(err, TERN_ERR_ARGUMENT, "token %d: the ids are 0 to %zu", (int)id, sampler->vocab_size - 1);
-    history *h = &sampler->history;
     if (sampler->matcher && sampler->begun) {
         tern_status status = tern_matcher_accept(sampler->matcher, id, err);
         if (status)
             return status;
         sampler->strict = false;
     }
-    if (!h->counts)
-        return TERN_OK;
-    int32_t window = sampler->params.penalty_window;
-    if (window >= 0 && h->ring_size < (size_t)window) {
-        if (!tern_grow_array((void **)&h->ring, &h->ring_capacity, h->ring_size + 1, sizeof *h->ring))
-            return tern_fail_memory(err, "the sampler's history");
-        h->ring[h->ring_size++] = id;
-    } else if (window >= 0) {
-        discount_token(h, h->ring[h->oldest]);
-        h->ring[h->oldest] = id;
-        h->oldest = (h->oldest + 1) % h->ring_size;
-    }
-    count_token(h, id);
+    if (sampler->history.counts && !tern_token_history_add(&sampler->history, id))
+        return tern_fail_memory(err, "the sampler's history");
     return TERN_OK;
 }
 
@@ -274,7 +169,7 @@ static double penalised(const tern_sampler *sampler, double x, int32_t id) {
 
 static tern_status change_logits(tern_sampler *sampler, size_t n, tern_error *err) {
     const tern_sampler_params *p = &sampler->params;
-    const history *h = &sampler->history;
+    const tern_token_history *h = &sampler->history;
     for (size_t i = 0; i < p->n_logit_bias + h->n_seen; i++) { /* all biases first */
         bool is_bias = i < p->n_logit_bias;
         int32_t id = is_bias ? p->logit_bias[i].id : h->seen[i - p->n_logit_bias];
@@ -662,7 +557,7 @@ static tern_status query_strictly(tern_sampler *sampler, tern_head_query *query,
 tern_status tern_sampler_queries(tern_sampler *sampler, const int32_t *ahead, size_t n, tern_head_query *queries,
                                  tern_error *err) {
     const tern_sampler_params *p = &sampler->params;
-    const history *h = &sampler->history;
+    const tern_token_history *h = &sampler->history;
     size_t n_forced = 0;
     for (size_t i = 0; i + 1 < n; i++)
         if (ahead[i] < 0 || (size_t)ahead[i] >= sampler->vocab_size)

@@ -6,6 +6,8 @@
 #include "runtime/head.h"
 #include "tern/tern.h"
 
+/* TERN_ERR_ARGUMENT and which parameter is wrong, if one is. */
+tern_status tern_sampler_check(const tern_sampler_params *params, size_t vocab_size, tern_error *err);
 size_t tern_sampler_vocab_size(const tern_sampler *sampler);
 
 /* What the next n draws need: queries [n], of which number i is for the draw that follows when ahead [0, i) were drawn
