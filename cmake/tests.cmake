@@ -40,6 +40,20 @@ foreach(script ${scripts})
   set_tests_properties(cli_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>" SKIP_RETURN_CODE 77)
 endforeach()
 
+# The command with allocations that fail when told to (tests/fault/failing_command.c), for tests/server/test_memory.py.
+include(CheckFunctionExists)
+check_function_exists(__libc_malloc TERN_HAVE_LIBC_MALLOC) # glibc's
+if(TERN_HAVE_LIBC_MALLOC AND NOT CMAKE_CROSSCOMPILING)
+  add_executable(failing_command ${CMAKE_SOURCE_DIR}/tests/fault/failing_command.c $<TARGET_OBJECTS:tern_command>
+                 $<TARGET_OBJECTS:tern_train>)
+  target_link_libraries(failing_command PRIVATE tern_server tern_static PkgConfig::EDIT ${CMAKE_DL_LIBS})
+  if(TERN_SANITIZE OR TERN_FUZZ)
+    target_compile_definitions(failing_command PRIVATE TERN_SANITIZED)
+    target_link_options(failing_command PRIVATE -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
+                        -Wl,--wrap=posix_memalign)
+  endif()
+endif()
+
 # Every tests/server/test_*.py starts servers of its own, on free ports of the loopback.
 file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/server/test_*.py)
 foreach(script ${scripts})
@@ -48,8 +62,12 @@ foreach(script ${scripts})
   endif()
   get_filename_component(name ${script} NAME_WE)
   add_test(NAME server_${name} COMMAND python3 -B ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(server_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>")
+  set_tests_properties(server_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>" SKIP_RETURN_CODE 77)
 endforeach()
+if(TARGET failing_command)
+  set_tests_properties(server_test_memory PROPERTIES
+    ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>;TERN_FAILING=$<TARGET_FILE:failing_command>")
+endif()
 
 # The web page in a real browser; skipped where there is none.
 if(NOT CMAKE_CROSSCOMPILING)

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/guard.h"
+
 enum { MAX_DEPTH = 64, MAX_REFS = 64 };
 
 void tern_schema_fail(tern_schema *s, const char *format, ...) {
@@ -500,20 +502,34 @@ static void read_schema(tern_schema *s) {
         s->ast->rules[rule].body = body;
 }
 
-void tern_ast_from_schema(tern_ast *ast, const char *schema) {
+typedef struct schema_text {
+    const char *text;
+    json_t *root;
     json_error_t error;
+} schema_text;
+
+static void load(void *user) {
+    schema_text *t = user;
+    t->root = json_loads(t->text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &t->error);
+}
+
+void tern_ast_from_schema(tern_ast *ast, const char *schema) {
     tern_schema s = {.ast = ast, .path = "#"};
     schema = schema ? schema : "{\"type\": \"object\"}";
     if (strlen(schema) > TERN_GRAMMAR_MAX_TEXT) {
         tern_ast_fail(ast, TERN_ERR_FORMAT, "schema: larger than %d bytes", TERN_GRAMMAR_MAX_TEXT);
         return;
     }
-    json_t *root = json_loads(schema, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!root) {
-        tern_ast_fail(ast, TERN_ERR_FORMAT, "schema: no JSON: line %d: %s", error.line, error.text);
+    schema_text text = {.text = schema};
+    if (!tern_guarded(load, &text) || (!text.root && json_error_code(&text.error) == json_error_out_of_memory)) {
+        tern_ast_fail(ast, TERN_ERR_MEMORY, "out of memory for a schema");
         return;
     }
-    s.root = root;
+    if (!text.root) {
+        tern_ast_fail(ast, TERN_ERR_FORMAT, "schema: no JSON: line %d: %s", text.error.line, text.error.text);
+        return;
+    }
+    s.root = text.root;
     read_schema(&s);
-    json_decref(root);
+    json_decref(text.root);
 }

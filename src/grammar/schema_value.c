@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/guard.h"
 #include "grammar/schema.h"
 
 /* Digits in front of the point and behind it, and of the exponent: as many as every reader of JSON takes without
@@ -9,8 +10,24 @@
 enum { MAX_DIGITS = 18, MAX_FRACTION = 15, MAX_EXPONENT_DIGITS = 2 };
 #define LARGEST ((int64_t)999999999999999999)
 
+typedef struct literal {
+    const json_t *value;
+    char *text;
+} literal;
+
+static void dump(void *user) {
+    literal *l = user;
+    l->text = json_dumps(l->value, JSON_ENCODE_ANY | JSON_COMPACT);
+}
+
+/* free(); NULL: no memory. */
+static char *dumped(const json_t *value) {
+    literal l = {.value = value};
+    return tern_guarded(dump, &l) ? l.text : NULL;
+}
+
 tern_node *tern_schema_literal(tern_schema *s, const json_t *value) {
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *text = dumped(value);
     tern_node *node = text ? tern_ast_text(s->ast, text) : NULL;
     if (!text)
         tern_ast_fail(s->ast, TERN_ERR_MEMORY, "out of memory for a schema");
@@ -57,7 +74,7 @@ tern_node *tern_schema_any_char(tern_schema *s) {
 /* The escape that a character must have. */
 static tern_node *escaped(tern_schema *s, uint32_t code) {
     json_t *text = json_stringn((const char[]){(char)code}, 1);
-    char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
+    char *quoted = text ? dumped(text) : NULL;
     tern_node *node = quoted ? tern_ast_bytes(s->ast, quoted + 1, strlen(quoted) - 2) : NULL;
     if (!quoted)
         tern_ast_fail(s->ast, TERN_ERR_MEMORY, "out of memory for a schema");

@@ -83,7 +83,7 @@ static void on_event(tern_choice *choice, const tern_request_event *event) {
 }
 
 static void on_choice_end(tern_choice *choice) {
-    json_t *call = tern_find_call(choice->job, text_of(choice), choice->text.size);
+    json_t *call = tern_find_call(choice->job, text_of(choice), choice->text.size, &choice->job->exchange->out);
     begin_choice(choice);
     if (call) {
         tern_buffer delta = {0};
@@ -115,7 +115,7 @@ static void on_stream_end(tern_job *job) {
 
 /* "content":...,"tool_calls":... -> whether it is a call. */
 static bool write_message(const tern_choice *choice, tern_buffer *body) {
-    json_t *call = tern_find_call(choice->job, text_of(choice), choice->text.size);
+    json_t *call = tern_find_call(choice->job, text_of(choice), choice->text.size, body);
     tern_buffer_text(body, "\"content\":");
     if (call) {
         tern_buffer_text(body, "null,\"tool_calls\":[");

@@ -21,6 +21,7 @@ static void write_choice(tern_choice *choice, const char *text, size_t n_bytes, 
     else
         tern_buffer_text(out, "null");
     tern_buffer_text(out, "}");
+    out->failed |= choice->text.failed;
 }
 
 static void write_chunk(tern_choice *choice, const char *text, size_t n_bytes, const char *reason) {

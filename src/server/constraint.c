@@ -14,7 +14,7 @@ int tern_constrain(tern_job *job, const json_t *schema, const char *param, tern_
     tern_error err;
     if (has_one_already(job, param, error))
         return error->status;
-    char *text = schema ? json_dumps(schema, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    char *text = schema ? tern_json_dump(schema, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     if (schema && !text)
         return tern_api_fail_memory(error);
     tern_status status = tern_grammar_from_schema(job->exchange->server->tokenizer, text, &job->grammar, &err);

@@ -79,12 +79,13 @@ int tern_reply_json(tern_exchange *x, tern_buffer *body, tern_api_error *error) 
 
 void tern_reply_error(tern_exchange *x, const tern_api_error *error) {
     static const char no_memory[] =
-        "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
+        "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,"
+        "\"code\":\"out_of_memory\"}}";
     tern_buffer body = {0};
     tern_api_error failed;
     tern_api_error_write(error, &body);
     if (tern_reply_take(x, error->status, "application/json", &body, &failed)) {
-        x->reply.status = error->status;
+        x->reply.status = 500;
         x->reply.content_type = "application/json";
         x->reply.body = no_memory;
         x->reply.n_bytes = sizeof no_memory - 1;
@@ -93,7 +94,7 @@ void tern_reply_error(tern_exchange *x, const tern_api_error *error) {
     x->reply.close = error->close;
     if (error->retry_after)
         tern_reply_header(&x->reply, "Retry-After", "%d", error->retry_after);
-    if (error->status == 401)
+    if (x->reply.status == 401)
         tern_reply_header(&x->reply, "WWW-Authenticate", "Bearer");
 }
 

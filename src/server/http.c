@@ -27,25 +27,28 @@ static const char *allowed_origin(const tern_exchange *x) {
     return origin && (strcmp(allowed, "*") == 0 || strcmp(allowed, origin) == 0) ? allowed : NULL;
 }
 
-static void add_headers(tern_exchange *x, struct MHD_Response *response, const char *content_type) {
+/* False: no memory. Without its headers an answer is not sent: the connection is closed. */
+static bool add_headers(tern_exchange *x, struct MHD_Response *response, const char *content_type) {
     const char *origin = allowed_origin(x);
-    if (content_type)
-        MHD_add_response_header(response, "Content-Type", content_type);
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(response, "X-Request-Id", x->id);
-    if (x->server->config.cors)
-        MHD_add_response_header(response, "Vary", "Origin");
-    if (origin)
-        MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
-    if (x->reply.close || atomic_load(&x->server->draining))
-        MHD_add_response_header(response, "Connection", "close");
-    bool cacheable = false;
-    for (size_t i = 0; i < x->reply.n_headers; i++) {
-        MHD_add_response_header(response, x->reply.headers[i].name, x->reply.headers[i].value);
+    bool closes = x->reply.close || atomic_load(&x->server->draining), cacheable = false, added = true;
+    for (size_t i = 0; i < x->reply.n_headers; i++)
         cacheable |= strcasecmp(x->reply.headers[i].name, "Cache-Control") == 0;
-    }
-    if (!cacheable)
-        MHD_add_response_header(response, "Cache-Control", "no-store");
+    const struct {
+        const char *name, *value; /* NULL: not this one */
+    } rows[] = {
+        {"Content-Type", content_type},
+        {"X-Content-Type-Options", "nosniff"},
+        {"X-Request-Id", x->id},
+        {"Vary", x->server->config.cors ? "Origin" : NULL},
+        {"Access-Control-Allow-Origin", origin},
+        {"Connection", closes ? "close" : NULL},
+        {"Cache-Control", cacheable ? NULL : "no-store"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        added &= !rows[i].value || MHD_add_response_header(response, rows[i].name, rows[i].value) == MHD_YES;
+    for (size_t i = 0; i < x->reply.n_headers; i++)
+        added &= MHD_add_response_header(response, x->reply.headers[i].name, x->reply.headers[i].value) == MHD_YES;
+    return added;
 }
 
 /* Send x->reply, whose body lives as long as the exchange: longer than the response. */
@@ -54,8 +57,9 @@ static enum MHD_Result send_reply(tern_exchange *x) {
         MHD_create_response_from_buffer(x->reply.n_bytes, (void *)x->reply.body, MHD_RESPMEM_PERSISTENT);
     if (!response)
         return MHD_NO;
-    add_headers(x, response, x->reply.content_type);
-    enum MHD_Result result = MHD_queue_response(x->connection, (unsigned)x->reply.status, response);
+    enum MHD_Result result = MHD_NO;
+    if (add_headers(x, response, x->reply.content_type))
+        result = MHD_queue_response(x->connection, (unsigned)x->reply.status, response);
     MHD_destroy_response(response);
     return result;
 }
@@ -98,8 +102,9 @@ static enum MHD_Result send_stream(tern_exchange *x) {
         return MHD_NO;
     x->reply.status = 200;
     tern_reply_header(&x->reply, "X-Accel-Buffering", "no"); /* nginx passes it on as it comes */
-    add_headers(x, response, "text/event-stream; charset=utf-8");
-    enum MHD_Result result = MHD_queue_response(x->connection, 200, response);
+    enum MHD_Result result = MHD_NO;
+    if (add_headers(x, response, "text/event-stream; charset=utf-8"))
+        result = MHD_queue_response(x->connection, 200, response);
     MHD_destroy_response(response);
     return result;
 }

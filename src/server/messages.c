@@ -77,7 +77,7 @@ static int parse_message(const json_t *item, size_t index, tern_arena *arena, te
     tern_buffer text = {0};
     int status = add_text(item, name, index, &text, error);
     if (!status) {
-        message->content = tern_arena_copy(arena, text.bytes ? text.bytes : "", text.size);
+        message->content = text.failed ? NULL : tern_arena_copy(arena, text.bytes ? text.bytes : "", text.size);
         status = message->content ? 0 : tern_api_fail_memory(error);
     }
     tern_buffer_free(&text);

@@ -40,7 +40,7 @@ static int write_text(tern_job *job, tern_api_error *error) {
     tern_buffer_text(&text, "You can call functions. To call one, answer with nothing but a JSON object: "
                             "{\"name\": the function's name, \"arguments\": {...}}. The functions are:");
     for (size_t i = 0; i < json_array_size(job->tools); i++) {
-        char *line = json_dumps(json_object_get(json_array_get(job->tools, i), "function"), JSON_PRESERVE_ORDER);
+        char *line = tern_json_dump(json_object_get(json_array_get(job->tools, i), "function"), JSON_PRESERVE_ORDER);
         tern_buffer_text(&text, "\n");
         text.failed |= !line;
         tern_buffer_text(&text, line ? line : "");
@@ -115,9 +115,12 @@ int tern_parse_tools(tern_job *job, tern_api_error *error) {
     return write_text(job, error) ? error->status : apply_choice(job, choice, error);
 }
 
-json_t *tern_find_call(const tern_job *job, const char *text, size_t n_bytes) {
+json_t *tern_find_call(const tern_job *job, const char *text, size_t n_bytes, tern_buffer *out) {
     json_error_t where;
-    json_t *call = job->tools ? json_loadb(text, n_bytes, 0, &where) : NULL;
+    json_t *call = NULL;
+    if (!job->tools)
+        return NULL;
+    out->failed |= !tern_json_load(text, n_bytes, 0, &call, &where);
     if (call && find_tool(job->tools, json_string_value(json_object_get(call, "name"))) &&
         json_is_object(json_object_get(call, "arguments")))
         return call;
@@ -126,7 +129,7 @@ json_t *tern_find_call(const tern_job *job, const char *text, size_t n_bytes) {
 }
 
 void tern_write_call(const tern_choice *choice, const json_t *call, bool index, tern_buffer *out) {
-    char *arguments = json_dumps(json_object_get(call, "arguments"), JSON_COMPACT | JSON_PRESERVE_ORDER);
+    char *arguments = tern_json_dump(json_object_get(call, "arguments"), JSON_COMPACT | JSON_PRESERVE_ORDER);
     tern_buffer_printf(out, "{%s\"id\":\"call_%s_%zu\",\"type\":\"function\",\"function\":{\"name\":",
                        index ? "\"index\":0," : "", choice->job->exchange->id, choice->index);
     tern_json_write_text(out, json_string_value(json_object_get(call, "name")));

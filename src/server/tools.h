@@ -8,8 +8,8 @@
  * one, the job's grammar. 0 or the status of *error. */
 int tern_parse_tools(tern_job *job, tern_api_error *error);
 
-/* The call that an answer is, for json_decref(); NULL: it is none. */
-json_t *tern_find_call(const tern_job *job, const char *text, size_t n_bytes);
+/* The call that an answer is, for json_decref(); NULL: it is none, or there is no memory to tell, and out->failed. */
+json_t *tern_find_call(const tern_job *job, const char *text, size_t n_bytes, tern_buffer *out);
 /* {"id":...,"type":"function","function":{"name":...,"arguments":"..."}}; `index`: of a stream's delta. */
 void tern_write_call(const tern_choice *choice, const json_t *call, bool index, tern_buffer *out);
 

@@ -1,7 +1,7 @@
 /*
  * Out of memory, everywhere: the n-th allocation fails, for n = 1, 2, 3, ..., until a whole run of load, session,
- * tokenise, generate and free gets through, or one of a scheduler with some requests. Each time the library has to
- * return an error with a message, leak nothing (the sanitizer build looks) and go on working afterwards.
+ * tokenise, generate and free gets through, or one of a scheduler with some requests, or of a grammar. Each time the
+ * library has to return an error with a message, leak nothing (the sanitizer build looks) and go on working afterwards.
  *
  * The linker's --wrap puts the functions below in front of the C library's for libtern's own calls; jansson gets them
  * through its hook, but does not always say that memory was what it lacked, so there any error will do. PCRE2's
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/guard.h"
 #include "base/rng.h"
 #include "format/peft.h"
 #include "model/demo.h"
@@ -345,6 +346,59 @@ static tern_status scheduler_scenario(const char *path, tern_error *err) {
     return status;
 }
 
+/* --------------------------------------------------------------- grammars */
+
+static tern_status draw_under(const tern_grammar *grammar, const char *prompt, tern_error *err) {
+    const tern_tokenizer *tokenizer = tern_model_tokenizer(served);
+    tern_session *session = NULL;
+    int32_t *ids = NULL;
+    size_t n_ids = 0, n_text = 0;
+    tern_generate_params generate = tern_generate_defaults();
+    generate.max_tokens = 6;
+    generate.sampler.seed = 1;
+    generate.sampler.grammar = grammar;
+    tern_status status = tern_tokenize(tokenizer, prompt, strlen(prompt), TERN_TOKENIZE_BOS, &ids, &n_ids, err);
+    if (!status)
+        status = tern_session_create(served, NULL, &session, err);
+    if (!status)
+        status = tern_generate_ids(session, ids, n_ids, &generate, count_text, &n_text, NULL, err);
+    tern_session_free(session);
+    tern_free(ids);
+    return status;
+}
+
+static tern_status gbnf_scenario(const char *path, tern_error *err) {
+    (void)path;
+    static const char text[] = "root ::= word (\" \" word){1,4} end?\n"
+                               "word ::= [a-z] [a-z_]* | \"\\\"\" [^\"\\n\\u0430-\\u044f]+ \"\\\"\"\n"
+                               "end ::= \".\" | \"!\" # that is all\n";
+    tern_grammar *grammar = NULL;
+    tern_status status = tern_grammar_parse(tern_model_tokenizer(served), text, &grammar, err);
+    if (!status)
+        status = draw_under(grammar, "Once", err);
+    tern_grammar_free(grammar);
+    return status;
+}
+
+/* With keys and strings that jansson needs more room for than it begins with. */
+static tern_status schema_scenario(const char *path, tern_error *err) {
+    (void)path;
+    static const char text[] =
+        "{\"type\":\"object\",\"properties\":{\"a name of more than sixteen bytes\":{\"type\":\"string\",\"pattern\":"
+        "\"^[A-Z][a-z]{2,5}( [0-9]+)?$\"},\"tags\":{\"type\":\"array\",\"items\":{\"enum\":[\"red\",3,{\"another long "
+        "key of it"
+        "\":null}]},\"minItems\":1,\"maxItems\":3},\"next\":{\"$ref\":\"#/$defs/step\"}},\"required\":[\"tags\"],"
+        "\"additionalProperties\":false,\"$defs\":{\"step\":{\"anyOf\":[{\"type\":\"integer\",\"minimum\":-3,"
+        "\"maximum\":120"
+        "},{\"const\":\"\\u00e9t\\u00e9\"},{\"type\":\"object\",\"additionalProperties\":{\"type\":\"number\"}}]}}}";
+    tern_grammar *grammar = NULL;
+    tern_status status = tern_grammar_from_schema(tern_model_tokenizer(served), text, &grammar, err);
+    if (!status)
+        status = draw_under(grammar, "Once", err);
+    tern_grammar_free(grammar);
+    return status;
+}
+
 typedef tern_status scenario_fn(const char *path, tern_error *err);
 
 /* 0 if every failure of one allocation of the scenario is handled. */
@@ -401,6 +455,10 @@ int main(void) {
     failures = failures || tern_model_load(NULL, &(tern_model_params){.n_threads = 2}, &served, NULL) ||
                scheduler_scenario(NULL, NULL) || /* the model keeps the scratch that it needs */
                run(scheduler_scenario, NULL);
+    json_set_alloc_funcs(tern_guard_malloc,
+                         tern_guard_free); /* as the server does: so that all failures are told as such */
+    failures = failures || gbnf_scenario(NULL, NULL) || run(gbnf_scenario, "a grammar") ||
+               schema_scenario(NULL, NULL) || run(schema_scenario, "a schema");
     tern_model_free(served);
     for (size_t i = 0; i < sizeof adapter_files / sizeof *adapter_files; i++) {
         char name[96];

@@ -88,12 +88,12 @@ def check_answer(method, path, status, content_type, data):
 
 
 class Server:
-    def __init__(self, *options, model="demo", env=None, prefix=()):
+    def __init__(self, *options, model="demo", env=None, prefix=(), program=TERN):
         environment = {**os.environ, **(env or {})}
         environment.pop("TERN_CPU", None)
         if "TERN_API_KEY" not in (env or {}):
             environment.pop("TERN_API_KEY", None)
-        self.process = subprocess.Popen([*prefix, TERN, "serve", model, "--port", "0", "-t", "1", *options],
+        self.process = subprocess.Popen([*prefix, program, "serve", model, "--port", "0", "-t", "1", *options],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         env=environment)
         self.lines = []
