@@ -38,6 +38,11 @@ add_library(tern_server STATIC ${server_sources})
 target_include_directories(tern_server PRIVATE ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(tern_server PUBLIC tern_static PkgConfig::MICROHTTPD)
 
+# The table of devices becomes a part of the command (src/eval/devices_data.c).
+set(TERN_DEVICES ${CMAKE_SOURCE_DIR}/data/devices.json)
+set_source_files_properties(${CMAKE_SOURCE_DIR}/src/eval/devices_data.c PROPERTIES
+  COMPILE_DEFINITIONS TERN_DEVICES_PATH="${TERN_DEVICES}" OBJECT_DEPENDS ${TERN_DEVICES})
+
 # The command stands on the static library, so that build/tern runs from anywhere.
 # It sees tern.h, base and the entry headers of train and server only (tests/rooms/check_includes.sh).
 file(GLOB_RECURSE command_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.c ${CMAKE_SOURCE_DIR}/src/eval/*.c)

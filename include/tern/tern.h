@@ -584,6 +584,49 @@ TERN_API tern_status tern_synth_shape(const char *name, tern_synth_params *param
 /* Write a random model as GGUF v3 (first to a temporary name, renamed when whole). */
 TERN_API tern_status tern_synth(const char *path, const tern_synth_params *params, tern_error *err);
 
+/* -------------------------------------------------------------------- size */
+
+/* What a model takes in memory, and what decoding a token reads of it, computed from its shape: nothing is loaded, and
+ * there need not even be a file. */
+typedef struct tern_shape {
+    uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim;
+    bool tied_embedding;
+    char name[64];
+    char weight_type[16]; /* what its matrices are stored as, "I2_S", or, in tern's own layout, packed as, "t5r16" */
+    char embedding_type[16], head_type[16]; /* "F16"; the same if tied */
+} tern_shape;
+
+/* The shape of a file or folder (as for tern_model_load()), of which only the head is read. */
+TERN_API tern_status tern_shape_of(const char *path, tern_shape *shape, tern_error *err);
+/* One of tern_synth_shape()'s, by name. */
+TERN_API tern_status tern_shape_named(const char *name, tern_shape *shape, tern_error *err);
+
+typedef struct tern_size_params {
+    const char *weight_type; /* what the matrices lie in memory as: a type as other programs read it where it is mapped
+                                ("I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32"), or a packing of tern's, in which any
+                                of these files is computed with ("t5r16", "t2r16"). NULL: the shape's */
+    const char
+        *embedding_type; /* of embedding and head: "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; NULL: the shape's */
+    bool exact_head;     /* as in tern_model_params: with tern's packings, too, the whole head is read */
+} tern_size_params;
+
+typedef struct tern_size {
+    uint64_t n_params, n_ternary;
+    uint64_t weight_bytes;    /* the ternary matrices */
+    uint64_t embedding_bytes; /* embedding and, if that is another one, head */
+    uint64_t norm_bytes;
+    uint64_t screen_bytes;    /* of the LM head's screen; 0: there is none (tern's packings only) */
+    uint64_t total_bytes;     /* all of these */
+    uint64_t bytes_per_token; /* that one decode step reads without the KV cache: tern_model_info.bytes_per_token */
+} tern_size;
+
+/* `params` may be NULL. TERN_ERR_ARGUMENT: no such type, or rows that cannot be stored as that type. */
+TERN_API tern_status tern_size_of(const tern_shape *shape, const tern_size_params *params, tern_size *size,
+                                  tern_error *err);
+/* Bytes of keys and values that a decode step reads when `tokens` tokens are in the cache; their size, too, but for the
+ * rest of the last block of 64 tokens. */
+TERN_API double tern_shape_kv_bytes(const tern_shape *shape, tern_kv_type type, double tokens);
+
 /* ----------------------------------------------------------------- convert */
 
 typedef struct tern_convert_params {

@@ -297,14 +297,6 @@ static tern_status run_all(runner *r, tern_progress *progress, int64_t *done, in
 
 /* ------------------------------------------------------------------- setting up */
 
-/* Bytes of keys and values that one decode step reads when `position` tokens are in the cache. */
-static double kv_bytes(const tern_model_info *info, tern_kv_type type, double position) {
-    double head = info->head_dim * (type == TERN_KV_F32 ? 4.0 : type == TERN_KV_F16 ? 2.0 : 1.0);
-    if (type == TERN_KV_Q8)
-        head += 4; /* the scale of each vector */
-    return 2.0 * info->n_layers * info->n_kv_heads * head * position;
-}
-
 /* Random ordinary tokens, the same for everybody: BOS first. */
 static void fill_ids(const tern_model *model, int32_t *ids, size_t n) {
     const tern_tokenizer *tokenizer = tern_model_tokenizer(model);
@@ -384,7 +376,9 @@ static void describe(const tern_bench_model *bench, const tern_bench_plan *plan,
     result->load_seconds = bench->load_seconds;
     result->weight_bytes = (double)info->bytes_per_token;
     /* step i reads the keys and values of depth + i + 1 tokens, its own included */
-    result->kv_bytes = kv_bytes(info, plan->session.kv_type, (double)plan->depth + ((double)plan->decode + 1) / 2);
+    const tern_shape shape = {.n_layers = info->n_layers, .n_kv_heads = info->n_kv_heads, .head_dim = info->head_dim};
+    result->kv_bytes =
+        tern_shape_kv_bytes(&shape, plan->session.kv_type, (double)plan->depth + ((double)plan->decode + 1) / 2);
     result->loaded_bytes = (double)info->loaded_bytes;
 }
 

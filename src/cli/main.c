@@ -21,6 +21,7 @@ const tern_command *const tern_commands[] = {
     &tern_command_inspect,
     &tern_command_synth,
     &tern_command_convert,
+    &tern_command_fit,
     &tern_command_train_tokenizer,
     &tern_command_train_data,
     &tern_command_train_pretrain,

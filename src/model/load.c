@@ -213,9 +213,9 @@ tern_status tern_norm_load(const tern_checkpoint *checkpoint, uint32_t layer, te
 /* A row of floats rounded up to a cache line, so that every norm starts aligned. */
 static size_t norm_floats(uint32_t n) { return ((size_t)n + 15) / 16 * 16; }
 
-static size_t all_norm_floats(const tern_dims *dims) {
-    return dims->n_layers * (3 * norm_floats(dims->hidden_size) + norm_floats(dims->ffn_size)) +
-           norm_floats(dims->hidden_size);
+uint64_t tern_norm_bytes(const tern_dims *dims) {
+    return sizeof(float) * (dims->n_layers * (3 * norm_floats(dims->hidden_size) + norm_floats(dims->ffn_size)) +
+                            norm_floats(dims->hidden_size));
 }
 
 static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *weights, float *at, tern_error *err) {
@@ -249,7 +249,7 @@ static bool usable_in_place(const tern_linear *linear, const tern_form *form) {
     return linear->stored == form && (uintptr_t)linear->source->data % 64 == 0;
 }
 
-static uint64_t packed_bytes(const tern_linear *linear) {
+uint64_t tern_packed_bytes(const tern_linear *linear) {
     return ((uint64_t)linear->n_units * linear->unit_bytes + 63) / 64 * 64;
 }
 
@@ -262,12 +262,12 @@ static uint64_t lay_out_all(load_state *state, bool copy) {
         tern_linear *linear = &weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
         const tern_form *form = form_of(weights->ternary, linear);
         tern_form_lay_out(form, linear);
-        weights->packed_bytes += packed_bytes(linear);
+        weights->packed_bytes += tern_packed_bytes(linear);
         if (!copy && usable_in_place(linear, form)) {
             linear->packed = linear->source->data;
             continue;
         }
-        bytes += packed_bytes(linear);
+        bytes += tern_packed_bytes(linear);
         state->total_bytes += linear->source->bytes;
         state->linears[state->n_linears++] = linear;
     }
@@ -284,7 +284,7 @@ static void place_local(const tern_weights *weights, const tern_pool *pool) {
         const tern_linear *const lasts[] = {&layer->v, &layer->o, &layer->gate, &layer->up, &layer->down};
         for (size_t j = 0; j < sizeof firsts / sizeof *firsts; j++) {
             uint8_t *begin = (uint8_t *)firsts[j]->packed;
-            size_t n_bytes = (size_t)(lasts[j]->packed + packed_bytes(lasts[j]) - begin);
+            size_t n_bytes = (size_t)(lasts[j]->packed + tern_packed_bytes(lasts[j]) - begin);
             for (size_t w = 0; w < threads; w++) {
                 size_t from = n_bytes / threads * w, to = w + 1 == threads ? n_bytes : n_bytes / threads * (w + 1);
                 tern_pages_prefer_node(begin + from, to - from, tern_pool_node(pool, (int)w));
@@ -309,7 +309,7 @@ static tern_status make_room(load_state *state, const tern_load_params *params, 
     uint8_t *at = weights->memory = weights->pages.memory;
     for (size_t i = 0; i < state->n_linears; i++) {
         state->linears[i]->packed = at;
-        at += packed_bytes(state->linears[i]);
+        at += tern_packed_bytes(state->linears[i]);
     }
     if (params->numa == TERN_NUMA_INTERLEAVE)
         tern_pages_interleave(weights->pages.memory, weights->pages.bytes);
@@ -332,7 +332,7 @@ static tern_status pack_all(load_state *state, tern_pool *pool, tern_error *err)
 static tern_status load_all(load_state *state, const tern_load_params *params, tern_pool *pool, tern_error *err) {
     tern_weights *weights = state->weights;
     uint64_t in_memory = lay_out_all(state, params->huge_pages || params->numa);
-    weights->norm_bytes = all_norm_floats(&weights->dims) * sizeof(float);
+    weights->norm_bytes = tern_norm_bytes(&weights->dims);
     weights->memory_bytes = in_memory + weights->norm_bytes;
     tern_status status = make_room(state, params, pool, err);
     if (!status) /* packed matrices are whole cache lines, so the norms behind them start aligned */

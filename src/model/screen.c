@@ -89,14 +89,21 @@ static void build_task(void *context, size_t task, int worker) {
     release_rows(screen, first, row - first);
 }
 
-/* All arrays from one block; each is a multiple of 64 bytes. */
-static bool allocate(tern_screen *screen) {
-    size_t groups = screen->n_groups, k_pad = screen->k_pad, bytes;
+bool tern_screen_measure(tern_screen *screen) {
+    size_t k_pad = screen->k_pad, bytes;
     size_t group_bytes = tern_screen_coarse_bytes(k_pad) + tern_screen_step_bytes(k_pad) +
                          tern_screen_fine_bytes(k_pad) + TERN_SCREEN_ROWS * 4 * sizeof(float);
-    if (!tern_mul_size(groups, group_bytes, &bytes))
+    if (!tern_mul_size(screen->n_groups, group_bytes, &bytes))
         return false;
     screen->bytes = bytes + k_pad * sizeof(float);
+    return true;
+}
+
+/* All arrays from one block; each is a multiple of 64 bytes. */
+static bool allocate(tern_screen *screen) {
+    size_t groups = screen->n_groups, k_pad = screen->k_pad;
+    if (!tern_screen_measure(screen))
+        return false;
     screen->memory = tern_aligned_alloc(screen->bytes);
     if (!screen->memory)
         return false;

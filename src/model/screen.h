@@ -49,6 +49,8 @@ typedef struct tern_screen {
 /* Whether a head is to be screened: small ones are faster whole, and the kernels' integers have room for so many
  * columns. */
 bool tern_screen_pays(const tern_tensor *head);
+/* screen->bytes of one with these n_groups and k_pad; false if that overflows. */
+bool tern_screen_measure(tern_screen *screen);
 
 /* Build the screen of `head` [rows, cols] on the pool's threads. File pages are dropped as they are read. The
  * checkpoint must outlive the screen. */

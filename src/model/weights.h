@@ -94,6 +94,10 @@ typedef enum tern_norm {
 /* The name of a norm's gain in this kind of checkpoint; written to buffer or static. */
 const char *tern_norm_name(const tern_checkpoint *checkpoint, char buffer[static 128], uint32_t layer, tern_norm norm);
 
+/* Bytes of all norms, and of a matrix that is laid out (tern_form_lay_out), as they lie in weights->memory. */
+uint64_t tern_norm_bytes(const tern_dims *dims);
+uint64_t tern_packed_bytes(const tern_linear *linear);
+
 /* The values [size] of a norm's gain -> out. An error if it is missing, of another size or type, or not finite. */
 tern_status tern_norm_load(const tern_checkpoint *checkpoint, uint32_t layer, tern_norm norm, uint32_t size, float *out,
                            tern_error *err);

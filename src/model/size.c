@@ -1,0 +1,179 @@
+/* What a model takes in memory and what a token reads of it, from its shape: the sizes that model/load.c and
+ * model/screen.c would come to, without a file. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/demo.h"
+#include "model/keys.h"
+#include "model/layout.h"
+
+/* ------------------------------------------------------------------- shapes */
+
+static void name_type(char text[16], const tern_tensor *tensor) {
+    const tern_codec *codec = tern_codec_of(tensor->type);
+    snprintf(text, 16, "%s", codec ? codec->name : tensor->type_name);
+}
+
+static void describe(const tern_weights *weights, tern_shape *shape) {
+    const tern_dims *dims = &weights->dims;
+    const tern_config *config = &weights->checkpoint->config;
+    const tern_linear *first = &weights->layers[0].q;
+    *shape = (tern_shape){.vocab_size = dims->vocab_size,
+                          .n_ctx = dims->n_ctx,
+                          .hidden_size = dims->hidden_size,
+                          .ffn_size = dims->ffn_size,
+                          .n_layers = dims->n_layers,
+                          .n_heads = dims->n_heads,
+                          .n_kv_heads = dims->n_kv_heads,
+                          .head_dim = dims->head_dim,
+                          .tied_embedding = weights->tied};
+    snprintf(shape->name, sizeof shape->name, "%s", config->name ? config->name : weights->checkpoint->path);
+    if (first->stored)
+        snprintf(shape->weight_type, sizeof shape->weight_type, "%s", first->stored->name);
+    else
+        name_type(shape->weight_type, first->source);
+    name_type(shape->embedding_type, weights->embedding);
+    name_type(shape->head_type, weights->head);
+}
+
+tern_status tern_shape_of(const char *path, tern_shape *shape, tern_error *err) {
+    tern_checkpoint *checkpoint;
+    tern_weights weights;
+    tern_status status =
+        !path || strcmp(path, "demo") == 0
+            ? tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &checkpoint, err)
+            : tern_checkpoint_open(path, &checkpoint, err);
+    if (status)
+        return status;
+    status = tern_weights_bind(checkpoint, &weights, err);
+    if (!status) {
+        describe(&weights, shape);
+        tern_weights_free(&weights);
+    }
+    tern_checkpoint_close(checkpoint);
+    return status;
+}
+
+tern_status tern_shape_named(const char *name, tern_shape *shape, tern_error *err) {
+    tern_synth_params params;
+    tern_status status = tern_synth_shape(name, &params, err);
+    if (status)
+        return status;
+    *shape = (tern_shape){.vocab_size = params.vocab_size,
+                          .n_ctx = params.n_ctx,
+                          .hidden_size = params.hidden_size,
+                          .ffn_size = params.ffn_size,
+                          .n_layers = params.n_layers,
+                          .n_heads = params.n_heads,
+                          .n_kv_heads = params.n_kv_heads,
+                          .head_dim = params.hidden_size / params.n_heads,
+                          .tied_embedding = params.tied_embedding};
+    snprintf(shape->name, sizeof shape->name, "%s", name);
+    snprintf(shape->weight_type, sizeof shape->weight_type, "%s", params.weight_type);
+    snprintf(shape->embedding_type, sizeof shape->embedding_type, "%s", params.embedding_type);
+    snprintf(shape->head_type, sizeof shape->head_type, "%s", params.embedding_type);
+    return TERN_OK;
+}
+
+/* -------------------------------------------------------------------- sizes */
+
+/* Limits that keep every product below far from overflow; model/bind.c has narrower ones for files. */
+static bool possible(const tern_shape *s) {
+    const uint32_t sizes[] = {s->vocab_size, s->hidden_size, s->ffn_size, s->n_heads, s->n_kv_heads, s->head_dim};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i] == 0 || sizes[i] > 1 << 24)
+            return false;
+    return s->n_layers > 0 && s->n_layers <= 4096 && s->n_heads % s->n_kv_heads == 0 && s->hidden_size <= 1 << 20 &&
+           s->ffn_size <= 1 << 20 && (uint64_t)s->n_heads * s->head_dim == s->hidden_size;
+}
+
+/* What the seven matrices of a layer come to: as tern packs them (`packing`), or as `codec` stores them. */
+static tern_status size_layer(const tern_dims *dims, const char *packing, const tern_codec *codec, uint64_t *n_weights,
+                              uint64_t *n_bytes, tern_error *err) {
+    for (int which = 0; which < TERN_LINEARS_PER_LAYER; which++) {
+        tern_linear linear = {0};
+        uint64_t bytes;
+        tern_linear_shape(dims, which, &linear.rows, &linear.cols);
+        if (packing) {
+            tern_form_lay_out(tern_form_named(packing, which), &linear);
+            bytes = tern_packed_bytes(&linear);
+        } else if ((codec->ternary && linear.cols % tern_keys_row_multiple(codec)) ||
+                   !tern_codec_bytes(codec, linear.rows, linear.cols, &bytes))
+            return tern_fail(err, TERN_ERR_ARGUMENT,
+                             "rows of %" PRIu32 " weights cannot be stored as %s, which takes multiples of %" PRIu32,
+                             linear.cols, codec->name, tern_keys_row_multiple(codec));
+        *n_weights += (uint64_t)linear.rows * linear.cols;
+        *n_bytes += bytes;
+    }
+    return TERN_OK;
+}
+
+static tern_status size_embedding(const tern_shape *shape, const char *type, uint64_t *bytes, tern_error *err) {
+    const tern_codec *codec = tern_keys_embedding_type(type);
+    if (!codec)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "embedding type '%s' is not one of %s", type,
+                         tern_keys_embedding_types);
+    if (!tern_codec_bytes(codec, shape->vocab_size, shape->hidden_size, bytes))
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "embedding rows of %" PRIu32 " cannot be stored as %s, which takes multiples of %" PRIu32,
+                         shape->hidden_size, codec->name, codec->block_values);
+    return TERN_OK;
+}
+
+/* The LM head's share of what a token reads: all of it, or the screen's first plane. */
+static uint64_t head_read(const tern_shape *shape, uint64_t head_bytes, bool screened, tern_size *size) {
+    const tern_tensor head = {.rows = shape->vocab_size, .cols = shape->hidden_size, .bytes = head_bytes};
+    tern_screen screen = tern_screen_of(NULL, &head);
+    if (!screened || !tern_screen_pays(&head) || !tern_screen_measure(&screen))
+        return head_bytes;
+    size->screen_bytes = screen.bytes;
+    return tern_screen_read_bytes(&screen);
+}
+
+tern_status tern_size_of(const tern_shape *shape, const tern_size_params *params, tern_size *size, tern_error *err) {
+    static const tern_size_params defaults = {0};
+    params = params ? params : &defaults;
+    if (!possible(shape))
+        return tern_fail(err, TERN_ERR_ARGUMENT, "the model's shape is impossible");
+    const char *type = params->weight_type ? params->weight_type : shape->weight_type;
+    const char *packing = tern_form_named(type, 0) ? type : NULL;
+    const tern_codec *codec = packing ? NULL : tern_codec_named(type);
+    if (!packing && !(codec && (codec->ternary || tern_keys_weight_type(type))))
+        return tern_fail(err, TERN_ERR_ARGUMENT, "weight type '%s' is not one of %s, %s", type, tern_keys_weight_types,
+                         tern_form_names);
+    const tern_dims dims = {.vocab_size = shape->vocab_size,
+                            .hidden_size = shape->hidden_size,
+                            .ffn_size = shape->ffn_size,
+                            .n_layers = shape->n_layers,
+                            .n_heads = shape->n_heads,
+                            .n_kv_heads = shape->n_kv_heads,
+                            .head_dim = shape->head_dim};
+    uint64_t n_weights = 0, n_bytes = 0, embedding = 0, head = 0;
+    tern_status status = size_layer(&dims, packing, codec, &n_weights, &n_bytes, err);
+    if (!status)
+        status = size_embedding(shape, params->embedding_type ? params->embedding_type : shape->embedding_type,
+                                &embedding, err);
+    if (!status)
+        status = size_embedding(shape, params->embedding_type ? params->embedding_type : shape->head_type, &head, err);
+    if (status)
+        return status;
+    tern_size made = {.n_ternary = n_weights * shape->n_layers,
+                      .weight_bytes = n_bytes * shape->n_layers,
+                      .embedding_bytes = embedding + (shape->tied_embedding ? 0 : head),
+                      .norm_bytes = tern_norm_bytes(&dims)};
+    made.n_params = made.n_ternary + (shape->tied_embedding ? 1ull : 2ull) * shape->vocab_size * shape->hidden_size +
+                    shape->hidden_size + shape->n_layers * (3ull * shape->hidden_size + shape->ffn_size);
+    uint64_t head_bytes = head_read(shape, head, packing && !params->exact_head, &made);
+    made.total_bytes = made.weight_bytes + made.embedding_bytes + made.norm_bytes + made.screen_bytes;
+    made.bytes_per_token = made.weight_bytes + made.norm_bytes + head_bytes;
+    *size = made;
+    return TERN_OK;
+}
+
+double tern_shape_kv_bytes(const tern_shape *shape, tern_kv_type type, double tokens) {
+    double vector = shape->head_dim * (type == TERN_KV_F32 ? 4.0 : type == TERN_KV_F16 ? 2.0 : 1.0);
+    if (type == TERN_KV_Q8)
+        vector += sizeof(float); /* the scale of each key and each value */
+    return 2.0 * shape->n_layers * shape->n_kv_heads * vector * tokens;
+}
