@@ -16,7 +16,7 @@ from setuptools.dist import Distribution
 HERE = Path(__file__).resolve().parent
 LIBRARY = "libtern.dylib" if sys.platform == "darwin" else "libtern.so"
 CARRIED = HERE / "libtern"  # the C sources inside an sdist
-SOURCES = ("CMakeLists.txt", "LICENSE", "README.md", "cmake", "include", "src", "models/story.gguf", "bench", "completions", "man")
+SOURCES = ("CMakeLists.txt", "LICENSE", "README.md", "cmake", "include", "src", "models/demo.gguf", "bench", "completions", "man")
 
 
 def source_tree():

@@ -172,6 +172,7 @@ class ConvertParams(c.Structure):
         ("type", c.c_char_p),
         ("embedding_type", c.c_char_p),
         ("packing", c.c_char_p),
+        ("name", c.c_char_p),
         ("no_screen", c.c_bool),
         ("screen_missing", c.POINTER(c.c_bool)),
         ("n_threads", c.c_int),

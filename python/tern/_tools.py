@@ -102,6 +102,7 @@ def convert(
     type: Optional[str] = None,
     embedding_type: Optional[str] = None,
     packing: Optional[str] = None,
+    name: Optional[str] = None,
     screen: bool = True,
     n_threads: int = 0,
     progress: Optional[ProgressCallback] = None,
@@ -111,6 +112,7 @@ def convert(
     type: "tern", tern's own layout, which loads at once (also None); "I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32":
         as other programs read them.
     embedding_type: of embedding and head: "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; None: as it is.
+    name: the model's name in the file (general.name); None: as it is.
     packing, screen: of the layout "tern": see tern_convert_params in tern.h.
     progress: called with bytes (done, total); returning False cancels.
 
@@ -122,14 +124,15 @@ def convert(
         type=_optional(type, "type"),
         embedding_type=_optional(embedding_type, "embedding_type"),
         packing=_optional(packing, "packing"),
+        name=_optional(name, "name"),
         no_screen=not screen,
         screen_missing=ctypes.pointer(missing),
         n_threads=n_threads,
         progress=callback.c,
     )
-    name, err = c_path("demo" if source is None else source), Error()
-    status = lib.tern_convert(name, c_path(out), ctypes.byref(params), ctypes.byref(err))
-    callback.check(status, err, os.fsdecode(name))
+    path, err = c_path("demo" if source is None else source), Error()
+    status = lib.tern_convert(path, c_path(out), ctypes.byref(params), ctypes.byref(err))
+    callback.check(status, err, os.fsdecode(path))
     return not missing.value
 
 

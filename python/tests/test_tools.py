@@ -41,6 +41,9 @@ class Files(unittest.TestCase):
         self.assertIsInstance(tern.convert(None, out, progress=lambda done, total: progress.append((done, total))), bool)
         self.assertTrue(progress and progress[-1][0] == progress[-1][1])
         wanted = tern.Model.from_pretrained().generate(PROMPT, max_tokens=8, temperature=0).ids
+        named = self.path("named.gguf")
+        tern.convert(out, named, name="another")
+        self.assertIn(("general.name", "another"), [(entry.key, entry.value) for entry in tern.inspect(named).metadata])
         with tern.Model.from_pretrained(out) as model:
             self.assertEqual(model.generate(PROMPT, max_tokens=8, temperature=0).ids, wanted)
         other = self.path("i2s.gguf")

@@ -9,6 +9,7 @@ import unittest
 
 from harness import OPENAPI, ROOT, ServerTest
 
+MODEL = "story"  # the built-in one
 STORY = "Once upon a time"
 GREEDY = {"prompt": STORY, "temperature": 0, "max_tokens": 12}
 CHAT = {"messages": [{"role": "user", "content": "Tell me a story."}], "temperature": 0, "max_tokens": 12}
@@ -24,8 +25,8 @@ class Completions(ServerTest):
         self.assertTrue(choice["text"])
         self.assertEqual(answer["usage"]["completion_tokens"], 12)
         self.assertEqual(answer["usage"]["total_tokens"], answer["usage"]["prompt_tokens"] + 12)
-        self.assertEqual(answer["model"], "story")
-        again = self.server.good(self.path, {**GREEDY, "model": "story"})
+        self.assertEqual(answer["model"], MODEL)
+        again = self.server.good(self.path, {**GREEDY, "model": MODEL})
         self.assertEqual(again["choices"], answer["choices"])
         self.assertNotEqual(again["id"], answer["id"])
         self.assertGreaterEqual(again["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
@@ -202,7 +203,7 @@ class Chat(ServerTest):
 class Others(ServerTest):
     def test_embeddings(self):
         path = "/v1/embeddings"
-        one = self.server.good(path, {"input": STORY, "model": "story"})
+        one = self.server.good(path, {"input": STORY, "model": MODEL})
         vector = one["data"][0]["embedding"]
         self.assertAlmostEqual(sum(v * v for v in vector), 1, places=4)
         coded = self.server.good(path, {"input": [STORY, "A dog", STORY], "encoding_format": "base64"})
@@ -220,7 +221,7 @@ class Others(ServerTest):
         status, _, data = self.server.request("GET", "/v1/models")
         self.assertEqual(status, 200)
         model, = json.loads(data)["data"]
-        self.assertEqual(model["id"], "story")
+        self.assertEqual(model["id"], MODEL)
         self.assertEqual(model["context_length"], 512)
 
     def test_tokens(self):
@@ -251,7 +252,7 @@ class Others(ServerTest):
         self.assertGreater(after["tern_steps_total"], before["tern_steps_total"])
         text = self.server.request("GET", "/metrics")[2].decode()
         for line in text.splitlines():  # the format, line by line
-            self.assertRegex(line, r'^(# (HELP|TYPE) tern_[a-z_]+ .+|tern_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? '
+            self.assertRegex(line, r'^(# (HELP|TYPE) (tern|process)_[a-z_]+ .+|(tern|process)_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? '
                                    r'[-+0-9.e]+)$')
 
     def test_every_route_is_documented(self):
