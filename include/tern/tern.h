@@ -231,6 +231,10 @@ TERN_API tern_status tern_tokenize(const tern_tokenizer *tokenizer, const char *
 TERN_API tern_status tern_detokenize(const tern_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
                                      bool skip_special, char **text, size_t *n_bytes, tern_error *err);
 
+/* The model's chat template as text (Jinja), for programs that render it themselves; belongs to the tokenizer. NULL if
+ * the model has one that tern does not understand. */
+TERN_API const char *tern_tokenizer_chat_template(const tern_tokenizer *tokenizer);
+
 typedef struct tern_message {
     const char *role;    /* "system", "user", "assistant" */
     const char *content; /* zero-terminated */

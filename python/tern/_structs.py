@@ -233,6 +233,7 @@ FUNCTIONS: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "tern_tokenizer_find_special": (c.c_int32, (_P, c.c_char_p)),
     "tern_tokenize": (_S, (_P, c.c_char_p, c.c_size_t, c.c_uint, c.POINTER(_IDS), _N, _ERR)),
     "tern_detokenize": (_S, (_P, _IDS, c.c_size_t, c.c_bool, _OUT, _N, _ERR)),
+    "tern_tokenizer_chat_template": (c.c_char_p, (_P,)),
     "tern_chat_render": (_S, (_P, c.POINTER(Message), c.c_size_t, c.c_bool, _OUT, _N, _ERR)),
     "tern_chat_tokenize": (
         _S,

@@ -260,8 +260,8 @@ const tern_command tern_command_serve = {
                "curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
                "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Who are you?\"}]}'\n",
     .notes = "Endpoints: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /tokenize, /detokenize,\n"
-             "/health, /metrics (docs/SERVER.md). The log goes to standard error, a JSON object a line. SIGTERM or\n"
-             "Ctrl-C lets answers finish; a second one does not.\n",
+             "/tokenizer_info, /health, /metrics (docs/SERVER.md). The log goes to standard error, a JSON object a\n"
+             "line. SIGTERM or Ctrl-C lets answers finish; a second one does not.\n",
     .max_operands = 1,
     .groups = {{"Listening", listen_table, 0},
                {"Limits", limit_table, 0},

@@ -131,5 +131,9 @@ int tern_endpoint_completions(tern_exchange *x, tern_api_error *error) {
     job->params.logprobs = job->logprobs;
     job->params.n_top = n_top > 0 ? (uint32_t)n_top : 0;
     job->params.prompt_logprobs = job->logprobs && job->echo;
+    /* Evaluation harnesses ask for a text's probabilities with a token more, which they cut off: an end token is none
+     * of an answer's tokens, and in its place they would cut off the text's last one. */
+    if (job->params.prompt_logprobs && max_tokens == 1)
+        job->params.ignore_end = true;
     return 0;
 }

@@ -13,6 +13,7 @@ const tern_route tern_routes[] = {
     {"GET", "/v1/models", tern_endpoint_models, true, false, false},
     {"POST", "/tokenize", tern_endpoint_tokenize, true, true, false},
     {"POST", "/detokenize", tern_endpoint_detokenize, true, true, false},
+    {"GET", "/tokenizer_info", tern_endpoint_tokenizer_info, true, false, false},
     {"GET", "/health", tern_endpoint_health, false, false, true},
     {"GET", "/metrics", tern_endpoint_metrics, true, false, true},
     {"GET", "/", tern_endpoint_page, false, false, true}, /* and the page's other files */

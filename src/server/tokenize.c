@@ -1,4 +1,4 @@
-/* POST /tokenize and /detokenize */
+/* POST /tokenize and /detokenize, GET /tokenizer_info */
 #include "server/endpoints.h"
 #include "server/sampling.h"
 
@@ -61,5 +61,34 @@ int tern_endpoint_detokenize(tern_exchange *x, tern_api_error *error) {
     tern_json_write_string(&body, text, n_bytes);
     tern_buffer_text(&body, "}");
     tern_free(text);
+    return tern_reply_json(x, &body, error);
+}
+
+/* ,"NAME":the text of a special token, or null */
+static void write_special(tern_buffer *body, const tern_tokenizer *tokenizer, const char *name, int32_t id) {
+    size_t n = 0;
+    const char *text = tern_tokenizer_token(tokenizer, id, &n);
+    tern_buffer_printf(body, ",\"%s\":", name);
+    if (text)
+        tern_json_write_string(body, text, n);
+    else
+        tern_buffer_text(body, "null");
+}
+
+/* What a client needs to have its texts tokenized here instead of having the tokenizer's files itself; vLLM's names. */
+int tern_endpoint_tokenizer_info(tern_exchange *x, tern_api_error *error) {
+    const tern_tokenizer *tokenizer = x->server->tokenizer;
+    const char *template = tern_tokenizer_chat_template(tokenizer);
+    tern_buffer body = {0};
+    tern_buffer_text(&body, "{\"tokenizer_class\":\"tern\"");
+    write_special(&body, tokenizer, "bos_token", tern_tokenizer_bos(tokenizer));
+    write_special(&body, tokenizer, "eos_token", tern_tokenizer_eos(tokenizer));
+    tern_buffer_printf(&body, ",\"vocab_size\":%zu,\"model_max_length\":%u,\"chat_template\":",
+                       tern_tokenizer_vocab_size(tokenizer), x->server->n_ctx);
+    if (template)
+        tern_json_write_text(&body, template);
+    else
+        tern_buffer_text(&body, "null");
+    tern_buffer_text(&body, "}");
     return tern_reply_json(x, &body, error);
 }

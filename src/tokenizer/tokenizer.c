@@ -129,6 +129,10 @@ const char *tern_tokenizer_template(const tern_tokenizer *tokenizer) {
     return tern_template_source(tokenizer->template);
 }
 
+const char *tern_tokenizer_chat_template(const tern_tokenizer *tokenizer) {
+    return tokenizer->no_chat[0] ? NULL : tern_tokenizer_template(tokenizer);
+}
+
 /* ---------------------------------------------------------------- questions */
 
 size_t tern_tokenizer_vocab_size(const tern_tokenizer *tokenizer) { return tokenizer->vocab.n; }

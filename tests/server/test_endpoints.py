@@ -237,6 +237,13 @@ class Others(ServerTest):
         skipped = self.server.good("/detokenize", {"tokens": special["tokens"], "skip_special_tokens": True})
         self.assertEqual(skipped["content"], "")
 
+    def test_tokenizer_info(self):
+        status, _, data = self.server.request("GET", "/tokenizer_info")
+        info = json.loads(data)
+        self.assertEqual((status, info["bos_token"], info["eos_token"]), (200, "<|begin_of_text|>", "<|end_of_text|>"))
+        self.assertEqual((info["vocab_size"], info["model_max_length"]), (4105, 512))
+        self.assertIn("add_generation_prompt", info["chat_template"])
+
     def test_health_and_metrics(self):
         status, _, data = self.server.request("GET", "/health")
         self.assertEqual((status, json.loads(data)), (200, {"status": "ok"}))
