@@ -153,13 +153,26 @@ static int get_forms(const settings *s, tern_fit_request *request) {
 
 /* ---------------------------------------------------------------------- devices */
 
+/* Of the machine, or what the container may use of it (cgroup v2); 0: not known. */
+static double memory_bytes(void) {
+    long n_pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    double bytes = n_pages > 0 && page > 0 ? (double)n_pages * (double)page : 0, limit = 0;
+    char line[64];
+    FILE *file = fopen("/sys/fs/cgroup/memory.max", "re");
+    if (file && fgets(line, sizeof line, file))
+        limit = strtod(line, NULL); /* "max": 0 */
+    if (file)
+        fclose(file);
+    return limit > 0 && limit < bytes ? limit : bytes;
+}
+
 static int measure(int threads, tern_fit_request *request) {
     tern_error err;
     tern_meter *meter;
     const tern_device_class *group = tern_devices_class(&request->table, "measured");
     const tern_device_kind *kind = tern_devices_kind(&request->table, "cpu");
-    long n_pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    if (n_pages <= 0 || page <= 0)
+    double memory = memory_bytes();
+    if (memory <= 0)
         return tern_cli_fail("the system does not tell how much memory there is");
     tern_status status = tern_meter_create(threads, NULL, &meter, &err);
     if (status)
@@ -167,7 +180,7 @@ static int measure(int threads, tern_fit_request *request) {
     request->here = (tern_device){.name = "this machine",
                                   .kind = "cpu",
                                   .class_name = "measured",
-                                  .memory = (double)n_pages * (double)page,
+                                  .memory = memory,
                                   .bandwidth = tern_meter_memory(meter),
                                   .efficiency = group->efficiency,
                                   .usable = kind->usable};

@@ -48,9 +48,9 @@ static tern_status get_text(const place *at, const json_t *object, const char *k
         return complain_about(at, key, "must be a text");
     if (json_string_length(value) >= size)
         return complain_about(at, key, "is too long");
-    for (const char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            return complain_about(at, key, "must be on one line");
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) /* U+0080 to U+009F drive terminals, too */
+        if (*c < 0x20 || *c == 0x7f || (c[0] == 0xc2 && c[1] < 0xa0))
+            return complain_about(at, key, "must be plain text on one line");
     memcpy(out, text, json_string_length(value) + 1);
     return TERN_OK;
 }
