@@ -141,6 +141,18 @@ class Sockets(ServerTest):
             body = b'{"prompt": "' + b"a" * size + b'"}'
             status, answer = self.server.post(COMPLETIONS, body)
             self.assertEqual((status, answer["error"]["code"]), (413, "body_too_large"))
+        with self.server.connect() as s:  # 100 MB, and nothing of it is kept
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                      b"Content-Length: 100000000\r\n\r\n")
+            piece = b"a" * 10 ** 6
+            before = self.server.metrics().get("process_resident_memory_bytes", 0)
+            try:
+                for _ in range(100):
+                    s.sendall(piece)
+                self.assertTrue(s.recv(1000).startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 408 ")))
+            except OSError:  # slower than --read-timeout here: cut off
+                pass
+            self.assertLess(self.server.metrics().get("process_resident_memory_bytes", 0) - before, 50e6)
         # in chunks, so that no length says so
         head = (b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
                 b"Transfer-Encoding: chunked\r\n\r\n")
