@@ -143,5 +143,18 @@ foreach(source ${examples})
   add_test(NAME example_${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:example_${name}>)
 endforeach()
 
+# examples/mqtt-log-watcher, with libmosquitto and, for its test, a broker.
+pkg_check_modules(MOSQUITTO IMPORTED_TARGET libmosquitto)
+if(MOSQUITTO_FOUND AND NOT CMAKE_CROSSCOMPILING)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/examples/mqtt-log-watcher/*.c)
+  add_executable(log_watcher ${sources})
+  target_link_libraries(log_watcher PRIVATE tern_static PkgConfig::MOSQUITTO PkgConfig::JANSSON)
+  add_test(NAME example_mqtt_log_watcher
+           COMMAND python3 -B ${CMAKE_SOURCE_DIR}/tests/examples/test_mqtt_log_watcher.py $<TARGET_FILE:log_watcher>)
+  set_tests_properties(example_mqtt_log_watcher PROPERTIES SKIP_RETURN_CODE 77)
+else()
+  message(STATUS "examples/mqtt-log-watcher is skipped: no libmosquitto")
+endif()
+
 include(${CMAKE_CURRENT_LIST_DIR}/fuzz.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/python.cmake)

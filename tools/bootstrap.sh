@@ -2,7 +2,7 @@
 # bootstrap.sh [--ci]: install what building and testing tern needs and this machine lacks, with the system's package
 # manager (Debian/Ubuntu, Fedora, macOS). Silent and without network when nothing is missing.
 # --ci adds what .ci/run needs: Clang and its tools, the arm64 cross-compiler, qemu, numpy, and what some parts of tern
-# work without: OpenMPI, gnuplot, nginx.
+# work without: OpenMPI, gnuplot, nginx, mosquitto.
 set -euo pipefail
 
 ci=no
@@ -73,6 +73,9 @@ else
         need "have mpirun && have_library ompi-c" "libopenmpi-dev openmpi-bin" openmpi-devel open-mpi
         need "have gnuplot" gnuplot-nox gnuplot gnuplot
         need "have nginx || [ -x /usr/sbin/nginx ]" nginx-light nginx nginx
+        need "have_library libmosquitto" libmosquitto-dev mosquitto-devel mosquitto
+        need "have mosquitto || [ -x /usr/sbin/mosquitto ]" mosquitto mosquitto mosquitto
+        need "have mosquitto_sub" mosquitto-clients mosquitto mosquitto
         need have_numpy python3-numpy python3-numpy numpy
     fi
 fi
