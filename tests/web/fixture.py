@@ -90,6 +90,7 @@ def few_tokens(page, count=12):
 
 def open_page(browser, url, **keywords):
     page = cdp.Page(browser, **keywords)
+    page.call("Emulation.setFocusEmulationEnabled", {"enabled": True})  # else a busy browser may lose the window's focus
     page.open(url)
     page.wait("document.querySelector('#model option')")
     return page
