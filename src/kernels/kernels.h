@@ -162,7 +162,15 @@ typedef struct tern_kernels {
     void (*head[TERN_N_HEAD_TYPES])(const uint8_t *rows, size_t row_bytes, size_t n_rows, const float *x, size_t k,
                                     size_t n_tokens, float *y, size_t ld_y);
     const struct tern_screen_kernels *screen; /* of the head's screen (kernels/screen.h); NULL: this rung has none */
+
+    /* ---- search among int8 vectors ----
+     * dots[i] = sum over j < k of rows[i * k + j] * q[j], i < n_rows, exact. k is a multiple of TERN_DOT_UNIT, at most
+     * TERN_DOT_MAX; no value is -128 (quantize_i8 makes none); any alignment. */
+    void (*dot_rows)(const int8_t *rows, size_t k, size_t n_rows, const int8_t *q, int32_t *dots);
 } tern_kernels;
+
+/* Of dot_rows: 255 * 127 * TERN_DOT_MAX < 2^31, for rungs whose instruction wants one side unsigned. */
+enum { TERN_DOT_UNIT = 64, TERN_DOT_MAX = 1 << 16 };
 
 /* The best rung that this CPU supports, or the one called `name` (NULL or "":
  * the environment's TERN_CPU, else the best). An unknown name or a rung this CPU

@@ -10,6 +10,7 @@
 TERN_DECLARE_FLOAT_KERNELS(ref);
 TERN_DECLARE_MATMUL(ref);
 TERN_DECLARE_MATMUL_OF(t5, ref);
+TERN_DECLARE_DOT_ROWS(ref);
 
 TERN_TERNARY_T2(ref);
 TERN_TERNARY_T5(ref);
@@ -21,6 +22,7 @@ static const tern_kernels kernels_ref = {
     .ternary = ternary_ref,
     TERN_FLOAT_KERNELS(ref),
     .screen = &tern_screen_kernels_ref,
+    .dot_rows = tern_dot_rows_ref,
 };
 
 #if defined(__x86_64__)
@@ -30,6 +32,9 @@ TERN_DECLARE_MATMUL(avx2);
 TERN_DECLARE_MATMUL(avxvnni);
 TERN_DECLARE_MATMUL(avx512vnni);
 TERN_DECLARE_MATMUL_OF(t5, avx512vbmi);
+TERN_DECLARE_DOT_ROWS(avx2);
+TERN_DECLARE_DOT_ROWS(avxvnni);
+TERN_DECLARE_DOT_ROWS(avx512vnni);
 TERN_TERNARY_T2(avx2);
 TERN_TERNARY_T2(avxvnni);
 TERN_TERNARY_T2(avx512vnni);
@@ -45,6 +50,7 @@ static const tern_kernels kernels_avx2 = {
     .ternary = ternary_avx2,
     TERN_FLOAT_KERNELS(avx2),
     .screen = &tern_screen_kernels_avx2,
+    .dot_rows = tern_dot_rows_avx2,
 };
 
 /* AVX-VNNI adds the dot product only; the float kernels are AVX2's. */
@@ -54,6 +60,7 @@ static const tern_kernels kernels_avxvnni = {
     .ternary = ternary_avxvnni,
     TERN_FLOAT_KERNELS(avx2),
     .screen = &tern_screen_kernels_avx2,
+    .dot_rows = tern_dot_rows_avxvnni,
 };
 
 static const tern_kernels kernels_avx512vnni = {
@@ -62,6 +69,7 @@ static const tern_kernels kernels_avx512vnni = {
     .ternary = ternary_avx512vnni,
     TERN_FLOAT_KERNELS(avx512vnni),
     .screen = &tern_screen_kernels_avx512vnni,
+    .dot_rows = tern_dot_rows_avx512vnni,
 };
 
 /* VBMI permutes bytes, which unpacks 5-bit codes; the other kernels are AVX-512 VNNI's. */
@@ -71,6 +79,7 @@ static const tern_kernels kernels_avx512vbmi = {
     .ternary = ternary_avx512vbmi,
     TERN_FLOAT_KERNELS(avx512vnni),
     .screen = &tern_screen_kernels_avx512vnni,
+    .dot_rows = tern_dot_rows_avx512vnni,
 };
 #endif
 

@@ -23,6 +23,9 @@
                                           size_t ld_acc)
 #define TERN_DECLARE_MATMUL(isa) TERN_DECLARE_MATMUL_OF(t2, isa)
 
+#define TERN_DECLARE_DOT_ROWS(isa)                                                                                     \
+    void tern_dot_rows_##isa(const int8_t *rows, size_t k, size_t n_rows, const int8_t *q, int32_t *dots)
+
 /* The 2-bit packing with this rung's kernel. */
 #define TERN_TERNARY_T2(isa)                                                                                           \
     static const tern_ternary tern_t2_##isa = {.packing = &tern_packing_t2r16, .matmul = tern_matmul_i8_t2_##isa}

@@ -4,6 +4,8 @@
 
 TERN_DECLARE_FLOAT_KERNELS(neon);
 TERN_DECLARE_FLOAT_KERNELS(dotprod);
+TERN_DECLARE_DOT_ROWS(neon);
+TERN_DECLARE_DOT_ROWS(dotprod);
 
 TERN_TERNARY_T2(neon);
 static const tern_ternary *const ternary_neon[] = {&tern_t2_neon, NULL};
@@ -13,6 +15,7 @@ const tern_kernels tern_kernels_neon = {
     .features = TERN_CPU_NEON,
     .ternary = ternary_neon,
     TERN_FLOAT_KERNELS(neon),
+    .dot_rows = tern_dot_rows_neon,
 };
 
 TERN_TERNARY_T2(dotprod);
@@ -23,6 +26,7 @@ const tern_kernels tern_kernels_dotprod = {
     .features = TERN_CPU_NEON | TERN_CPU_DOTPROD,
     .ternary = ternary_dotprod,
     TERN_FLOAT_KERNELS(dotprod),
+    .dot_rows = tern_dot_rows_dotprod,
 };
 
 TERN_TERNARY_T2(i8mm);
@@ -34,4 +38,5 @@ const tern_kernels tern_kernels_i8mm = {
     .features = TERN_CPU_NEON | TERN_CPU_DOTPROD | TERN_CPU_I8MM,
     .ternary = ternary_i8mm,
     TERN_FLOAT_KERNELS(dotprod),
+    .dot_rows = tern_dot_rows_dotprod,
 };
