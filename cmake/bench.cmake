@@ -22,3 +22,8 @@ target_link_libraries(bench_scheduler PRIVATE tern_static)
 add_executable(bench_train EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_train.c $<TARGET_OBJECTS:tern_train>)
 target_include_directories(bench_train PRIVATE ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(bench_train PRIVATE tern_static ${CMAKE_DL_LIBS})
+
+# The search of `tern rag ask` alone (bench/bench_rag_search.c).
+add_executable(bench_rag_search EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/bench_rag_search.c)
+target_include_directories(bench_rag_search PRIVATE ${CMAKE_SOURCE_DIR}/src)
+target_link_libraries(bench_rag_search PRIVATE tern_rag)

@@ -43,13 +43,19 @@ set(TERN_DEVICES ${CMAKE_SOURCE_DIR}/data/devices.json)
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/eval/devices_data.c PROPERTIES
   COMPILE_DEFINITIONS TERN_DEVICES_PATH="${TERN_DEVICES}" OBJECT_DEPENDS ${TERN_DEVICES})
 
+# And so is question answering over files.
+file(GLOB rag_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/rag/*.c)
+add_library(tern_rag STATIC ${rag_sources})
+target_include_directories(tern_rag PRIVATE ${CMAKE_SOURCE_DIR}/src)
+target_link_libraries(tern_rag PUBLIC tern_static PkgConfig::SQLITE)
+
 # The command stands on the static library, so that build/tern runs from anywhere.
-# It sees tern.h, base and the entry headers of train and server only (tests/rooms/check_includes.sh).
+# It sees tern.h, base and the entry headers of train, server and rag only (tests/rooms/check_includes.sh).
 file(GLOB_RECURSE command_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.c ${CMAKE_SOURCE_DIR}/src/eval/*.c)
 add_executable(tern_command ${command_sources} $<TARGET_OBJECTS:tern_train>)
 set_target_properties(tern_command PROPERTIES OUTPUT_NAME tern RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 target_include_directories(tern_command PRIVATE ${CMAKE_SOURCE_DIR}/src)
-target_link_libraries(tern_command PRIVATE tern_server tern_static PkgConfig::EDIT ${CMAKE_DL_LIBS})
+target_link_libraries(tern_command PRIVATE tern_server tern_rag tern_static PkgConfig::EDIT ${CMAKE_DL_LIBS})
 if(TARGET tern_mpi)
   add_dependencies(tern_command tern_mpi)
 endif()

@@ -25,6 +25,16 @@ foreach(source ${tests})
   add_test(NAME ${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:${name}>)
 endforeach()
 
+# tests/rag/test_*.c: with the room of `tern rag`.
+file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/rag/test_*.c)
+foreach(source ${tests})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE tern_rag PkgConfig::CMOCKA)
+  add_test(NAME ${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:${name}>)
+endforeach()
+
 if(CMAKE_CROSSCOMPILING OR TERN_SANITIZE MATCHES "thread")
   foreach(name test_golden test_bits test_attention test_cpu_attention test_scheduler)
     target_compile_definitions(${name} PRIVATE TERN_SLOW_TESTS)

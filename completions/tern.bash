@@ -62,7 +62,7 @@ _tern() {
         [[ $name == *.gguf || $name == demo || -d $name ]] && before=1
     done
     case ${command[*]} in
-    train\ *) _tern_files "$word" "*" && return ;;
+    train\ * | rag\ *) _tern_files "$word" "*" && return ;;
     tokenize) _tern_files "$word" "*.@(gguf|json|model)" ;;
     perplexity) if ((before)); then _tern_files "$word" "*"; else _tern_files "$word" "*.gguf"; fi ;;
     *) _tern_files "$word" "*.gguf" ;;

@@ -36,6 +36,8 @@ extern const tern_command tern_command_train_tokenizer, tern_command_train_data,
 extern const tern_command tern_command_train_continue, tern_command_train_sft, tern_command_train_dpo,
     tern_command_train_lora;
 
+extern const tern_command tern_command_rag_add, tern_command_rag_ask, tern_command_rag_list, tern_command_rag_remove;
+
 /* All commands, ended by NULL. */
 extern const tern_command *const tern_commands[];
 

@@ -12,6 +12,9 @@ static const char environment[] =
 static const struct {
     const char *name, *summary, *example;
 } groups[] = {
+    {"rag", "answer questions from the texts of a folder",
+     "tern rag add docs -m model.gguf\n"
+     "tern rag ask \"Which header is counted where?\"\n"},
     {"train", "make tokenizers, data sets and models",
      "tern train tokenizer stories.txt --vocab-size 4096 -o tokenizer.json\n"
      "tern train data stories.txt --tokenizer tokenizer.json -o story.shard\n"

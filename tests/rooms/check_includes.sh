@@ -16,13 +16,15 @@ declare -A may=(
     [train]="base format tokenizer kernels model tern"
     [eval]="base tern"
     [server]="base tern"
-    [cli]="base eval train server tern"
+    [rag]="base tokenizer kernels tern"
+    [cli]="base eval train server rag tern"
 )
 # library header: the rooms that may include it
 declare -A library=(
     [jansson.h]="format tokenizer grammar train cli eval server"
     [microhttpd.h]="server"
     [mpi.h]="train"
+    [sqlite3.h]="rag"
     [pcre2.h]="tokenizer"
     [histedit.h]="cli"
     [editline/readline.h]="cli"

@@ -13,7 +13,7 @@
 
 TERN_DECLARE_DOT_ROWS(avx512vnni);
 
-enum { TILE = 4, PREFETCH_BYTES = 1024 }; /* rows that share the query's loads, each a stream of its own */
+enum { TILE = 4, PREFETCH_BYTES = 4096 }; /* rows that share the query's loads, each a stream of its own */
 
 /* n (constant) rows; `excess` is 128 times the sum of q. */
 INLINE void tile(const int8_t *rows, size_t k, size_t n, const int8_t *q, int32_t excess, int32_t *dots) {

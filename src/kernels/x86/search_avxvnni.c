@@ -13,7 +13,7 @@
 
 TERN_DECLARE_DOT_ROWS(avxvnni);
 
-enum { TILE = 4, PREFETCH_BYTES = 1024 }; /* rows that share the query's loads, each a stream of its own */
+enum { TILE = 4, PREFETCH_BYTES = 4096 }; /* rows that share the query's loads, each a stream of its own */
 
 INLINE int32_t sum_of(__m256i lanes) {
     __m128i four = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
