@@ -49,13 +49,15 @@ n_ctx=$(curl -fsS "$URL/v1/models" | sed -n 's/.*"context_length":\([0-9]*\).*/\
 # The server tokenizes (remote), so the model's tokenizer files are not needed. The harness leaves the BOS away, without
 # which Llama-3 tokenizers' models do worse: as a system instruction it stands in front of each prompt.
 tasks=tern_choice,tern_text,tern_word
+bos="<|begin_of_text|>"
 for argument; do
     case $argument in
     --tasks | --tasks=*) tasks= ;;
+    --apply_chat_template | --system_instruction | --system_instruction=*) bos= ;; # it would not be in front
     esac
 done
 set -- --model local-completions \
     --model_args "base_url=$URL/v1/completions,tokenizer_backend=remote,max_length=$n_ctx,num_concurrent=8" \
-    --system_instruction "<|begin_of_text|>" --include_path "$here" ${tasks:+--tasks "$tasks"} "$@"
+    ${bos:+--system_instruction "$bos"} --include_path "$here" ${tasks:+--tasks "$tasks"} "$@"
 cd "$here" # the tasks name their data as files of this folder
 ${LM_EVAL:-lm_eval} "$@"
