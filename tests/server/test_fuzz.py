@@ -141,8 +141,8 @@ def statuses(got, heads):
 
 
 class Fuzz(ServerTest):
-    options = ("--read-timeout", "1", "--max-body", "20000", "--max-header", "4096", "--parallel", "4", "--queue", "64",
-               "--max-connections", "128", "--timeout", "10", "--log-prompts")
+    options = ("--read-timeout", "3", "--max-body", "20000", "--max-header", "4096", "--parallel", "4", "--queue", "64",
+               "--max-connections", "128", "--timeout", "60", "--log-prompts")
     good = {"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0}
 
     def keep(self, cases):
