@@ -92,8 +92,11 @@ int main(int argc, char **argv) {
     tern_error err;
     float *query = malloc((size_t)dims * sizeof *query);
     if (!query || tern_kernels_choose(NULL, &kernels, &err) ||
-        tern_index_create((size_t)vectors, (size_t)dims, &index, &err))
-        return fail(&err);
+        tern_index_create((size_t)vectors, (size_t)dims, &index, &err)) {
+        status = query ? fail(&err) : 1;
+        free(query);
+        return status;
+    }
     fill(&index, query);
     printf("%ld vectors of %ld values, %.1f MB, kernels %s\n", vectors, dims, (double)index.n * (double)index.ld / 1e6,
            kernels->name);

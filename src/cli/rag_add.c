@@ -54,8 +54,9 @@ static void draw(progress *p, const char *path) {
     if (!p->on_terminal || now - p->started < 1 || now - p->drawn < 0.1)
         return;
     const char *slash = strrchr(path, '/');
-    fprintf(stderr, "\r%llu files, %llu chunks, %.1f chunks/s  ",
-            (unsigned long long)(p->counts.n[TERN_RAG_ADDED] + p->counts.n[TERN_RAG_CHANGED]),
+    uint64_t n_files = p->counts.n[TERN_RAG_ADDED];
+    n_files += p->counts.n[TERN_RAG_CHANGED];
+    fprintf(stderr, "\r%llu files, %llu chunks, %.1f chunks/s  ", (unsigned long long)n_files,
             (unsigned long long)p->counts.n[TERN_RAG_CHUNK], (double)p->counts.n[TERN_RAG_CHUNK] / (now - p->started));
     tern_cli_print_text(stderr, slash ? slash + 1 : path);
     fputs("\033[K", stderr);

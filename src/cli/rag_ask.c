@@ -98,10 +98,12 @@ static json_t *sources_of(const asking *a, size_t n) {
     const char *answer = a->answer.bytes ? a->answer.bytes : "";
     for (size_t i = 0; i < n; i++) {
         const tern_rag_hit *hit = &a->hits.hits[i];
+        json_int_t number = (json_int_t)i;
+        number++;
         json_array_append_new(list,
-                              json_pack("{s:I, s:o, s:i, s:i, s:f, s:i, s:i, s:b, s:o}", "number", (json_int_t)(i + 1),
-                                        "path", tern_json_text(hit->path), "first_line", (int)hit->first_line,
-                                        "last_line", (int)hit->last_line, "score", (double)hit->score, "vector_rank",
+                              json_pack("{s:I, s:o, s:i, s:i, s:f, s:i, s:i, s:b, s:o}", "number", number, "path",
+                                        tern_json_text(hit->path), "first_line", (int)hit->first_line, "last_line",
+                                        (int)hit->last_line, "score", (double)hit->score, "vector_rank",
                                         (int)hit->vector_rank, "word_rank", (int)hit->word_rank, "cited",
                                         (int)tern_rag_cites(answer, i + 1), "text", tern_json_text(hit->text)));
     }
@@ -144,6 +146,21 @@ static int read_question(asking *a, const char *operand) {
     if (a->question[strspn(a->question, " \t\r\n")] == 0)
         return tern_cli_usage("rag ask", "the question is empty");
     return 0;
+}
+
+/* The database, and the model that its vectors are of. */
+static int open_all(asking *a) {
+    tern_error err;
+    tern_rag_info info;
+    int status = tern_cli_rag_open(&a->options->rag, false, &a->rag);
+    if (status)
+        return status;
+    if (tern_rag_get_info(a->rag, &info, &err))
+        return tern_cli_error(&err);
+    if (info.n_chunks == 0 && info.n_files == 0) /* nor is any model the right one yet */
+        return tern_cli_fail("%s: the database has no texts: tern rag add FOLDER", info.path);
+    tern_interrupt_watch(NULL);
+    return tern_cli_rag_model(a->rag, &a->options->rag, &a->options->model, NULL, &a->model);
 }
 
 static int search(asking *a) {
@@ -237,11 +254,7 @@ static int ask(asking *a, const char *operand) {
     if (!status)
         status = read_question(a, operand);
     if (!status)
-        status = tern_cli_rag_open(&options->rag, false, &a->rag);
-    if (status)
-        return status;
-    tern_interrupt_watch(NULL);
-    status = tern_cli_rag_model(a->rag, &options->rag, &options->model, NULL, &a->model);
+        status = open_all(a);
     if (!status)
         status = search(a);
     if (!status && !options->no_answer)

@@ -73,7 +73,9 @@ int tern_cli_rag_model(tern_rag *rag, const tern_rag_options *options, const ter
     if (status)
         return status;
     char *absolute = strcmp(path, "demo") == 0 ? NULL : realpath(path, NULL);
-    tern_status used = tern_rag_use_model(rag, *model, absolute ? absolute : path, settings, &err);
+    if (!absolute && !(absolute = strdup(path))) /* info's strings end with the next call */
+        return tern_cli_fail("out of memory for the model's name");
+    tern_status used = tern_rag_use_model(rag, *model, absolute, settings, &err);
     free(absolute);
     return used ? tern_cli_error(&err) : 0;
 }

@@ -169,7 +169,9 @@ static tern_status store_file(tern_rag *rag, const char *path, int64_t mtime, si
     tern_status status = tern_rag_execute(rag, SQL_BEGIN, err);
     if (status)
         return status;
-    status = replace_file(rag, path, mtime, n_bytes, hash, text, p, err);
+    status = tern_rag_check_owner(rag, err);
+    if (!status)
+        status = replace_file(rag, path, mtime, n_bytes, hash, text, p, err);
     if (!status)
         status = tern_rag_execute(rag, SQL_COMMIT, err);
     if (status && !sqlite3_get_autocommit(rag->db)) /* a full disk may have rolled it back already */

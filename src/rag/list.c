@@ -42,6 +42,7 @@ tern_status tern_rag_range(const char *path, char **first, char **behind, tern_e
     if (!*first || !*behind) {
         free(*first);
         free(*behind);
+        *first = *behind = NULL;
         return tern_fail_memory(err, "a path");
     }
     memcpy(*first, path, length);

@@ -37,24 +37,36 @@ static tern_status choose_settings(tern_rag *rag, const tern_rag_settings *setti
     return TERN_OK;
 }
 
+/* The database is this model's from now on, in a transaction: not if another process has stored files meanwhile. */
+static tern_status claim(tern_rag *rag, tern_error *err) {
+    tern_rag_info info;
+    tern_status status = tern_rag_execute(rag, SQL_BEGIN, err);
+    if (status)
+        return status;
+    status = tern_rag_get_info(rag, &info, err);
+    if (!status && info.n_files)
+        status = tern_fail(err, TERN_ERR_BUSY, "%s: another process has just begun it; try again", rag->path);
+    if (!status)
+        status = tern_rag_write_meta(rag, err);
+    if (!status)
+        status = tern_rag_execute(rag, SQL_COMMIT, err);
+    if (status && !sqlite3_get_autocommit(rag->db))
+        tern_rag_execute(rag, SQL_ROLLBACK, NULL);
+    return status;
+}
+
 static tern_status first_use(tern_rag *rag, const tern_model_info *info, const char *path, uint64_t fingerprint,
                              const tern_rag_settings *settings, tern_error *err) {
     tern_status status = choose_settings(rag, settings, info->n_ctx, err);
     if (status)
         return status;
+    free(rag->model_name);
+    free(rag->model_path);
     rag->model_name = strdup(info->name);
     rag->model_path = strdup(path);
-    if (!rag->model_name || !rag->model_path)
-        status = tern_fail_memory(err, "the model's name");
     rag->fingerprint = fingerprint;
     rag->dims = info->hidden_size;
-    if (!status && !(status = tern_rag_execute(rag, SQL_BEGIN, err))) {
-        status = tern_rag_write_meta(rag, err);
-        if (!status)
-            status = tern_rag_execute(rag, SQL_COMMIT, err);
-        if (status)
-            tern_rag_execute(rag, SQL_ROLLBACK, NULL);
-    }
+    status = rag->model_name && rag->model_path ? claim(rag, err) : tern_fail_memory(err, "the model's name");
     if (!status)
         return TERN_OK;
     free(rag->model_name);
@@ -62,6 +74,35 @@ static tern_status first_use(tern_rag *rag, const tern_model_info *info, const c
     rag->model_name = rag->model_path = NULL;
     rag->dims = 0;
     return status;
+}
+
+tern_status tern_rag_check_owner(tern_rag *rag, tern_error *err) {
+    uint64_t fingerprint;
+    tern_status status = tern_rag_read_fingerprint(rag, &fingerprint, err);
+    if (!status && fingerprint != rag->fingerprint)
+        status = tern_fail(err, TERN_ERR_BUSY, "%s: another process has begun it with another model", rag->path);
+    return status;
+}
+
+static tern_status compare(tern_rag *rag, const tern_model_info *info, const char *path, uint64_t fingerprint,
+                           const tern_rag_settings *settings, tern_error *err) {
+    tern_rag_info stored;
+    tern_status status = tern_rag_read_meta(rag, err);
+    if (!status)
+        status = tern_rag_get_info(rag, &stored, err);
+    if (status)
+        return status;
+    if (stored.n_files == 0)
+        return first_use(rag, info, path, fingerprint, settings, err);
+    if (rag->model_name && fingerprint == rag->fingerprint && info->hidden_size == rag->dims)
+        return check_settings(rag, settings, err);
+    return tern_fail(
+        err, TERN_ERR_ARGUMENT,
+        "%s: its vectors are those of the model %s (%s, %u values, fingerprint %016llx), not of %s (%s, %u "
+        "values, %016llx): use that model, or another database",
+        rag->path, rag->model_name ? rag->model_name : "?", rag->model_path ? rag->model_path : "?",
+        (unsigned)rag->dims, (unsigned long long)rag->fingerprint, info->name, path, (unsigned)info->hidden_size,
+        (unsigned long long)fingerprint);
 }
 
 tern_status tern_rag_use_model(tern_rag *rag, tern_model *model, const char *model_path,
@@ -76,17 +117,10 @@ tern_status tern_rag_use_model(tern_rag *rag, tern_model *model, const char *mod
         return status;
     settings = settings ? settings : &none;
     status = tern_embedder_fingerprint(embedder, &fingerprint, err);
-    if (!status && !rag->model_name)
-        status = first_use(rag, &info, model_path, fingerprint, settings, err);
-    else if (!status && (fingerprint != rag->fingerprint || info.hidden_size != rag->dims))
-        status = tern_fail(err, TERN_ERR_ARGUMENT,
-                           "%s: its vectors are those of the model %s (%s, %u values, fingerprint %016llx), not of %s "
-                           "(%s, %u values, %016llx): use that model, or another database",
-                           rag->path, rag->model_name, rag->model_path, (unsigned)rag->dims,
-                           (unsigned long long)rag->fingerprint, info.name, model_path, (unsigned)info.hidden_size,
-                           (unsigned long long)fingerprint);
-    else if (!status)
-        status = check_settings(rag, settings, err);
+    if (!status)
+        status = compare(rag, &info, model_path, fingerprint, settings, err);
+    if (status == TERN_ERR_BUSY) /* another process was faster: then its model counts */
+        status = compare(rag, &info, model_path, fingerprint, settings, err);
     if (status) {
         tern_embedder_free(embedder);
         return status;

@@ -33,7 +33,7 @@ typedef struct tern_rag_info {
     uint64_t n_files, n_chunks;
 } tern_rag_info;
 
-/* The strings belong to the database. */
+/* The strings belong to the database and are valid until tern_rag_use_model(). */
 tern_status tern_rag_get_info(tern_rag *rag, tern_rag_info *info, tern_error *err);
 
 typedef struct tern_rag_settings {
@@ -45,7 +45,7 @@ typedef struct tern_rag_settings {
 
 enum { TERN_RAG_MIN_CHUNK = 16, TERN_RAG_MAX_CHUNK = 4096 };
 
-/* Which model makes the vectors; it must outlive `rag`. A database remembers the model of its first use, by what it
+/* Which model makes the vectors; it must outlive `rag`. A database without files takes any; it remembers it by what it
  * computes for a fixed text: another one (an adapter makes another one, a converted file does not) is
  * TERN_ERR_ARGUMENT, and so are settings that are not the database's. `settings` may be NULL. */
 tern_status tern_rag_use_model(tern_rag *rag, tern_model *model, const char *model_path,

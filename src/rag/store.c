@@ -27,16 +27,28 @@ static const char schema[] =
     "CREATE TRIGGER chunk_out AFTER DELETE ON chunks BEGIN"
     " INSERT INTO words(words, rowid, text) VALUES('delete', old.id, old.text); END;";
 
+/* Those that take more than a line. */
+static const char folders_sql[] =
+    "SELECT path, (SELECT count(*) FROM files f WHERE f.path = d.path OR (f.path >= rtrim(d.path, '/')"
+    " || '/' AND f.path < rtrim(d.path, '/') || '0')), (SELECT ifnull(sum(n_chunks), 0) FROM files f"
+    " WHERE f.path = d.path OR (f.path >= rtrim(d.path, '/') || '/' AND f.path < rtrim(d.path, '/')"
+    " || '0')) FROM folders d ORDER BY path";
+static const char chunk_get_sql[] =
+    "SELECT f.path, c.first_line, c.last_line, c.text FROM chunks c JOIN files f ON f.id = c.file"
+    " WHERE c.file = ?1 AND c.n = ?2";
+static const char words_sql[] = "SELECT c.file, c.n FROM words JOIN chunks c ON c.id = words.rowid WHERE words MATCH ?1"
+                                " ORDER BY rank, c.id LIMIT ?2";
+static const char vectors_sql[] =
+    "SELECT f.id, f.n_chunks, v.scales, v.bytes FROM files f LEFT JOIN vectors v ON v.file = f.id"
+    " WHERE f.n_chunks > 0 ORDER BY f.path";
+
 static const char *const texts[TERN_RAG_N_SQL] = {
     [SQL_META_GET] = "SELECT value FROM meta WHERE key = ?1",
     [SQL_META_SET] = "INSERT OR REPLACE INTO meta VALUES(?1, ?2)",
     [SQL_COUNTS] = "SELECT count(*), ifnull(sum(n_chunks), 0) FROM files",
     [SQL_FOLDER_ADD] = "INSERT OR IGNORE INTO folders VALUES(?1)",
     [SQL_FOLDER_REMOVE] = "DELETE FROM folders WHERE path = ?1 OR (path >= ?2 AND path < ?3)",
-    [SQL_FOLDERS] = "SELECT path, (SELECT count(*) FROM files f WHERE f.path = d.path OR (f.path >= rtrim(d.path, '/')"
-                    " || '/' AND f.path < rtrim(d.path, '/') || '0')), (SELECT ifnull(sum(n_chunks), 0) FROM files f"
-                    " WHERE f.path = d.path OR (f.path >= rtrim(d.path, '/') || '/' AND f.path < rtrim(d.path, '/')"
-                    " || '0')) FROM folders d ORDER BY path",
+    [SQL_FOLDERS] = folders_sql,
     [SQL_FILES] = "SELECT path, 1, n_chunks FROM files ORDER BY path",
     [SQL_FILE_GET] = "SELECT id, mtime, size, hash FROM files WHERE path = ?1",
     [SQL_FILE_TOUCH] = "UPDATE files SET mtime = ?2 WHERE path = ?1",
@@ -45,13 +57,10 @@ static const char *const texts[TERN_RAG_N_SQL] = {
     [SQL_FILES_BELOW] = "SELECT path FROM files WHERE path = ?1 OR (path >= ?2 AND path < ?3) ORDER BY path",
     [SQL_FILES_REMOVE_BELOW] = "DELETE FROM files WHERE path = ?1 OR (path >= ?2 AND path < ?3)",
     [SQL_CHUNK_ADD] = "INSERT INTO chunks(file, n, first_line, last_line, text) VALUES(?1, ?2, ?3, ?4, ?5)",
-    [SQL_CHUNK_GET] = "SELECT f.path, c.first_line, c.last_line, c.text FROM chunks c JOIN files f ON f.id = c.file"
-                      " WHERE c.file = ?1 AND c.n = ?2",
-    [SQL_WORDS] = "SELECT c.file, c.n FROM words JOIN chunks c ON c.id = words.rowid WHERE words MATCH ?1"
-                  " ORDER BY rank, c.id LIMIT ?2",
+    [SQL_CHUNK_GET] = chunk_get_sql,
+    [SQL_WORDS] = words_sql,
     [SQL_VECTORS_ADD] = "INSERT INTO vectors VALUES(?1, ?2, ?3)",
-    [SQL_VECTORS] = "SELECT f.id, f.n_chunks, v.scales, v.bytes FROM files f LEFT JOIN vectors v ON v.file = f.id"
-                    " WHERE f.n_chunks > 0 ORDER BY f.path",
+    [SQL_VECTORS] = vectors_sql,
     [SQL_VECTORS_SIZE] = "SELECT ifnull(sum(length(scales)), 0), ifnull(sum(length(bytes)), 0) FROM vectors",
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
     [SQL_BEGIN_READ] = "BEGIN",
@@ -163,13 +172,20 @@ static tern_status get_number(tern_rag *rag, const char *key, int base, uint64_t
     return status;
 }
 
-static tern_status read_meta(tern_rag *rag, tern_error *err) {
+tern_status tern_rag_read_fingerprint(tern_rag *rag, uint64_t *fingerprint, tern_error *err) {
+    return get_number(rag, "fingerprint", 16, 0, UINT64_MAX, fingerprint, err);
+}
+
+tern_status tern_rag_read_meta(tern_rag *rag, tern_error *err) {
     uint64_t dims, chunk, overlap;
+    free(rag->model_name);
+    free(rag->model_path);
+    rag->model_name = rag->model_path = NULL;
     tern_status status = get_meta(rag, "model_name", &rag->model_name, err);
     if (status || !rag->model_name)
         return status;
     if ((status = get_meta(rag, "model_path", &rag->model_path, err)) ||
-        (status = get_number(rag, "fingerprint", 16, 0, UINT64_MAX, &rag->fingerprint, err)) ||
+        (status = tern_rag_read_fingerprint(rag, &rag->fingerprint, err)) ||
         (status = get_number(rag, "dims", 10, 1, TERN_RAG_MAX_DIMS, &dims, err)) ||
         (status = get_number(rag, "chunk_tokens", 10, TERN_RAG_MIN_CHUNK, TERN_RAG_MAX_CHUNK, &chunk, err)) ||
         (status = get_number(rag, "overlap_tokens", 10, 0, chunk / 2 - 2, &overlap, err)))
@@ -253,7 +269,7 @@ static tern_status check_tables(tern_rag *rag, bool create, tern_error *err) {
         return tern_fail(err, TERN_ERR_FORMAT,
                          "%s: made by another version of tern (its form is %lld, this one reads %d)", rag->path,
                          (long long)version, (int)TERN_RAG_VERSION);
-    return read_meta(rag, err);
+    return tern_rag_read_meta(rag, err);
 }
 
 static tern_status open_database(tern_rag *rag, bool create, tern_error *err) {

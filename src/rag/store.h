@@ -72,6 +72,13 @@ tern_status tern_rag_damaged(const tern_rag *rag, const char *what, tern_error *
 /* Who made the vectors: from the struct into the database, in a transaction of the caller's. */
 tern_status tern_rag_write_meta(tern_rag *rag, tern_error *err);
 
+/* And back: as it is now. */
+tern_status tern_rag_read_meta(tern_rag *rag, tern_error *err);
+/* Whose the database is now, which another process may have changed. */
+tern_status tern_rag_read_fingerprint(tern_rag *rag, uint64_t *fingerprint, tern_error *err);
+/* In a transaction that stores vectors: is it still this model's? */
+tern_status tern_rag_check_owner(tern_rag *rag, tern_error *err);
+
 /* Paths below `path`, as texts, are those from *first up to, and without, *behind: "DIR/", "DIR0". Both with free(). */
 tern_status tern_rag_range(const char *path, char **first, char **behind, tern_error *err);
 

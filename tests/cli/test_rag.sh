@@ -143,6 +143,8 @@ run "remove a folder" "$TERN" rag remove docs
 run "nothing left" "$TERN" rag list --json
 is "$(field '["files"]') $(field '["chunks"]') $(field '["folders"]')" "0 0 []"
 fails 1 "has no texts" "ask an empty one" "$TERN" rag ask x
+fails 1 "none.gguf" "begun with a model that is not there" "$TERN" rag add docs --db begun.db -m none.gguf
+fails 1 "has no texts" "ask it" "$TERN" rag ask x --db begun.db
 
 # --- another model
 "$TERN" synth other.gguf --shape tiny --layers 1 >/dev/null 2>&1
@@ -158,6 +160,15 @@ run "and is taken" "$TERN" rag ask dog --db d.db -m fast.gguf --no-answer
 is "$status" 0
 run "a database of its own" "$TERN" rag add docs --db o.db -m other.gguf
 run "it remembers the model" "$TERN" rag ask dog --db o.db --no-answer
+is "$status" 0
+"$TERN" rag remove docs --db d.db >/dev/null
+run "an empty one takes another model" "$TERN" rag add docs --db d.db -m other.gguf
+is "$status" 0
+"$TERN" rag remove docs --db d.db >/dev/null
+run "and back" "$TERN" rag add docs --db d.db -m demo
+is "$status" 0
+"$TERN" rag remove docs --db d.db >/dev/null
+run "and the one it had" "$TERN" rag add docs --db d.db
 is "$status" 0
 mv other.gguf moved.gguf
 fails 1 "other.gguf" "a model that is gone" "$TERN" rag ask dog --db o.db

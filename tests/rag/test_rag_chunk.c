@@ -87,7 +87,7 @@ static void test_everything_is_kept(void **state) {
     tern_rng rng;
     tern_rng_seed(&rng, 3);
     for (int round = 0; round < 3000; round++) {
-        char text[600];
+        char text[600] = "";
         size_t n = 0, wanted = tern_rng_u64(&rng) % 560;
         while (n < wanted) {
             const char *piece = pieces[tern_rng_u64(&rng) % (sizeof pieces / sizeof *pieces)];
