@@ -39,7 +39,7 @@ static tern_status choose_settings(tern_rag *rag, const tern_rag_settings *setti
 
 /* The database is this model's from now on, in a transaction: not if another process has stored files meanwhile. */
 static tern_status claim(tern_rag *rag, tern_error *err) {
-    tern_rag_info info;
+    tern_rag_info info = {0};
     tern_status status = tern_rag_execute(rag, SQL_BEGIN, err);
     if (status)
         return status;
@@ -86,7 +86,7 @@ tern_status tern_rag_check_owner(tern_rag *rag, tern_error *err) {
 
 static tern_status compare(tern_rag *rag, const tern_model_info *info, const char *path, uint64_t fingerprint,
                            const tern_rag_settings *settings, tern_error *err) {
-    tern_rag_info stored;
+    tern_rag_info stored = {0};
     tern_status status = tern_rag_read_meta(rag, err);
     if (!status)
         status = tern_rag_get_info(rag, &stored, err);
