@@ -149,14 +149,45 @@ static tern_status add_record(const builder *b, product *p, const tern_record *r
     return status;
 }
 
+/* A text among conversations: BOS, the text, EOS (as far as the tokenizer has them), of which all but the first token
+ * is learnt: a model that goes on learning what it was pre-trained on forgets less of it (Ouyang et al. 2022,
+ * arXiv 2203.02155, section 3.5). */
+static tern_status add_plain_text(const builder *b, product *p, tern_view text) {
+    const tern_tokenizer *tokenizer = b->params->tokenizer;
+    int32_t *ids = NULL;
+    size_t n;
+    tern_status status = tern_tokenize(tokenizer, text.bytes, text.size, TERN_TOKENIZE_BOS, &ids, &n, &p->err);
+    if (status)
+        return status;
+    int32_t *with_end = tern_alloc_array(n + 1, sizeof *with_end);
+    uint8_t *mask = tern_alloc_array(n + 1, 1);
+    if (with_end && mask) {
+        memcpy(with_end, ids, n * sizeof *ids);
+        int32_t eos = tern_tokenizer_eos(tokenizer);
+        with_end[n] = eos;
+        memset(mask, 1, n + 1);
+        mask[0] = 0;
+        status = put_document(p, with_end, mask, n + (eos >= 0), -1, -1,
+                              split_of(b, tern_hash_bytes(text.bytes, text.size)), text.size);
+    } else {
+        status = no_memory(p);
+    }
+    free(mask);
+    free(with_end);
+    free(ids);
+    return status;
+}
+
 static tern_status add_chat_line(const builder *b, product *p, tern_view line) {
     tern_record record;
     tern_status status = tern_record_parse(b->params->kind, line, &record, &p->err);
     if (status)
         return status;
     p->n_read++;
-    if (!record_is_excluded(b, p, &record))
+    if (record.n && !record_is_excluded(b, p, &record))
         status = add_record(b, p, &record);
+    else if (!record.n && record.text.size && !is_excluded(b, p, record.text))
+        status = add_plain_text(b, p, record.text);
     tern_record_free(&record);
     return status;
 }

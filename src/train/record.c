@@ -34,14 +34,20 @@ static tern_status read_prompt(tern_record *record, size_t which, tern_error *er
     const json_t *messages = json_object_get(record->root, "messages"),
                  *prompt = json_object_get(record->root, "prompt");
     if (!messages && !json_is_string(prompt) && !json_is_array(prompt))
-        return bad(err, "no \"messages\" (a list) and no \"prompt\" (a string)");
+        return bad(err, "no \"messages\" (a list), no \"prompt\" (a string) and, among conversations, no \"text\"");
     if (messages && !json_is_array(messages))
         return bad(err, "\"messages\" is no list");
     return append(record, which, messages ? messages : prompt, "user", err);
 }
 
 static tern_status read_chat(tern_record *record, tern_error *err) {
-    const json_t *completion = json_object_get(record->root, "completion");
+    const json_t *completion = json_object_get(record->root, "completion"),
+                 *text = json_object_get(record->root, "text");
+    if (json_is_string(text) && !json_object_get(record->root, "messages") &&
+        !json_object_get(record->root, "prompt")) {
+        record->text = (tern_view){json_string_value(text), json_string_length(text)};
+        return TERN_OK;
+    }
     record->n = 1;
     tern_status status = read_prompt(record, 0, err);
     if (!status && !json_object_get(record->root, "messages") && !json_is_string(completion))

@@ -291,6 +291,21 @@ static void conversation(void **state) {
     tern_shard_close(shard);
 }
 
+/* All of a text among conversations is learnt, its end too; what is excluded is left out there as well. */
+static void text_among_conversations(void **state) {
+    (void)state;
+    tern_shard *shard = build_one(TERN_SHARD_CHAT, "c.jsonl",
+                                  "{\"text\": \"A bird <|eot_id|>.\"}\n"
+                                  "{\"prompt\": \"Q\", \"completion\": \"A\"}\n"
+                                  "{\"text\": \"\"}\n");
+    assert_int_equal(tern_shard_describe(shard)->n_documents[0], 2);
+    assert_int_equal(report.n_read, 3);
+    assert_string_equal(ALL(shard, 0), BEGIN "A bird <|eot_id|>." END);
+    assert_string_equal(LEARNT(shard, 0), "A bird <|eot_id|>." END);
+    assert_string_equal(LEARNT(shard, 1), "A" EOT);
+    tern_shard_close(shard);
+}
+
 static void bad_lines(void **state) {
     static const struct {
         tern_shard_kind kind;
@@ -298,7 +313,8 @@ static void bad_lines(void **state) {
     } cases[] = {
         {TERN_SHARD_CHAT, "[", "not JSON"},
         {TERN_SHARD_CHAT, "[]", "no \"messages\""},
-        {TERN_SHARD_CHAT, "{\"text\": \"a\"}", "no \"messages\""},
+        {TERN_SHARD_CHAT, "{\"text\": 1}", "no \"messages\""},
+        {TERN_SHARD_PAIRS, "{\"text\": \"a\"}", "no \"chosen\""},
         {TERN_SHARD_CHAT, "{\"messages\": \"a\"}", "no list"},
         {TERN_SHARD_CHAT, "{\"messages\": [{\"role\": \"user\"}]}", "\"content\""},
         {TERN_SHARD_CHAT, "{\"messages\": [5]}", "\"content\""},
@@ -459,10 +475,19 @@ static void cancelled(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(documents_of_text), cmocka_unit_test(separators), cmocka_unit_test(lines_of_text),
-        cmocka_unit_test(threads),           cmocka_unit_test(held_out),   cmocka_unit_test(one_answer),
-        cmocka_unit_test(conversation),      cmocka_unit_test(bad_lines),  cmocka_unit_test(pairs),
-        cmocka_unit_test(odd_template),      cmocka_unit_test(exclusion),  cmocka_unit_test(overlap_of_many),
+        cmocka_unit_test(documents_of_text),
+        cmocka_unit_test(separators),
+        cmocka_unit_test(lines_of_text),
+        cmocka_unit_test(threads),
+        cmocka_unit_test(held_out),
+        cmocka_unit_test(one_answer),
+        cmocka_unit_test(text_among_conversations),
+        cmocka_unit_test(conversation),
+        cmocka_unit_test(bad_lines),
+        cmocka_unit_test(pairs),
+        cmocka_unit_test(odd_template),
+        cmocka_unit_test(exclusion),
+        cmocka_unit_test(overlap_of_many),
         cmocka_unit_test(cancelled),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -15,6 +15,7 @@ for faults in the stories and says how varied they are; its exit status is 1 if 
 import argparse
 import json
 import os
+import random
 import sys
 import tempfile
 
@@ -75,21 +76,31 @@ def stories(args, lexicon, runs, write):
     print(f"{args.n} stories, {teller.left_out} left out as worn out or too similar", file=sys.stderr)
 
 
-def lines(args, lexicon, runs, write):
-    written = []
-    for path in args.texts:
+def texts_of(paths):
+    texts = []
+    for path in paths:
         with open(path, encoding="utf-8") as file:
-            written += [text.strip() for text in file.read().split(SEPARATOR)]
-    tasks = Tasks(lexicon, args.seed, lambda text: not shares(text, runs), written)
+            texts += [text.strip() for text in file.read().split(SEPARATOR)]
+    return texts
+
+
+def lines(args, lexicon, runs, write):
+    tasks = Tasks(lexicon, args.seed, lambda text: not shares(text, runs), texts_of(args.texts))
     make = tasks.conversation if args.what == "sft" else tasks.pair
-    seen = set()
+    made, seen = [], set()
     index = 0
-    while len(seen) < args.n:
+    while len(made) < args.n:
         line = json.dumps(make(index), ensure_ascii=True)
         index += 1
         if line not in seen or index > 3 * args.n + 100:  # small talk comes twice now and then
-            seen.add(line if line not in seen else f"{line} {index}")
-            write(line + "\n")
+            seen.add(line)
+            made.append(line)
+    replayed = [text for text in texts_of(args.replay) if text and not shares(text, runs)]
+    if replayed:
+        made += [json.dumps({"text": text}, ensure_ascii=True) for text in replayed]
+        random.Random(f"{args.seed} replay").shuffle(made)
+    for line in made:
+        write(line + "\n")
 
 
 def check(args, lexicon, runs, write):
@@ -117,6 +128,7 @@ def main():
     parser.add_argument("--cap", type=int, default=0, help="stories that may share eight words in a row (default: 1 in 60, at least 20)")
     parser.add_argument("--avoid", metavar="FILE", help=f"leave out what shares {RUN} characters in a row with this text")
     parser.add_argument("--texts", metavar="FILE", action="append", default=[], help="sft: stories by others, which are asked for as well")
+    parser.add_argument("--replay", metavar="FILE", action="append", default=[], help='sft: texts of pre-training that go, as {"text"}, among the conversations')
     parser.add_argument("-o", metavar="FILE", help="output (default: standard output)")
     args = parser.parse_args()
     if args.n < 1:
