@@ -228,7 +228,8 @@ done
 stop_after mix
 
 make_chat() {
-    python3 tools/stories sft -n "$n_sft" --seed 1 --texts "$text/tinystories.txt" "${avoid[@]}" -o "$work/sft.jsonl"
+    python3 tools/stories sft -n "$n_sft" --seed 1 --texts "$text/tinystories.txt" --replay "$text/tinystories.txt" \
+        --replay "$text/storybooks.txt" "${avoid[@]}" -o "$work/sft.jsonl"
     python3 tools/stories dpo -n "$n_dpo" --seed 1 "${avoid[@]}" -o "$work/dpo.jsonl"
     if [ -n "$heldout" ]; then
         python3 models/corpus.py check "$heldout" "$work/sft.jsonl" "$work/dpo.jsonl" >>"$work/check.txt" ||
@@ -282,7 +283,7 @@ dpo() {
     train dpo "$work/run-sft" "$work/dpo.shard" -o "$work/run-dpo" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 5e-6 \
         --beta 0.1 --batch 8 --ctx 512
     # what is shipped: small, and with an embedding that is not rounded further than 16 bits
-    "$tern" convert "$work/run-dpo/model.gguf" "$work/demo.gguf" --type tq1_0 --embedding-type f16 --force
+    "$tern" convert "$work/run-dpo/model.gguf" "$work/demo.gguf" --type tq1_0 --embedding-type f16 --name tern-demo --force
 }
 step dpo "$work/demo.gguf" "$work/sft.done" "$work/dpo.shard" -- dpo
 stop_after dpo
