@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/user_path.h"
 
 #define HISTORY_LINES 1000
 
@@ -44,31 +44,6 @@ static unsigned char on_suspend_key(EditLine *editor, int key) {
     return CC_REFRESH;
 }
 
-/* $XDG_STATE_HOME/tern/chat_history, or ~/.local/state/tern/chat_history;
- * NULL: neither variable is set, or no memory. */
-static char *history_path(void) {
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    char *path = NULL;
-    int n = -1;
-    if (state && *state == '/') /* the XDG specification: relative paths are to be ignored */
-        n = asprintf(&path, "%s/tern/chat_history", state);
-    else if (home && *home)
-        n = asprintf(&path, "%s/.local/state/tern/chat_history", home);
-    return n < 0 ? NULL : path;
-}
-
-/* Make the folders above `path`. */
-static bool make_parents(char *path) {
-    for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = 0;
-        int failed = mkdir(path, 0700) && errno != EEXIST;
-        *slash = '/';
-        if (failed)
-            return false;
-    }
-    return true;
-}
-
 static bool open_editor(tern_line_input *input) {
     HistEvent event;
     setlocale(LC_CTYPE, "");
@@ -81,7 +56,7 @@ static bool open_editor(tern_line_input *input) {
         return false;
     history(input->history, &event, H_SETSIZE, HISTORY_LINES);
     history(input->history, &event, H_SETUNIQUE, 1);
-    input->history_path = history_path();
+    input->history_path = tern_cli_user_path("XDG_STATE_HOME", ".local/state", "chat_history");
     if (input->history_path && access(input->history_path, R_OK) == 0)
         history(input->history, &event, H_LOAD, input->history_path);
     el_set(input->editor, EL_CLIENTDATA, input);
@@ -115,7 +90,8 @@ static void save_history(tern_line_input *input) {
     errno = 0;
     if (!input->history_path)
         tern_cli_warn("the typed lines are not kept: neither XDG_STATE_HOME nor HOME is set");
-    else if (!make_parents(input->history_path) || history(input->history, &event, H_SAVE, input->history_path) < 0)
+    else if (!tern_cli_make_parents(input->history_path) ||
+             history(input->history, &event, H_SAVE, input->history_path) < 0)
         tern_cli_warn("%s: cannot keep the typed lines: %s", input->history_path, strerror(errno ? errno : EIO));
 }
 

@@ -1,9 +1,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli/rag.h"
+#include "cli/user_path.h"
 
 #define DB_ROW                                                                                                         \
     {                                                                                                                  \
@@ -24,36 +24,13 @@ const tern_option tern_rag_table[] = {
     {0},
 };
 
-/* NULL: neither variable is set, or no memory. */
-static char *default_path(void) {
-    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    char *path = NULL;
-    int n = -1;
-    if (data && *data == '/') /* the XDG specification: relative paths are to be ignored */
-        n = asprintf(&path, "%s/tern/rag.db", data);
-    else if (home && *home)
-        n = asprintf(&path, "%s/.local/share/tern/rag.db", home);
-    return n < 0 ? NULL : path;
-}
-
-static bool make_parents(char *path) {
-    for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = 0;
-        int failed = mkdir(path, 0700) && errno != EEXIST;
-        *slash = '/';
-        if (failed)
-            return false;
-    }
-    return true;
-}
-
 int tern_cli_rag_open(const tern_rag_options *options, bool create, tern_rag **rag) {
     tern_error err;
-    char *path = options->db ? strdup(options->db) : default_path();
+    char *path = options->db ? strdup(options->db) : tern_cli_user_path("XDG_DATA_HOME", ".local/share", "rag.db");
     if (!path)
         return tern_cli_fail("where is the database? Give --db FILE (neither XDG_DATA_HOME nor HOME is set)");
     int status = 0;
-    if (create && !options->db && !make_parents(path))
+    if (create && !options->db && !tern_cli_make_parents(path))
         status = tern_cli_fail("%s: cannot make its folder: %s; give --db FILE", path, strerror(errno));
     else if (tern_rag_open(path, create, rag, &err))
         status = tern_cli_error(&err);
