@@ -58,7 +58,7 @@ static tern_split split_of(const builder *b, uint64_t hash) {
 
 static tern_status no_memory(product *p) { return tern_fail_memory(&p->err, "a document"); }
 
-/* Append tokens, with BOS in front if it is not -1 and EOS behind if that is not -1. */
+/* Append tokens, with BOS in front if it is not -1 and EOS behind if that is not -1; with a mask the EOS is learnt. */
 static tern_status put_document(product *p, const int32_t *ids, const uint8_t *mask, size_t n, int32_t bos, int32_t eos,
                                 tern_split split, uint64_t text_bytes) {
     size_t want = p->n_ids + n + 2, first = p->n_ids;
@@ -66,14 +66,20 @@ static tern_status put_document(product *p, const int32_t *ids, const uint8_t *m
         (mask && !tern_grow_array((void **)&p->mask, &p->mask_capacity, want, 1)) ||
         !tern_grow_array((void **)&p->documents, &p->capacity, p->n_documents + 1, sizeof *p->documents))
         return no_memory(p);
-    if (bos >= 0)
+    if (bos >= 0) {
+        if (mask)
+            p->mask[p->n_ids] = 0;
         p->ids[p->n_ids++] = bos;
+    }
     memcpy(p->ids + p->n_ids, ids, n * sizeof *ids);
     if (mask)
         memcpy(p->mask + p->n_ids, mask, n);
     p->n_ids += n;
-    if (eos >= 0)
+    if (eos >= 0) {
+        if (mask)
+            p->mask[p->n_ids] = 1;
         p->ids[p->n_ids++] = eos;
+    }
     p->documents[p->n_documents++] = (document){first, p->n_ids - first, text_bytes, split};
     return TERN_OK;
 }
@@ -149,31 +155,25 @@ static tern_status add_record(const builder *b, product *p, const tern_record *r
     return status;
 }
 
-/* A text among conversations: BOS, the text, EOS (as far as the tokenizer has them), of which all but the first token
- * is learnt: a model that goes on learning what it was pre-trained on forgets less of it (Ouyang et al. 2022,
+/* A text among conversations: BOS, the text, EOS (as far as the tokenizer has them), of which all but the BOS is
+ * learnt: a model that goes on learning what it was pre-trained on forgets less of it (Ouyang et al. 2022,
  * arXiv 2203.02155, section 3.5). */
 static tern_status add_plain_text(const builder *b, product *p, tern_view text) {
     const tern_tokenizer *tokenizer = b->params->tokenizer;
     int32_t *ids = NULL;
     size_t n;
-    tern_status status = tern_tokenize(tokenizer, text.bytes, text.size, TERN_TOKENIZE_BOS, &ids, &n, &p->err);
+    tern_status status = tern_tokenize(tokenizer, text.bytes, text.size, 0, &ids, &n, &p->err);
     if (status)
         return status;
-    int32_t *with_end = tern_alloc_array(n + 1, sizeof *with_end);
-    uint8_t *mask = tern_alloc_array(n + 1, 1);
-    if (with_end && mask) {
-        memcpy(with_end, ids, n * sizeof *ids);
-        int32_t eos = tern_tokenizer_eos(tokenizer);
-        with_end[n] = eos;
-        memset(mask, 1, n + 1);
-        mask[0] = 0;
-        status = put_document(p, with_end, mask, n + (eos >= 0), -1, -1,
+    uint8_t *mask = tern_alloc_array(n, 1);
+    if (mask) {
+        memset(mask, 1, n);
+        status = put_document(p, ids, mask, n, tern_tokenizer_bos(tokenizer), tern_tokenizer_eos(tokenizer),
                               split_of(b, tern_hash_bytes(text.bytes, text.size)), text.size);
     } else {
         status = no_memory(p);
     }
     free(mask);
-    free(with_end);
     free(ids);
     return status;
 }
