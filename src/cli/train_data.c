@@ -183,6 +183,7 @@ const tern_command tern_command_train_data = {
     .notes =
         "text: plain text, or JSON lines {\"text\"} where the name ends in .jsonl. chat: JSON lines {\"messages\":\n"
         "[{\"role\", \"content\"}, ...]} or {\"prompt\", \"completion\"}; the tokenizer's chat template is applied.\n"
+        "Both kinds of lines may stand in one file: kind text learns all of both, chat all of a text.\n"
         "pairs: {\"prompt\" or \"messages\", \"chosen\", \"rejected\"}, the two as texts or lists of messages.\n"
         "The same input gives the same file, for any number of threads. docs/TRAINING.md has the layout.\n",
     .min_operands = 1,

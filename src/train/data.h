@@ -2,8 +2,8 @@
  * Shards: tokenised text in one memory-mapped file with document boundaries, a held-out split and a checksum
  * (train/shard_layout.h and docs/TRAINING.md have the layout). `tern train data` writes them; training reads batches.
  *
- * Three kinds. TEXT: documents of tokens, every token is learnt. CHAT (SFT): documents with a loss mask, answers only.
- * PAIRS (DPO): documents in twos, chosen then rejected, with the same mask.
+ * Three kinds. TEXT: documents of tokens (conversations among them, too), every token is learnt. CHAT (SFT): documents
+ * with a loss mask, answers only. PAIRS (DPO): documents in twos, chosen then rejected, with the same mask.
  *
  * A document begins with BOS and (TEXT) ends with EOS. Its first token is never a target.
  */

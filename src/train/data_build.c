@@ -90,34 +90,6 @@ static bool is_excluded(const builder *b, product *p, tern_view text) {
     return excluded;
 }
 
-static tern_status add_text(const builder *b, product *p, tern_view text) {
-    const tern_tokenizer *tokenizer = b->params->tokenizer;
-    int32_t *ids = NULL;
-    size_t n;
-    p->n_read++;
-    if (is_excluded(b, p, text))
-        return TERN_OK;
-    tern_status status = tern_tokenize(tokenizer, text.bytes, text.size, 0, &ids, &n, &p->err);
-    if (status)
-        return status;
-    status = put_document(p, ids, NULL, n, tern_tokenizer_bos(tokenizer), tern_tokenizer_eos(tokenizer),
-                          split_of(b, tern_hash_bytes(text.bytes, text.size)), text.size);
-    free(ids);
-    return status;
-}
-
-static tern_status add_text_line(const builder *b, product *p, tern_view line) {
-    json_t *root = tern_json_line(line, &p->err);
-    const json_t *text = json_object_get(root, "text");
-    tern_status status = root ? TERN_OK : p->err.status;
-    if (!status && !json_is_string(text))
-        status = tern_fail(&p->err, TERN_ERR_FORMAT, "no \"text\" that is a string");
-    else if (!status && json_string_length(text))
-        status = add_text(b, p, (tern_view){json_string_value(text), json_string_length(text)});
-    json_decref(root);
-    return status;
-}
-
 /* What comes before the first answer: conversations that begin alike are all on one side of the split. */
 static uint64_t prompt_hash(const tern_message *messages, size_t n) {
     tern_hash hash;
@@ -137,7 +109,17 @@ static bool record_is_excluded(const builder *b, product *p, const tern_record *
     return false;
 }
 
+static uint64_t bytes_of(const tern_message *messages, size_t n) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        bytes += strlen(messages[i].content);
+    return bytes;
+}
+
+/* Conversations: their answers are learnt; among texts all of them is, as of any document (Cheng et al. 2024,
+ * arXiv 2406.14491: pre-training on texts with instructions among them). */
 static tern_status add_record(const builder *b, product *p, const tern_record *record) {
+    bool whole = b->params->kind == TERN_SHARD_TEXT;
     tern_chat_lesson lessons[2] = {{0}, {0}};
     tern_status status = TERN_OK;
     bool learnt = true;
@@ -149,36 +131,37 @@ static tern_status add_record(const builder *b, product *p, const tern_record *r
     }
     p->n_no_answer += !status && !learnt;
     for (size_t i = 0; !status && learnt && i < record->n; i++)
-        status = put_document(p, lessons[i].ids, lessons[i].mask, lessons[i].n, -1, -1, split, lessons[i].answer_bytes);
+        status = put_document(p, lessons[i].ids, whole ? NULL : lessons[i].mask, lessons[i].n, -1, -1, split,
+                              whole ? bytes_of(record->messages[i], record->n_messages[i]) : lessons[i].answer_bytes);
     tern_chat_lesson_free(&lessons[0]);
     tern_chat_lesson_free(&lessons[1]);
     return status;
 }
 
-/* A text among conversations: BOS, the text, EOS (as far as the tokenizer has them), of which all but the BOS is
- * learnt: a model that goes on learning what it was pre-trained on forgets less of it (Ouyang et al. 2022,
- * arXiv 2203.02155, section 3.5). */
-static tern_status add_plain_text(const builder *b, product *p, tern_view text) {
+/* A document: BOS, the text, EOS (as far as the tokenizer has them). Among conversations all but the BOS is learnt: a
+ * model that goes on learning what it was pre-trained on forgets less of it (Ouyang et al. 2022, arXiv 2203.02155,
+ * section 3.5). */
+static tern_status add_text(const builder *b, product *p, tern_view text) {
     const tern_tokenizer *tokenizer = b->params->tokenizer;
+    bool masked = b->params->kind != TERN_SHARD_TEXT;
     int32_t *ids = NULL;
+    uint8_t *mask = NULL;
     size_t n;
     tern_status status = tern_tokenize(tokenizer, text.bytes, text.size, 0, &ids, &n, &p->err);
     if (status)
         return status;
-    uint8_t *mask = tern_alloc_array(n, 1);
-    if (mask) {
+    if (masked && (mask = tern_alloc_array(n, 1)))
         memset(mask, 1, n);
-        status = put_document(p, ids, mask, n, tern_tokenizer_bos(tokenizer), tern_tokenizer_eos(tokenizer),
-                              split_of(b, tern_hash_bytes(text.bytes, text.size)), text.size);
-    } else {
-        status = no_memory(p);
-    }
+    status = masked && !mask
+                 ? no_memory(p)
+                 : put_document(p, ids, mask, n, tern_tokenizer_bos(tokenizer), tern_tokenizer_eos(tokenizer),
+                                split_of(b, tern_hash_bytes(text.bytes, text.size)), text.size);
     free(mask);
     free(ids);
     return status;
 }
 
-static tern_status add_chat_line(const builder *b, product *p, tern_view line) {
+static tern_status add_line(const builder *b, product *p, tern_view line) {
     tern_record record;
     tern_status status = tern_record_parse(b->params->kind, line, &record, &p->err);
     if (status)
@@ -187,7 +170,7 @@ static tern_status add_chat_line(const builder *b, product *p, tern_view line) {
     if (record.n && !record_is_excluded(b, p, &record))
         status = add_record(b, p, &record);
     else if (!record.n && record.text.size && !is_excluded(b, p, record.text))
-        status = add_plain_text(b, p, record.text);
+        status = add_text(b, p, record.text);
     tern_record_free(&record);
     return status;
 }
@@ -197,7 +180,7 @@ static tern_status add_chat_line(const builder *b, product *p, tern_view line) {
 static tern_status add_lines(const builder *b, product *p, const tern_corpus_file *file, tern_view text) {
     tern_view line;
     while (tern_next_line(&text, &line)) {
-        tern_status status = (b->params->kind == TERN_SHARD_TEXT ? add_text_line : add_chat_line)(b, p, line);
+        tern_status status = add_line(b, p, line);
         if (status) {
             tern_error_prefix(&p->err, "%s: line %zu", file->name, tern_line_number(file, line.bytes));
             return status;
@@ -209,7 +192,8 @@ static tern_status add_lines(const builder *b, product *p, const tern_corpus_fil
 static tern_status add_documents(const builder *b, product *p, const tern_corpus_file *file, tern_view text) {
     tern_view found;
     while (tern_next_document(&text, b->separator, &found)) {
-        tern_status status = add_text(b, p, found);
+        p->n_read++;
+        tern_status status = is_excluded(b, p, found) ? TERN_OK : add_text(b, p, found);
         if (status) {
             tern_error_prefix(&p->err, "%s", file->name);
             return status;

@@ -34,7 +34,7 @@ static tern_status read_prompt(tern_record *record, size_t which, tern_error *er
     const json_t *messages = json_object_get(record->root, "messages"),
                  *prompt = json_object_get(record->root, "prompt");
     if (!messages && !json_is_string(prompt) && !json_is_array(prompt))
-        return bad(err, "no \"messages\" (a list), no \"prompt\" (a string) and, among conversations, no \"text\"");
+        return bad(err, "no \"text\" that is a string, and neither \"messages\" (a list) nor a \"prompt\" (a string)");
     if (messages && !json_is_array(messages))
         return bad(err, "\"messages\" is no list");
     return append(record, which, messages ? messages : prompt, "user", err);

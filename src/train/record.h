@@ -15,8 +15,8 @@ typedef struct tern_record {
     tern_view text;
 } tern_record;
 
-/* CHAT: {"messages": [{"role", "content"}, ...]} or {"prompt", "completion"}, or {"text"}: a document
- * as in pre-training, all of which is learnt. PAIRS: {"messages" or "prompt", "chosen",
+/* TEXT, CHAT: {"messages": [{"role", "content"}, ...]} or {"prompt", "completion"}, or {"text"}: a document,
+ * all of which is learnt. PAIRS: {"messages" or "prompt", "chosen",
  * "rejected"}; the two are strings, or lists of messages: a list of a single message goes behind the prompt, a longer
  * one is the whole conversation. The message says what is wrong with the line. Free with tern_record_free() (accepts
  * what a failure left). */

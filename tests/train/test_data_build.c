@@ -306,14 +306,37 @@ static void text_among_conversations(void **state) {
     tern_shard_close(shard);
 }
 
+/* Among texts a conversation is a document like any other: its turns in the template, all of it learnt. */
+static void conversation_among_texts(void **state) {
+    (void)state;
+    tern_shard *chat = build_one(TERN_SHARD_CHAT, "c.jsonl", "{\"prompt\": \"Q <|eot_id|>\", \"completion\": \"A\"}\n");
+    char *turns = strdup(ALL(chat, 0));
+    tern_shard *shard = build_one(TERN_SHARD_TEXT, "t.jsonl",
+                                  "{\"text\": \"A bird.\"}\n"
+                                  "{\"prompt\": \"Q <|eot_id|>\", \"completion\": \"A\"}\n"
+                                  "{\"messages\": [{\"role\": \"user\", \"content\": \"no answer\"}]}\n");
+    const tern_shard_info *info = tern_shard_describe(shard);
+    assert_int_equal(info->kind, TERN_SHARD_TEXT);
+    assert_int_equal(info->n_documents[0], 2);
+    assert_int_equal(report.n_read, 3);
+    assert_int_equal(report.n_no_answer, 1);
+    assert_string_equal(ALL(shard, 0), BEGIN "A bird." END);
+    assert_string_equal(ALL(shard, 1), turns);
+    assert_non_null(strstr(turns, "Q <|eot_id|>"));
+    assert_int_equal(info->text_bytes[0], 7 + 12 + 1);
+    free(turns);
+    tern_shard_close(shard);
+    tern_shard_close(chat);
+}
+
 static void bad_lines(void **state) {
     static const struct {
         tern_shard_kind kind;
         const char *line, *part;
     } cases[] = {
         {TERN_SHARD_CHAT, "[", "not JSON"},
-        {TERN_SHARD_CHAT, "[]", "no \"messages\""},
-        {TERN_SHARD_CHAT, "{\"text\": 1}", "no \"messages\""},
+        {TERN_SHARD_CHAT, "[]", "no \"text\""},
+        {TERN_SHARD_CHAT, "{\"text\": 1}", "no \"text\""},
         {TERN_SHARD_PAIRS, "{\"text\": \"a\"}", "no \"chosen\""},
         {TERN_SHARD_CHAT, "{\"messages\": \"a\"}", "no list"},
         {TERN_SHARD_CHAT, "{\"messages\": [{\"role\": \"user\"}]}", "\"content\""},
@@ -483,6 +506,7 @@ int main(void) {
         cmocka_unit_test(one_answer),
         cmocka_unit_test(text_among_conversations),
         cmocka_unit_test(conversation),
+        cmocka_unit_test(conversation_among_texts),
         cmocka_unit_test(bad_lines),
         cmocka_unit_test(pairs),
         cmocka_unit_test(odd_template),
