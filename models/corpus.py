@@ -25,10 +25,11 @@ SEPARATOR = "<|endoftext|>"
 RUN = 60  # characters in a row, white space taken as one blank, that no training text shares with the held-out one
 LONGEST = 8000  # characters of a piece of a book
 
-# Share of what a stage sees, in percent.
+# Share of what a stage sees, in percent; of the tokenizer: both stages, without conversations.
 STAGES = {
-    1: {"children": 45, "classic": 10, "storybooks": 10, "tinystories": 20, "generated": 15},
-    2: {"tinystories": 40, "storybooks": 15, "generated": 25, "fairytales": 20},
+    "tokenizer": {"children": 22.5, "classic": 5, "storybooks": 12.5, "tinystories": 30, "generated": 20, "fairytales": 10},
+    "1": {"children": 45, "classic": 10, "storybooks": 10, "tinystories": 20, "generated": 15},
+    "2": {"tinystories": 36, "storybooks": 13, "generated": 5, "fairytales": 16, "conversations": 30},
 }
 MAX_PASSES = 10  # of one source through one stage; what is over goes to the others
 
@@ -213,13 +214,26 @@ def read_documents(path):
     return [d.strip() for d in re.split(rf"^{re.escape(SEPARATOR)}\s*$", read_text(path), flags=re.M) if d.strip()]
 
 
-def write_documents(path, documents):
+def write_file(path, text):
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-        file.write(f"\n{SEPARATOR}\n".join(documents) + "\n")
+        file.write(text)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
+
+
+def write_documents(path, documents):
+    write_file(path, f"\n{SEPARATOR}\n".join(documents) + "\n")
+
+
+def read_source(folder, name):
+    """What a mix can draw from: lines of JSON, documents and conversations."""
+    lines = os.path.join(folder, name + ".jsonl")
+    if not os.path.exists(lines):
+        return [json.dumps({"text": document}) for document in read_documents(os.path.join(folder, name + ".txt"))]
+    with open(lines, encoding="utf-8") as file:
+        return [line.strip() for line in file if line.strip()]
 
 
 def is_fairy_tale(document):
@@ -308,7 +322,7 @@ def plan(shares, sizes, wanted):
 
 def mix(args):
     rng = random.Random(f"{args.seed} {args.stage}")
-    sources = {name: read_documents(os.path.join(args.text, name + ".txt")) for name in STAGES[args.stage]}
+    sources = {name: read_source(args.text, name) for name in STAGES[args.stage]}
     sizes = {name: sum(map(len, documents)) for name, documents in sources.items()}
     chosen = []
     for name, wanted in plan(STAGES[args.stage], sizes, args.mb * 1e6).items():
@@ -321,7 +335,7 @@ def mix(args):
                 taken += len(document)
         print(f"stage {args.stage}: {name}: {taken / 1e6:.2f} MB, {taken / max(1, sizes[name]):.2f} passes")
     rng.shuffle(chosen)
-    write_documents(args.o, chosen)
+    write_file(args.o, "\n".join(chosen) + "\n")
 
 
 def main():
@@ -333,9 +347,9 @@ def main():
     part.add_argument("-o", metavar="FOLDER", required=True)
     part = commands.add_parser("check", help="fail if a file shares text with the held-out one")
     part.add_argument("files", nargs="+", metavar="FILE", help="the held-out text, then the files to look through")
-    part = commands.add_parser("mix", help="the text of a training stage")
-    part.add_argument("--stage", type=int, choices=sorted(STAGES), required=True)
-    part.add_argument("--text", metavar="FOLDER", required=True, help="what clean wrote, and generated.txt")
+    part = commands.add_parser("mix", help="the texts of a training stage, or of the tokenizer, as lines of JSON")
+    part.add_argument("--stage", choices=sorted(STAGES), required=True)
+    part.add_argument("--text", metavar="FOLDER", required=True, help="what clean wrote, generated.txt and conversations.jsonl")
     part.add_argument("--mb", type=float, required=True, help="size of the mix in MB")
     part.add_argument("--seed", default="1")
     part.add_argument("-o", metavar="FILE", required=True)

@@ -22,6 +22,7 @@ Example:
   --config FILE     of pre-training (default: models/demo.json)
   --threads N       CPU threads (default: all)
   --stories N       generated stories (default: 24000)
+  --conversations N generated conversations for pre-training (default: 16500)
   --twin            at last also pre-train the same model in full precision, for comparison: as long again
   --until STEP      stop after it: text, generated, check, tokenizer, plan, mix, shards, stage1, stage2, sft, dpo, eval
   --dry-run         only say what would be done
@@ -37,7 +38,7 @@ die() {
 }
 note() { echo "make_demo: $*" >&2; }
 
-data=../shared/data heldout='' work=build/demo tern=build/tern minutes=240 steps='' threads=0 stories=24000 until='' dry=0 twin=0
+data=../shared/data heldout='' work=build/demo tern=build/tern minutes=240 steps='' threads=0 stories=24000 conversations=16500 until='' dry=0 twin=0
 config=models/demo.json
 while [ $# -gt 0 ]; do
     case $1 in
@@ -47,7 +48,7 @@ while [ $# -gt 0 ]; do
         ;;
     --dry-run) dry=1 ;;
     --twin) twin=1 ;;
-    --heldout | --work | --tern | --minutes | --steps | --config | --threads | --stories | --until)
+    --heldout | --work | --tern | --minutes | --steps | --config | --threads | --stories | --conversations | --until)
         [ $# -gt 1 ] || die "$1 needs a value"
         declare "${1#--}=$2"
         shift
@@ -59,6 +60,7 @@ while [ $# -gt 0 ]; do
 done
 [[ $minutes =~ ^[1-9][0-9]*$ ]] || die "--minutes is to be a whole number, 1 or more"
 [[ $stories =~ ^[1-9][0-9]*$ ]] || die "--stories is to be a whole number, 1 or more"
+[[ $conversations =~ ^[1-9][0-9]*$ ]] || die "--conversations is to be a whole number, 1 or more"
 [[ $threads =~ ^[0-9]+$ ]] || die "--threads is to be a whole number"
 [[ $steps =~ ^([1-9][0-9]*)?$ ]] || die "--steps is to be a whole number, 1 or more"
 steps_known=" text generated check tokenizer plan mix shards stage1 stage2 sft dpo eval "
@@ -132,25 +134,28 @@ stop_after text
 
 step generated "$text/generated.txt" tools/stories/* -- \
     python3 tools/stories stories -n "$stories" --seed 1 "${avoid[@]}" -o "$text/generated.txt"
+# Conversations that are pre-trained on; those of SFT are others.
+step generated "$text/conversations.jsonl" tools/stories/* "$text/tinystories.txt" -- \
+    python3 tools/stories sft -n "$conversations" --seed 2 --texts "$text/tinystories.txt" "${avoid[@]}" \
+    -o "$text/conversations.jsonl"
 stop_after generated
 
 # Once more, of the files as they are: no training text may hold any part of the held-out one.
 check_texts() {
-    python3 models/corpus.py check "$heldout" "$text"/*.txt >"$work/check.txt" || die "held-out text is in the training texts"
+    python3 models/corpus.py check "$heldout" "$text"/* >"$work/check.txt" || die "held-out text is in the training texts"
 }
 if [ -n "$heldout" ]; then
-    step check "$work/check.txt" "$text"/*.txt -- check_texts
+    step check "$work/check.txt" "$text"/* -- check_texts
 fi
 stop_after check
 
 # ---------------------------------------------------------------------- tokenizer and budget
 
 make_tokenizer() {
-    python3 models/corpus.py mix --stage 1 --mb 15 --seed tokenizer --text "$text" -o "$work/tokenizer1.txt"
-    python3 models/corpus.py mix --stage 2 --mb 15 --seed tokenizer --text "$text" -o "$work/tokenizer2.txt"
-    train tokenizer "$work/tokenizer1.txt" "$work/tokenizer2.txt" --vocab-size 4096 -o "$work/tokenizer.json"
+    python3 models/corpus.py mix --stage tokenizer --mb 30 --text "$text" -o "$work/tokenizer.jsonl"
+    train tokenizer "$work/tokenizer.jsonl" --vocab-size 4096 -o "$work/tokenizer.json"
 }
-step tokenizer "$work/tokenizer.json" "$text"/*.txt -- make_tokenizer
+step tokenizer "$work/tokenizer.json" "$text"/* -- make_tokenizer
 stop_after tokenizer
 
 # config FILE KEY=VALUE...: the configuration with some keys changed (values are JSON)
@@ -173,7 +178,7 @@ from_config() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))
 # the conversations 14%, the preferences 6%; bytes a token are measured on the texts of the tokenizer.
 make_plan() {
     local probe=$work/probe bytes_per_token rate n
-    train data "$work/tokenizer2.txt" --tokenizer "$work/tokenizer.json" -o "$work/probe.shard" >"$work/probe.txt"
+    train data "$work/tokenizer.jsonl" --tokenizer "$work/tokenizer.json" -o "$work/probe.shard" >"$work/probe.txt"
     bytes_per_token=$(sed -n 's/^training:.*, \([0-9.]*\) bytes a token$/\1/p' "$work/probe.txt")
     [ -n "$bytes_per_token" ] || die "tern train data did not say how many bytes a token has"
     n=$steps rate=0
@@ -222,8 +227,8 @@ fi
 # ---------------------------------------------------------------------- shards
 
 for stage in 1 2; do
-    step mix "$work/stage$stage.txt" "$text"/*.txt "$work/plan.sh" -- \
-        python3 models/corpus.py mix --stage $stage --mb "$stage_mb" --text "$text" -o "$work/stage$stage.txt"
+    step mix "$work/stage$stage.jsonl" "$text"/* "$work/plan.sh" -- \
+        python3 models/corpus.py mix --stage $stage --mb "$stage_mb" --text "$text" -o "$work/stage$stage.jsonl"
 done
 stop_after mix
 
@@ -239,8 +244,8 @@ make_chat() {
 step chat "$work/dpo.jsonl" tools/stories/* "$work/plan.sh" "$text/tinystories.txt" -- make_chat
 shard() { train data "$1" --tokenizer "$work/tokenizer.json" "${@:3}" "${exclude[@]}" -o "$2"; }
 for stage in 1 2; do
-    step shard "$work/stage$stage.shard" "$work/stage$stage.txt" "$work/tokenizer.json" -- \
-        shard "$work/stage$stage.txt" "$work/stage$stage.shard"
+    step shard "$work/stage$stage.shard" "$work/stage$stage.jsonl" "$work/tokenizer.json" -- \
+        shard "$work/stage$stage.jsonl" "$work/stage$stage.shard"
 done
 step shard "$work/sft.shard" "$work/sft.jsonl" "$work/tokenizer.json" -- shard "$work/sft.jsonl" "$work/sft.shard" --kind chat
 step shard "$work/dpo.shard" "$work/dpo.jsonl" "$work/tokenizer.json" -- shard "$work/dpo.jsonl" "$work/dpo.shard" --kind pairs
