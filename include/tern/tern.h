@@ -323,6 +323,10 @@ TERN_API tern_status tern_grammar_parse(const tern_tokenizer *tokenizer, const c
  * docs/GRAMMAR.md, and what is not known is refused, never ignored. "{}": any JSON value; NULL: any object. */
 TERN_API tern_status tern_grammar_from_schema(const tern_tokenizer *tokenizer, const char *schema,
                                               tern_grammar **grammar, tern_error *err);
+/* Such a value, or any text that does not begin, behind blanks, with '{': who may answer or call a function, and says
+ * '{', calls. */
+TERN_API tern_status tern_grammar_from_schema_or_text(const tern_tokenizer *tokenizer, const char *schema,
+                                                      tern_grammar **grammar, tern_error *err);
 TERN_API void tern_grammar_free(tern_grammar *grammar);
 
 /* ---------------------------------------------------------------- sampling */

@@ -94,5 +94,7 @@ tern_node *tern_ast_repeat(tern_ast *ast, tern_node *child, uint32_t min, uint32
  * any object. */
 void tern_ast_from_gbnf(tern_ast *ast, const char *gbnf);
 void tern_ast_from_schema(tern_ast *ast, const char *schema);
+/* Any text that does not begin as an object does, or a value of the schema. */
+void tern_ast_from_schema_or_text(tern_ast *ast, const char *schema);
 
 #endif

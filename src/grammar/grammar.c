@@ -72,6 +72,13 @@ tern_status tern_grammar_from_schema(const tern_tokenizer *tokenizer, const char
     return make(tokenizer, schema, tern_ast_from_schema, grammar, err);
 }
 
+tern_status tern_grammar_from_schema_or_text(const tern_tokenizer *tokenizer, const char *schema,
+                                             tern_grammar **grammar, tern_error *err) {
+    if (!tokenizer)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "grammar: a tokenizer is needed");
+    return make(tokenizer, schema, tern_ast_from_schema_or_text, grammar, err);
+}
+
 void tern_grammar_free(tern_grammar *grammar) {
     if (!grammar)
         return;

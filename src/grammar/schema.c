@@ -495,11 +495,12 @@ tern_node *tern_schema_member(tern_schema *s, const json_t *member, const char *
     return node;
 }
 
-static void read_schema(tern_schema *s) {
+static uint32_t read_schema(tern_schema *s) {
     uint32_t rule = tern_ast_rule(s->ast, tern_view_of("#"), 0); /* what {"$ref": "#"} means, too */
     tern_node *body = tern_schema_node(s, s->root);
     if (body)
         s->ast->rules[rule].body = body;
+    return rule;
 }
 
 typedef struct schema_text {
@@ -513,23 +514,41 @@ static void load(void *user) {
     t->root = json_loads(t->text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &t->error);
 }
 
-void tern_ast_from_schema(tern_ast *ast, const char *schema) {
+/* The rule of the whole schema; UINT32_MAX after a failure. */
+static uint32_t from_schema(tern_ast *ast, const char *schema) {
     tern_schema s = {.ast = ast, .path = "#"};
     schema = schema ? schema : "{\"type\": \"object\"}";
     if (strlen(schema) > TERN_GRAMMAR_MAX_TEXT) {
         tern_ast_fail(ast, TERN_ERR_FORMAT, "schema: larger than %d bytes", TERN_GRAMMAR_MAX_TEXT);
-        return;
+        return UINT32_MAX;
     }
     schema_text text = {.text = schema};
     if (!tern_guarded(load, &text) || (!text.root && json_error_code(&text.error) == json_error_out_of_memory)) {
         tern_ast_fail(ast, TERN_ERR_MEMORY, "out of memory for a schema");
-        return;
+        return UINT32_MAX;
     }
     if (!text.root) {
         tern_ast_fail(ast, TERN_ERR_FORMAT, "schema: no JSON: line %d: %s", text.error.line, text.error.text);
-        return;
+        return UINT32_MAX;
     }
     s.root = text.root;
-    read_schema(&s);
+    uint32_t rule = read_schema(&s);
     json_decref(text.root);
+    return rule;
+}
+
+void tern_ast_from_schema(tern_ast *ast, const char *schema) { from_schema(ast, schema); }
+
+void tern_ast_from_schema_or_text(tern_ast *ast, const char *schema) {
+    static const tern_range blank[] = {{'\t', '\n'}, {'\r', '\r'}, {' ', ' '}},
+                            start[] = {{'\t', '\n'}, {'\r', '\r'}, {' ', ' '}, {'{', '{'}};
+    uint32_t whole = tern_ast_rule(ast, tern_view_of("(value or text)"), 0); /* first: what a text begins with */
+    uint32_t value = from_schema(ast, schema);
+    tern_node *blanks = tern_ast_repeat(ast, tern_ast_class(ast, blank, 3, false), 0, TERN_UNLIMITED);
+    tern_node *others = tern_ast_repeat(ast, tern_ast_class(ast, NULL, 0, true), 0, TERN_UNLIMITED);
+    tern_node *text = TERN_SEQUENCE(ast, tern_ast_class(ast, start, 4, true), others);
+    tern_node *body = TERN_SEQUENCE(
+        ast, blanks, TERN_CHOICE(ast, tern_ast_empty(ast), text, ast->status ? NULL : tern_ast_use(ast, value)));
+    if (body)
+        ast->rules[whole].body = body;
 }

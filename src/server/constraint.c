@@ -10,14 +10,15 @@ static int has_one_already(const tern_job *job, const char *param, tern_api_erro
                          "'%s' cannot stand together with another field that says what the answer looks like", param);
 }
 
-int tern_constrain(tern_job *job, const json_t *schema, const char *param, tern_api_error *error) {
+int tern_constrain(tern_job *job, const json_t *schema, tern_schema_reader *read, const char *param,
+                   tern_api_error *error) {
     tern_error err;
     if (has_one_already(job, param, error))
         return error->status;
     char *text = schema ? tern_json_dump(schema, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     if (schema && !text)
         return tern_api_fail_memory(error);
-    tern_status status = tern_grammar_from_schema(job->exchange->server->tokenizer, text, &job->grammar, &err);
+    tern_status status = read(job->exchange->server->tokenizer, text, &job->grammar, &err);
     free(text);
     if (status)
         return tern_api_fail_from(error, param, &err);
@@ -43,7 +44,7 @@ static int parse_schema(tern_job *job, const json_t *format, tern_api_error *err
     if (!json_is_object(schema))
         return tern_api_fail(error, 400, "response_format.json_schema", "invalid_type",
                              "'response_format' of type json_schema needs {\"json_schema\": {\"schema\": {...}}}");
-    return tern_constrain(job, schema, "response_format.json_schema", error);
+    return tern_constrain(job, schema, tern_grammar_from_schema, "response_format.json_schema", error);
 }
 
 int tern_parse_constraint(tern_job *job, tern_api_error *error) {
@@ -56,7 +57,7 @@ int tern_parse_constraint(tern_job *job, tern_api_error *error) {
     if (type && strcmp(type, "text") == 0)
         return 0;
     if (type && strcmp(type, "json_object") == 0)
-        return tern_constrain(job, NULL, "response_format", error);
+        return tern_constrain(job, NULL, tern_grammar_from_schema, "response_format", error);
     if (type && strcmp(type, "json_schema") == 0)
         return parse_schema(job, format, error);
     return tern_api_fail(error, 400, "response_format.type", "invalid_value",

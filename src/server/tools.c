@@ -50,39 +50,87 @@ static int write_text(tern_job *job, tern_api_error *error) {
     return job->tool_text ? 0 : tern_api_fail_memory(error);
 }
 
-/* {"type":"object","properties":{"name":{"const":NAME},"arguments":SCHEMA},...}; NULL: no memory. */
-static json_t *schema_of(const json_t *tool) {
+/* A schema's definitions are found from its root ("#/$defs/bird"): they move to the root of the schema that holds it.
+ */
+static bool move_definitions(const json_t *parameters, json_t *root) {
+    static const char *const names[] = {"$defs", "definitions"};
+    bool ok = true;
+    for (size_t i = 0; i < 2; i++) {
+        const char *key;
+        json_t *value, *from = json_object_get(parameters, names[i]), *to = json_object_get(root, names[i]);
+        if (!json_is_object(from))
+            continue;
+        if (!to)
+            ok &= json_object_set_new(root, names[i], to = json_object()) == 0;
+        json_object_foreach(from, key, value) {
+            const json_t *other = json_object_get(to, key);
+            ok = ok && (!other || json_equal(other, value)) && json_object_set(to, key, value) == 0;
+        }
+    }
+    return ok;
+}
+
+/* {"type":"object","properties":{"name":{"const":NAME},"arguments":SCHEMA},...}; `any`: with any object of arguments.
+ * NULL: no memory. */
+static json_t *schema_of(const json_t *tool, bool any) {
     const json_t *parameters = tern_field(json_object_get(tool, "function"), "parameters");
-    json_t *arguments = parameters ? json_incref((json_t *)parameters) : json_pack("{s:s}", "type", "object");
+    json_t *arguments = parameters && !any ? json_incref((json_t *)parameters) : json_pack("{s:s}", "type", "object");
     return json_pack("{s:s, s:{s:{s:s}, s:o}, s:[s, s], s:b}", "type", "object", "properties", "name", "const",
                      name_of(tool), "arguments", arguments, "required", "name", "arguments", "additionalProperties", 0);
 }
 
+/* A call of `only`, or of any function if that is NULL. */
+static json_t *schema_of_calls(const tern_job *job, const json_t *only, bool any, tern_api_error *error) {
+    json_t *list = json_array(), *root = json_pack("{s:O}", "anyOf", list);
+    for (size_t i = 0; root && i < json_array_size(job->tools); i++) {
+        const json_t *tool = json_array_get(job->tools, i);
+        if (only && tool != only)
+            continue;
+        const json_t *parameters = tern_field(json_object_get(tool, "function"), "parameters");
+        bool good = any || move_definitions(parameters, root);
+        if (good && json_array_append_new(list, schema_of(tool, any)) == 0)
+            continue;
+        json_decref(root);
+        root = NULL;
+        if (!good)
+            tern_api_fail(error, 400, "tools", "invalid_value",
+                          "'tools[%zu]': a definition of its schema is another one in the function before", i);
+    }
+    json_decref(list);
+    if (!root && !error->status)
+        tern_api_fail_memory(error);
+    return root;
+}
+
 /* The answer has to be a call: of `only`, or of any of them if that is NULL. */
 static int force(tern_job *job, const json_t *only, tern_api_error *error) {
-    json_t *schema;
-    if (only || json_array_size(job->tools) == 1) {
-        schema = schema_of(only ? only : json_array_get(job->tools, 0));
-    } else {
-        json_t *list = json_array();
-        for (size_t i = 0; i < json_array_size(job->tools); i++)
-            if (json_array_append_new(list, schema_of(json_array_get(job->tools, i)))) {
-                json_decref(list);
-                return tern_api_fail_memory(error);
-            }
-        schema = json_pack("{s:o}", "anyOf", list);
-    }
-    if (!schema)
-        return tern_api_fail_memory(error);
-    int status = tern_constrain(job, schema, "tools", error);
+    json_t *schema = schema_of_calls(job, only, false, error);
+    int status = schema ? tern_constrain(job, schema, tern_grammar_from_schema, "tools", error) : error->status;
     json_decref(schema);
     return status;
+}
+
+/* The answer may be a call: what begins as one has to become one. Clients send schemas that tern does not know all of;
+ * as a call is not asked for, such a request is served, with any object of arguments. */
+static int offer(tern_job *job, tern_api_error *error) {
+    if (job->grammar) /* the client has said what the answer looks like */
+        return 0;
+    for (int any = 0; any < 2; any++) {
+        *error = (tern_api_error){0};
+        json_t *schema = schema_of_calls(job, NULL, any, error);
+        int status =
+            schema ? tern_constrain(job, schema, tern_grammar_from_schema_or_text, "tools", error) : error->status;
+        json_decref(schema);
+        if (status != 400)
+            return status;
+    }
+    return error->status;
 }
 
 static int apply_choice(tern_job *job, const json_t *choice, tern_api_error *error) {
     const char *word = json_string_value(choice);
     if (!choice || (word && strcmp(word, "auto") == 0))
-        return 0;
+        return offer(job, error);
     if (word && strcmp(word, "required") == 0)
         return force(job, NULL, error);
     const json_t *tool = json_is_object(choice) ? find_tool(job->tools, name_of(choice)) : NULL;

@@ -94,7 +94,35 @@ class Constraint(ServerTest):
         self.assertEqual((choice["message"]["content"], choice["finish_reason"]), ("{ not a call", "stop"))
         text = "".join(c["delta"].get("content", "") for e in self.server.stream(CHAT, body) for c in e["choices"])
         self.assertEqual(text, "{ not a call")
-        # the model chooses to call
+        # an answer that begins as a call becomes one, and a text stays what it is
+        del body["grammar"]
+        brace = self.server.good("/tokenize", {"content": "{"})["tokens"][0]
+        called = {**body, "logit_bias": {str(brace): 100}, "max_tokens": 200, "temperature": 1, "seed": 1}
+        choice = self.server.good(CHAT, called)["choices"][0]
+        self.assertEqual(choice["finish_reason"], "tool_calls")
+        self.check_call(choice["message"], [t["function"]["name"] for t in TOOLS])
+        events = self.server.stream(CHAT, called)
+        self.assertEqual([d["tool_calls"][0]["function"] for e in events for c in e["choices"] for d in [c["delta"]] if "tool_calls" in d],
+                         [choice["message"]["tool_calls"][0]["function"]])
+        self.assertEqual(events[-1]["choices"][0]["finish_reason"], "tool_calls")
+        # arguments by a schema with definitions; by one with keywords that are not known: any object
+        place = {"$defs": {"Place": {"enum": ["Oslo"]}}, "type": "object", "properties": {"place": {"$ref": "#/$defs/Place"}},
+                 "required": ["place"], "additionalProperties": False}
+        for parameters, wanted in ((place, {"place": "Oslo"}), ({**place, "not": {}}, None)):
+            tools = [{"type": "function", "function": {"name": "go", "parameters": parameters}}]
+            for how in ("auto", "required"):
+                asked = {**called, "tools": tools, "tool_choice": how, "max_tokens": 300}
+                if wanted is None and how == "required":
+                    self.refused(400, "tools", CHAT, asked)
+                    continue
+                choice = self.server.good(CHAT, asked)["choices"][0]
+                self.assertTrue((choice["message"]["content"] or "{").startswith("{"))
+                if choice["finish_reason"] == "tool_calls":
+                    arguments = json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"])
+                    self.assertEqual(arguments, wanted or arguments)
+                else:
+                    self.assertEqual((choice["finish_reason"], wanted), ("length", None))
+        # the client's grammar goes before: the model chooses to call
         body["grammar"] = 'root ::= "{\\"name\\": \\"weather\\", \\"arguments\\": {\\"place\\": \\"Rome\\"}}"'
         choice = self.server.good(CHAT, {**body, "max_tokens": 100})["choices"][0]
         self.assertEqual(choice["finish_reason"], "tool_calls")

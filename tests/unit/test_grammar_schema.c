@@ -250,6 +250,28 @@ static const struct {
     {"{\"type\": \"integer\", \"minimum\": true}", "must be a number"},
 };
 
+/* A text, or a value if it begins as one. "#" stays the schema's root. */
+static void test_schema_or_text(void **state) {
+    static const char schema[] = "{\"type\": \"object\", \"properties\": {\"a\": {\"$ref\": \"#\"}}, "
+                                 "\"additionalProperties\": false}";
+    static const char *const accepted[] = {"", " \n", "x{", "\xc3\xa9 {}\n", "[1]", " \t1", "{}", "\n {\"a\":{}}"},
+                             *const rejected[] = {"{",         "{a}", " {} x", "{\"a\":1}", "{\"a\":\"text\"}",
+                                                  "{\"b\":1}", "\xff"};
+    tern_grammar *grammar = NULL;
+    (void)state;
+    assert_int_equal(tern_grammar_from_schema_or_text(tokenizer, schema, &grammar, NULL), TERN_OK);
+    for (size_t i = 0; i < sizeof accepted / sizeof *accepted; i++)
+        if (!accepts(grammar, accepted[i]))
+            fail_msg("refused: %s", accepted[i]);
+    for (size_t i = 0; i < sizeof rejected / sizeof *rejected; i++)
+        if (accepts(grammar, rejected[i]))
+            fail_msg("accepted: %s", rejected[i]);
+    tern_grammar_free(grammar);
+    tern_error err;
+    assert_int_equal(tern_grammar_from_schema_or_text(tokenizer, "{\"type\": 1}", &grammar, &err), TERN_ERR_FORMAT);
+    assert_int_equal(tern_grammar_from_schema_or_text(tokenizer, "{", &grammar, &err), TERN_ERR_FORMAT);
+}
+
 static void check_refused(const char *schema, const char *wanted) {
     tern_grammar *grammar = NULL;
     tern_error err = {0};
@@ -357,9 +379,8 @@ static void test_random_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),
-        cmocka_unit_test(test_integer_ranges),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_schema_or_text), cmocka_unit_test(test_cases),
+        cmocka_unit_test(test_integer_ranges), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_random_texts),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
