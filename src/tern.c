@@ -18,14 +18,6 @@ void tern_free(void *memory) { free(memory); }
 
 tern_model_params tern_model_defaults(void) { return (tern_model_params){0}; }
 
-static bool is_demo(const char *path) { return !path || strcmp(path, "demo") == 0; }
-
-static tern_status open_checkpoint(const char *path, tern_checkpoint **checkpoint, tern_error *err) {
-    if (is_demo(path))
-        return tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, checkpoint, err);
-    return tern_checkpoint_open(path, checkpoint, err);
-}
-
 /* About how many ternary weights the model will have; only how much to measure with depends on it. */
 static uint64_t expected_weights(const tern_config *config) {
     double heads = config->n_heads ? (double)config->n_kv_heads / config->n_heads : 1;
@@ -61,7 +53,7 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
     if (!status && (params->pin || params->numa == TERN_NUMA_LOCAL))
         status = tern_pool_pin(model->pool, err);
     if (!status)
-        status = open_checkpoint(path, &model->checkpoint, err);
+        status = tern_open_model(path, &model->checkpoint, err);
     if (!status)
         status = tern_vocab_from_checkpoint(model->checkpoint, &model->tokenizer, err);
     if (!status)
@@ -162,10 +154,10 @@ void tern_model_get_info(const tern_model *model, tern_model_info *info) {
 }
 
 tern_status tern_tokenizer_load(const char *path, tern_tokenizer **tokenizer, tern_error *err) {
-    if (!is_demo(path))
+    if (!tern_is_demo(path))
         return tern_vocab_from_path(path, tokenizer, err);
     tern_checkpoint *checkpoint;
-    tern_status status = open_checkpoint(path, &checkpoint, err);
+    tern_status status = tern_open_model(path, &checkpoint, err);
     if (status)
         return status;
     status = tern_vocab_from_checkpoint(checkpoint, tokenizer, err);

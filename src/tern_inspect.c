@@ -14,10 +14,7 @@ tern_status tern_inspect(const char *path, tern_inspection **out, tern_error *er
     tern_inspection *inspection = calloc(1, sizeof *inspection);
     if (!inspection)
         return tern_fail_memory(err, "the inspection");
-    bool demo = !path || strcmp(path, "demo") == 0;
-    tern_status status =
-        demo ? tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &inspection->checkpoint, err)
-             : tern_checkpoint_open(path, &inspection->checkpoint, err);
+    tern_status status = tern_open_model(path, &inspection->checkpoint, err);
     if (status)
         free(inspection);
     else

@@ -356,12 +356,6 @@ static tern_status convert(conversion *c, tern_error *err) {
     return status ? status : write_tensors(c, err);
 }
 
-static tern_status open_input(const char *path, tern_checkpoint **checkpoint, tern_error *err) {
-    if (!path || strcmp(path, "demo") == 0)
-        return tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, checkpoint, err);
-    return tern_checkpoint_open(path, checkpoint, err);
-}
-
 static bool is_automatic(const char *packing) { return !packing || !*packing || strcmp(packing, "auto") == 0; }
 
 /* The packing to write: the one asked for, as when a model is loaded, or what the best kernels here read first. */
@@ -444,7 +438,7 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
     if (!status)
         status = tern_pool_create(params->n_threads > 0 ? params->n_threads : tern_cpu_count(), &c.pool, err);
     if (!status)
-        status = open_input(in, &checkpoint, err);
+        status = tern_open_model(in, &checkpoint, err);
     c.checkpoint = checkpoint;
     if (!status)
         status = tern_weights_bind(checkpoint, &c.weights, err);

@@ -1,11 +1,14 @@
-/* The model that is built into the library (models/README.md): a whole GGUF file as read-only bytes. */
+/* The model that is built into the library (models/README.md), a whole GGUF file. */
 #ifndef TERN_MODEL_DEMO_H
 #define TERN_MODEL_DEMO_H
 
-#include <stddef.h>
+#include <stdbool.h>
 
-/* [tern_demo_model_size], aligned to 64 bytes so that a GGUF's tensors are as aligned as in a mapped file. */
-extern const unsigned char tern_demo_model[];
-extern const size_t tern_demo_model_size; /* bytes */
+#include "format/checkpoint.h"
+
+/* What a user calls a model: a path, or NULL or "demo" for the one that is built in. */
+bool tern_is_demo(const char *path);
+/* Close with tern_checkpoint_close(). */
+tern_status tern_open_model(const char *path, tern_checkpoint **checkpoint, tern_error *err);
 
 #endif

@@ -40,10 +40,7 @@ static void describe(const tern_weights *weights, tern_shape *shape) {
 tern_status tern_shape_of(const char *path, tern_shape *shape, tern_error *err) {
     tern_checkpoint *checkpoint;
     tern_weights weights;
-    tern_status status =
-        !path || strcmp(path, "demo") == 0
-            ? tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &checkpoint, err)
-            : tern_checkpoint_open(path, &checkpoint, err);
+    tern_status status = tern_open_model(path, &checkpoint, err);
     if (status)
         return status;
     status = tern_weights_bind(checkpoint, &weights, err);

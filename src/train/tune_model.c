@@ -83,10 +83,7 @@ static tern_status open_state(tune *t, tern_error *err) {
 }
 
 static tern_status open_checkpoint(tune *t, tern_error *err) {
-    bool demo = strcmp(t->p->model, "demo") == 0;
-    tern_status status =
-        demo ? tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &t->checkpoint, err)
-             : tern_checkpoint_open(t->p->model, &t->checkpoint, err);
+    tern_status status = tern_open_model(t->p->model, &t->checkpoint, err);
     tern_weights bound;
     if (!status)
         status = tern_weights_bind(t->checkpoint, &bound, err);

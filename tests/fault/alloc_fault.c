@@ -189,7 +189,7 @@ static tern_status screen_scenario(const char *path, tern_error *err) {
     if (!status)
         status = tern_pool_create(2, &pool, err);
     if (!status)
-        status = tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &checkpoint, err);
+        status = tern_open_model(NULL, &checkpoint, err);
     if (!status)
         status = tern_weights_bind(checkpoint, &weights, err);
     if (!status && kernels->screen)

@@ -8,8 +8,7 @@ int main(void) {
     tern_checkpoint *checkpoint = NULL;
     tern_weights weights;
     tern_error err;
-    if (tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &checkpoint, &err) ||
-        tern_weights_bind(checkpoint, &weights, &err)) {
+    if (tern_open_model(NULL, &checkpoint, &err) || tern_weights_bind(checkpoint, &weights, &err)) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }

@@ -16,8 +16,7 @@ static tern_error err;
 static tern_tokenizer *with_template(const char *source) {
     tern_checkpoint *checkpoint = NULL;
     tern_tokenizer *tokenizer = NULL;
-    assert_int_equal(tern_checkpoint_open_memory("demo", tern_demo_model, tern_demo_model_size, &checkpoint, &err),
-                     TERN_OK);
+    assert_int_equal(tern_open_model(NULL, &checkpoint, &err), TERN_OK);
     tern_checkpoint changed = *checkpoint;
     changed.chat_template = source;
     assert_int_equal(tern_vocab_from_checkpoint(&changed, &tokenizer, &err), TERN_OK);

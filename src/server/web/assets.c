@@ -2,21 +2,7 @@
 
 #include <string.h>
 
-/*
- * The assembler copies the files, as in src/model/demo.c (which says why). TERN_WEB_DIR comes from cmake/rooms.cmake,
- * which also rebuilds this file when one of them changes.
- */
-#if defined(__APPLE__)
-#define SYMBOL(name) "_" #name
-#define SECTION_BEGIN ".const_data\n"
-#define SECTION_END ".text\n"
-#define LOCAL(name) ".private_extern " SYMBOL(name) "\n.globl " SYMBOL(name) "\n"
-#else
-#define SYMBOL(name) #name
-#define SECTION_BEGIN ".pushsection .rodata\n"
-#define SECTION_END ".popsection\n"
-#define LOCAL(name) ".globl " SYMBOL(name) "\n.hidden " SYMBOL(name) "\n.type " SYMBOL(name) ", %object\n"
-#endif
+#include "base/embed.h"
 
 #define HTML "text/html; charset=utf-8"
 #define CSS "text/css; charset=utf-8"
@@ -40,18 +26,8 @@
     FILE(code, "/code.js", "code.js", SCRIPT)                                                                          \
     FILE(logo, "/tern.svg", "tern.svg", IMAGE)
 
-/* clang-format off */
-#define EMBED(symbol, path, file, type)                 \
-    __asm__(SECTION_BEGIN                               \
-            LOCAL(tern_web_##symbol)                    \
-            LOCAL(tern_web_##symbol##_end)              \
-            SYMBOL(tern_web_##symbol) ":\n"             \
-            ".incbin \"" TERN_WEB_DIR "/" file "\"\n"   \
-            SYMBOL(tern_web_##symbol##_end) ":\n"       \
-            ".byte 0\n"                                 \
-            SECTION_END);                               \
-    extern const unsigned char tern_web_##symbol[], tern_web_##symbol##_end[];
-/* clang-format on */
+/* TERN_WEB_DIR comes from cmake/rooms.cmake, which also rebuilds this file when one of them changes. */
+#define EMBED(symbol, path, file, type) TERN_EMBED(tern_web_##symbol, TERN_WEB_DIR "/" file);
 FILES(EMBED)
 
 #define ROW(symbol, path, file, type) {path, type, tern_web_##symbol, tern_web_##symbol##_end},
