@@ -45,6 +45,9 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
                                           .progress_user = params->progress_user,
                                           .huge_pages = params->huge_pages,
                                           .numa = params->numa};
+    if (params->act != TERN_ACT_INT8 && params->act != TERN_ACT_INT4)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "activations are TERN_ACT_INT8 or TERN_ACT_INT4, not %d",
+                         (int)params->act);
     int n_threads = params->n_threads ? params->n_threads : tern_cpu_count();
     model->low_memory = params->low_memory;
     tern_status status = tern_kernels_choose(params->cpu, &model->kernels, err);
@@ -77,6 +80,10 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
         status = tern_engine_create(&model->weights, backend, &model->engine, err);
     if (!status)
         model->engine->pool = model->pool;
+    if (!status && params->act == TERN_ACT_INT4) {
+        model->engine->inputs = TERN_ROUND_INT4;
+        model->engine->attended = TERN_ROUND_INT8_HALF;
+    }
     if (!status && params->mlock)
         status = tern_model_lock(model, err);
     if (!status && params->warm_up)

@@ -87,6 +87,13 @@ typedef enum tern_numa {
     TERN_NUMA_LOCAL,      /* each thread's share on its own node; pins the threads */
 } tern_numa;
 
+/* How the inputs of the matrices are rounded, per token (docs/MODEL.md). */
+typedef enum tern_act_type {
+    TERN_ACT_INT8 = 0, /* as the models are trained */
+    TERN_ACT_INT4,     /* as in BitNet a4.8: int4 into attention and FFN, int8 of the larger half of what the attention
+                          gives. Another result, worse unless the model was trained for it, at the same speed */
+} tern_act_type;
+
 typedef struct tern_model_params {
     int n_threads;       /* 0: all CPUs this process may run on */
     const char *cpu;     /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
@@ -109,6 +116,7 @@ typedef struct tern_model_params {
                          adapter_model.safetensors) that is added to the model; NULL: none. It is mapped as long as the
                          model lives; one that was made for another base model is TERN_ERR_FORMAT, one that is more than
                          plain LoRA on attention and FFN matrices TERN_ERR_UNSUPPORTED */
+    tern_act_type act;
     tern_progress_fn progress;
     void *progress_user;
 } tern_model_params;

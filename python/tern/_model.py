@@ -15,7 +15,7 @@ from ._library import Progress, c_path, c_string, lib
 from ._memory import Handle, Matrix, Vector, as_vector, int32s, np
 from ._sampling import Generation, GenerateOptions, Sampler, SamplerOptions
 from ._session import Result, Session, Stream
-from ._structs import NUMA, Error
+from ._structs import ACT_TYPES, NUMA, Error
 from ._structs import ModelInfo as CModelInfo
 from ._tokenizer import Messages, Tokenizer
 
@@ -108,6 +108,7 @@ class Model:
         kv_type: Optional[str] = None,
         prefix_cache: bool = True,
         lora: "str | os.PathLike[str] | None" = None,
+        act: str = "int8",
         n_threads: Optional[int] = None,
         cpu: Optional[str] = None,
         packing: Optional[str] = None,
@@ -129,6 +130,7 @@ class Model:
         prefix_cache: keep the context of the last call, so that a prompt which begins with the same tokens, such as
             the next turn of a chat, is only evaluated from where it differs. The text is the same without.
         lora: folder of a LoRA adapter in the form of Hugging Face's PEFT, added to the model.
+        act: how the inputs of the matrices are rounded: "int8", as the models are trained, or "int4" (BitNet a4.8).
         n_threads: None: all CPUs that the process may run on.
         low_memory: as little memory of the process's own as possible; slower.
         pin, numa ("none", "interleave", "local"), huge_pages, mlock, warm_up: where threads and memory are, and what
@@ -141,6 +143,9 @@ class Model:
         params.cpu = None if cpu is None else c_string(cpu, "cpu")
         params.packing = None if packing is None else c_string(packing, "packing")
         params.lora = None if lora is None else c_path(lora)
+        if act not in ACT_TYPES:
+            raise ArgumentError(f"unknown act {act!r}; there are: {', '.join(ACT_TYPES)}")
+        params.act = ACT_TYPES[act]
         if numa not in NUMA:
             raise ArgumentError(f"unknown numa {numa!r}; there are: {', '.join(NUMA)}")
         params.numa = NUMA[numa]

@@ -8,6 +8,7 @@ from typing import Any, Dict, Tuple, Type
 OK, ERR_CANCELLED = 0, 7
 TOKENIZE_BOS, TOKENIZE_SPECIAL = 1, 2
 KV_TYPES = {"f16": 0, "f32": 1, "q8": 2}
+ACT_TYPES = {"int8": 0, "int4": 1}
 NUMA = {"none": 0, "interleave": 1, "local": 2}
 STOP_REASONS = ("length", "end", "stop", "context", "cancelled")
 
@@ -35,6 +36,7 @@ class ModelParams(c.Structure):
         ("mlock", c.c_bool),
         ("warm_up", c.c_bool),
         ("lora", c.c_char_p),
+        ("act", c.c_int),
         ("progress", ProgressFn),
         ("progress_user", c.c_void_p),
     ]

@@ -17,6 +17,7 @@ typedef struct settings {
     const char *packing;
     tern_placement_options placement;
     bool dense_ffn, exact_head;
+    int act;
     bool json, all_logits, counters;
 } settings;
 
@@ -51,6 +52,10 @@ static const tern_option model_options[] = {
      "read the whole FFN for every token, to measure what skipping\nis worth; only packing t5r16 skips, others read "
      "all anyway",
      0, 0, NULL, NULL},
+    {"act", 0, TERN_OPTION_ENUM, offsetof(settings, act), "TYPE",
+     "round the inputs of the matrices to int8, as models are\ntrained, or to int4 (BitNet a4.8: another, worse "
+     "result)",
+     0, 0, tern_act_choices, NULL},
     {"exact-head", 0, TERN_OPTION_FLAG, offsetof(settings, exact_head), NULL,
      "read the whole LM head for every token, to measure what\nscreening is worth", 0, 0, NULL, NULL},
     {0},
@@ -107,7 +112,7 @@ static int get_plan(const settings *s, tern_bench_plan *plan) {
                               .batch = s->batch,
                               .all_logits = s->all_logits,
                               .counters = s->counters,
-                              .load = {s->packing, s->dense_ffn, s->exact_head, s->placement}};
+                              .load = {s->packing, s->dense_ffn, s->exact_head, s->act, s->placement}};
     return tern_cli_session_params(&s->session, &plan->session);
 }
 

@@ -21,6 +21,7 @@ tern_spread tern_spread_of(double *values, size_t n);
 typedef struct tern_bench_load {
     const char *packing;        /* NULL: the library's choice */
     bool dense_ffn, exact_head; /* as in tern_model_params */
+    int act;                    /* tern_act_type */
     tern_placement_options placement;
 } tern_bench_load;
 

@@ -53,6 +53,7 @@ int tern_bench_open(const char *path, int threads, const tern_bench_load *load, 
     params.packing = load->packing;
     params.dense_ffn = load->dense_ffn;
     params.exact_head = load->exact_head;
+    params.act = (tern_act_type)load->act;
     tern_cli_place(&load->placement, &params);
     double start = tern_seconds();
     if (tern_model_load(path, &params, &bench->model, &err)) {

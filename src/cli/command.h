@@ -65,9 +65,11 @@ typedef struct tern_model_options {
     const char *packing;
     bool dense_ffn;
     const char *lora;                 /* folder of an adapter */
+    int act;                          /* tern_act_type */
     tern_placement_options placement; /* all zero: as it comes */
 } tern_model_options;
 extern const tern_option tern_model_option_table[];
+extern const tern_choice tern_act_choices[]; /* int8, int4 */
 
 /* How to run: -c, --kv-type, --chunk. 0 context: the model's; -1 KV type and 0
  * chunk: the environment's (BITNET_KV_CACHE_DTYPE, BITNET_CHUNK_SIZE), else the

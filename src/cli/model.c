@@ -9,6 +9,12 @@
 #define MAX_CONTEXT (1 << 24)
 #define MAX_CHUNK 4096 /* the library's limit */
 
+const tern_choice tern_act_choices[] = {
+    {"int8", TERN_ACT_INT8, false},
+    {"int4", TERN_ACT_INT4, false},
+    {NULL, 0, false},
+};
+
 const tern_option tern_model_option_table[] = {
     {"threads", 't', TERN_OPTION_INT, offsetof(tern_model_options, threads), "N", "CPU threads; 0: all", 0, MAX_THREADS,
      NULL, NULL},
@@ -23,6 +29,10 @@ const tern_option tern_model_option_table[] = {
     {"lora", 0, TERN_OPTION_FILE, offsetof(tern_model_options, lora), "FOLDER",
      "add a LoRA adapter to the model: a folder as Hugging Face's\nPEFT or tern train lora writes it", 0, 0, NULL,
      NULL},
+    {"act", 0, TERN_OPTION_ENUM, offsetof(tern_model_options, act), "TYPE",
+     "round the inputs of the matrices to int8, as models are\ntrained, or to int4 (BitNet a4.8: another, worse "
+     "result)",
+     0, 0, tern_act_choices, NULL},
     {0},
 };
 
@@ -94,6 +104,7 @@ int tern_cli_load_model(const char *path, const tern_model_options *options, ter
     params.packing = options ? options->packing : NULL;
     params.dense_ffn = options && options->dense_ffn;
     params.lora = options ? options->lora : NULL;
+    params.act = options ? (tern_act_type)options->act : TERN_ACT_INT8;
     if (options)
         tern_cli_place(&options->placement, &params);
     params.progress = tern_progress_update;

@@ -23,6 +23,13 @@ typedef struct tern_slot {
     tern_kv *kv; /* its sequence; room for `position` is reserved */
 } tern_slot;
 
+/* How the input of BitLinears is rounded, per token. */
+typedef enum tern_rounding {
+    TERN_ROUND_INT8,      /* quantize_i8 of kernels/kernels.h */
+    TERN_ROUND_INT4,      /* BitNet a4.8 (runtime/cpu_round.h): -8 .. 7, by absmean */
+    TERN_ROUND_INT8_HALF, /* BitNet a4.8: int8, and zero where |x| is not among the larger half */
+} tern_rounding;
+
 typedef struct tern_backend_ops {
     const char *name;
     void (*free)(tern_backend *backend);
@@ -37,8 +44,9 @@ typedef struct tern_backend_ops {
     void (*embed)(tern_backend *backend, const tern_slot *slots, uint32_t n, float *x);
     /* out [n, size] = RMSNorm(x; gain); out may be x */
     void (*norm)(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n, float *out);
-    /* RMSNorm, then int8 quantisation per token, kept by the backend as the input of the next linear() calls */
-    void (*norm_quantize)(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n);
+    /* RMSNorm, then quantisation per token, kept by the backend as the input of the next linear() calls */
+    void (*norm_quantize)(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n,
+                          tern_rounding rounding);
     /* out[i] [n, rows of linear i] = BitLinear i of the quantised input, for n_linears that share it */
     void (*linear)(tern_backend *backend, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
                    uint32_t n);

@@ -94,8 +94,9 @@ static void cpu_embed(tern_backend *backend, const tern_slot *slots, uint32_t n,
 
 /* -------------------------------------------------------------- BitLinear */
 
-static void cpu_norm_quantize(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n) {
-    tern_cpu_norm_quantize(&of(backend)->linear, x, gain, size, n);
+static void cpu_norm_quantize(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n,
+                              tern_rounding rounding) {
+    tern_cpu_norm_quantize(&of(backend)->linear, x, gain, size, n, rounding);
 }
 
 static void cpu_linear(tern_backend *backend, const tern_linear *const *linears, float *const *out, uint32_t n_linears,

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "kernels/lines.h"
+#include "runtime/cpu_round.h"
 
 /* How much a task takes, in rows (`down` of one token: columns). GROUP_ROWS: groups of 16 rows of which one token reads
  * each byte once; short tasks, so that threads finish together. GATED_ROWS: the rows of `up` that are wanted lie
@@ -137,6 +138,7 @@ typedef struct input_job {
     tern_cpu_linear *cpu;
     const float *x, *gain;
     uint32_t size;
+    tern_rounding rounding;
 } input_job;
 
 /* One task is one token; a single token runs on the caller without waking anybody. */
@@ -145,13 +147,19 @@ static void input_task(void *context, size_t token, int worker) {
     tern_cpu_linear *cpu = job->cpu;
     float *normed = cpu->workers[worker].values;
     size_t q_pad = tern_q_pad(job->size);
+    int8_t *q = cpu->q + token * q_pad;
     cpu->kernels->rms_norm(job->x + token * job->size, job->gain, job->size, cpu->weights->dims.rms_eps, normed);
-    cpu->kernels->quantize_i8(normed, job->size, q_pad, cpu->q + token * q_pad, &cpu->q_scale[token],
-                              &cpu->q_sum[token]);
+    if (job->rounding == TERN_ROUND_INT4)
+        tern_quantize_i4(normed, job->size, q_pad, q, &cpu->q_scale[token], &cpu->q_sum[token]);
+    else
+        cpu->kernels->quantize_i8(normed, job->size, q_pad, q, &cpu->q_scale[token], &cpu->q_sum[token]);
+    if (job->rounding == TERN_ROUND_INT8_HALF)
+        tern_keep_larger_half(normed, job->size, q, &cpu->q_sum[token]);
 }
 
-void tern_cpu_norm_quantize(tern_cpu_linear *cpu, const float *x, const float *gain, uint32_t size, uint32_t n) {
-    input_job job = {cpu, x, gain, size};
+void tern_cpu_norm_quantize(tern_cpu_linear *cpu, const float *x, const float *gain, uint32_t size, uint32_t n,
+                            tern_rounding rounding) {
+    input_job job = {cpu, x, gain, size, rounding};
     tern_pool_run(cpu->pool, n, input_task, &job);
 }
 

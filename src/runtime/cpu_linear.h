@@ -9,6 +9,7 @@
 #define TERN_RUNTIME_CPU_LINEAR_H
 
 #include "model/weights.h"
+#include "runtime/backend.h"
 #include "runtime/cpu_adapter.h"
 
 /* What single-token steps have read of the FFN so far. */
@@ -29,7 +30,7 @@ typedef struct tern_cpu_linear {
     size_t acc_size;              /* int32 values of a worker */
     tern_linear_scratch *workers; /* [threads] */
     int8_t *q;                    /* [max_batch][widest tern_q_pad], the quantised input */
-    float *q_scale;               /* [max_batch] s = 127 / absmax */
+    float *q_scale;               /* [max_batch] s: 127 / absmax, or of int4 sqrt(7) / absmean */
     int32_t *q_sum;               /* [max_batch] */
     tern_cpu_adapter adapter;     /* of weights that have one */
 } tern_cpu_linear;
@@ -40,7 +41,8 @@ void tern_cpu_linear_free(tern_cpu_linear *linear);
 tern_status tern_cpu_linear_reserve(tern_cpu_linear *linear, uint32_t max_batch, tern_error *err);
 
 /* The operations of runtime/backend.h with these names. */
-void tern_cpu_norm_quantize(tern_cpu_linear *cpu, const float *x, const float *gain, uint32_t size, uint32_t n);
+void tern_cpu_norm_quantize(tern_cpu_linear *cpu, const float *x, const float *gain, uint32_t size, uint32_t n,
+                            tern_rounding rounding);
 void tern_cpu_linear_run(tern_cpu_linear *cpu, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
                          uint32_t n);
 void tern_cpu_linear_add(tern_cpu_linear *cpu, const tern_linear *linear, float *x, uint32_t n);

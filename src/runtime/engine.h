@@ -25,7 +25,9 @@ typedef struct tern_activations {
 typedef struct tern_engine {
     const tern_weights *weights;
     tern_backend *backend;
-    tern_pool *pool;      /* if not NULL: whoever evaluates takes the caller's CPU in it (tern_pool_enter) */
+    tern_pool *pool; /* if not NULL: whoever evaluates takes the caller's CPU in it (tern_pool_enter) */
+    /* of what attention and FFN take, and of what the attention gives; zero: int8 */
+    tern_rounding inputs, attended;
     pthread_mutex_t lock; /* held during a forward pass; guards activations and the backend's scratch */
     tern_activations activations;
 } tern_engine;

@@ -12,11 +12,11 @@ static void attention_block(tern_engine *engine, const tern_layer *layer, uint32
     tern_activations *a = &engine->activations;
     uint32_t hidden = engine->weights->dims.hidden_size;
 
-    ops->norm_quantize(be, a->x, layer->attn_norm, hidden, n);
+    ops->norm_quantize(be, a->x, layer->attn_norm, hidden, n, engine->inputs);
     ops->linear(be, (const tern_linear *[]){&layer->q, &layer->k, &layer->v}, (float *[]){a->q, a->k, a->v}, 3, n);
     ops->rope_store(be, slots, n, index, a->q, a->k, a->v);
     ops->attention(be, slots, n, index, a->q, a->attended);
-    ops->norm_quantize(be, a->attended, layer->attn_sub_norm, hidden, n);
+    ops->norm_quantize(be, a->attended, layer->attn_sub_norm, hidden, n, engine->attended);
     ops->linear_add(be, &layer->o, a->x, n);
 }
 
@@ -27,9 +27,9 @@ static void ffn_block(tern_engine *engine, const tern_layer *layer, uint32_t n) 
     tern_activations *a = &engine->activations;
     uint32_t hidden = engine->weights->dims.hidden_size, ffn = engine->weights->dims.ffn_size;
 
-    ops->norm_quantize(be, a->x, layer->ffn_norm, hidden, n);
+    ops->norm_quantize(be, a->x, layer->ffn_norm, hidden, n, engine->inputs);
     ops->gated(be, &layer->gate, &layer->up, a->gated, n);
-    ops->norm_quantize(be, a->gated, layer->ffn_sub_norm, ffn, n);
+    ops->norm_quantize(be, a->gated, layer->ffn_sub_norm, ffn, n, TERN_ROUND_INT8);
     ops->linear_add(be, &layer->down, a->x, n);
 }
 

@@ -249,7 +249,7 @@ static void adds_the_equation(void **state) {
                 outs[n] = out[m][n];
                 memset(outs[n], 0, sizeof out[m][n]);
             }
-            tern_cpu_norm_quantize(&model->cpu, x, gain, HIDDEN, TOKENS);
+            tern_cpu_norm_quantize(&model->cpu, x, gain, HIDDEN, TOKENS, TERN_ROUND_INT8);
             if (n == 1) /* down adds to what is there */
                 tern_cpu_linear_add(&model->cpu, linears[0], outs[0], TOKENS);
             else
