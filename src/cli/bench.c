@@ -18,7 +18,9 @@ typedef struct settings {
     tern_placement_options placement;
     bool dense_ffn, exact_head;
     int act;
-    bool json, all_logits, counters;
+    bool json, all_logits, counters, energy;
+    double idle;
+    const char *sysfs;
 } settings;
 
 static const tern_option options[] = {
@@ -72,6 +74,17 @@ static const tern_option sweep_options[] = {
     {0},
 };
 
+static const tern_option energy_options[] = {
+    {"energy", 0, TERN_OPTION_FLAG, offsetof(settings, energy), NULL,
+     "joules per token: measured where the system lets it be read, and\nan estimate from the number of operations", 0,
+     0, NULL, NULL},
+    {"idle", 0, TERN_OPTION_FLOAT, offsetof(settings, idle), "SECONDS",
+     "measure for so long, before the runs, what the machine takes\nanyway; 0: do not", 0, 600, NULL, NULL},
+    {"sysfs", 0, TERN_OPTION_FILE, offsetof(settings, sysfs), "DIR",
+     "where the sensors are: in a container, the host's /sys", 0, 0, NULL, NULL},
+    {0},
+};
+
 static const tern_option session_options[] = {
     {"kv-type", 0, TERN_OPTION_ENUM, offsetof(tern_session_options, kv_type), "TYPE",
      "numbers in the KV cache: f32, f16 or q8 (8 bits)", 0, 0, tern_kv_choices, "$BITNET_KV_CACHE_DTYPE or q8"},
@@ -112,6 +125,9 @@ static int get_plan(const settings *s, tern_bench_plan *plan) {
                               .batch = s->batch,
                               .all_logits = s->all_logits,
                               .counters = s->counters,
+                              .energy = s->energy,
+                              .idle = s->idle,
+                              .sysfs = s->sysfs,
                               .load = {s->packing, s->dense_ffn, s->exact_head, s->act, s->placement}};
     return tern_cli_session_params(&s->session, &plan->session);
 }
@@ -146,7 +162,9 @@ static const settings defaults = {.threads = "0",
                                   .decode = 128,
                                   .depth = 16,
                                   .runs = 5,
-                                  .batch = 1};
+                                  .batch = 1,
+                                  .idle = 2,
+                                  .sysfs = "/sys"};
 
 const tern_command tern_command_bench = {
     .name = "bench",
@@ -156,7 +174,8 @@ const tern_command tern_command_bench = {
                "tern bench model.gguf -p 512 -n 128 -t 1,2 -r 5 --json\n"
                "tern bench model.gguf -p 0 -d 2048                    # decode in a long context\n"
                "tern bench model.gguf --sweep threads --sweep context=16,512,2048 -o speed.svg -o speed.csv\n"
-               "tern bench --sweep shape=0.7b,2b4t,3b -p 128 -n 32 --tmp /var/tmp\n",
+               "tern bench --sweep shape=0.7b,2b4t,3b -p 128 -n 32 --tmp /var/tmp\n"
+               "tern bench model.gguf --energy                        # joules per token\n",
     .notes =
         "Prefill evaluates random tokens (the same in every run) from an empty context; the time to the first\n"
         "token is that of the whole prompt and of choosing the next token. Decode evaluates token by token and\n"
@@ -168,13 +187,18 @@ const tern_command tern_command_bench = {
         "Series: threads (1, 2, 4 up to all CPUs), context (tokens: a prompt of that length, then decode after\n"
         "it), batch (streams), shape (models made by tern synth: 0.7b, 2b4t, 3b, 8b unless named; 13b and 70b\n"
         "take 4 and 21 GB on the disk). What --threads lists is drawn as a line each. Counters are of all\n"
-        "threads in user space, waiting included.\n",
+        "threads in user space, waiting included.\n"
+        "\n"
+        "Energy is read from RAPL, hwmon or a battery that discharges, and is the whole machine's or processor's,\n"
+        "whatever runs there. The estimate beside it is no measurement: it counts additions and multiplications\n"
+        "and takes the energy of each from the papers on BitNet. docs/ENERGY.md has both.\n",
     .min_operands = 0,
     .max_operands = 1,
     .groups = {{"Options", options, 0},
                {"Series", sweep_options, 0},
                {"Model", model_options, 0},
                {"Threads and memory", tern_placement_option_table, offsetof(settings, placement)},
+               {"Energy", energy_options, 0},
                {"Evaluation", session_options, offsetof(settings, session)}},
     .options_size = sizeof(settings),
     .defaults = &defaults,

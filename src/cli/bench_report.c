@@ -78,6 +78,8 @@ json_t *tern_bench_result_json(const tern_bench_result *r) {
         json_object_set_new(object, "batch_ratio_to_one_stream", spread_json(&r->batch_ratio));
     }
     add_counters(r, object);
+    if (r->plan.energy)
+        tern_bench_add_energy(r, object);
     return object;
 }
 
@@ -273,5 +275,7 @@ int tern_bench_print_table(const tern_bench_result *results, size_t n) {
         for (size_t i = 0; i < n; i++)
             print_counters(&results[i]);
     }
+    if (first->plan.energy)
+        tern_bench_print_energy(results, n);
     return 0;
 }

@@ -109,6 +109,8 @@ typedef struct runner {
     int32_t *ids, *sampled;    /* [n_ids], [n_sessions] */
     tern_counts prefill_counts, decode_counts;
     tern_model_stats decode_reads; /* of the decode runs */
+    tern_energy *energy;           /* NULL: not asked for, or nothing to read */
+    tern_bench_energy *measured;
 } runner;
 
 /* Samples of a run; the limits before and after what they hold for. */
@@ -129,16 +131,19 @@ static double macs_limit(const runner *r) { return r->bench->meter ? tern_meter_
 
 static tern_status run_prefill(runner *r, sample *out, tern_error *err) {
     tern_counts before, after;
+    tern_energy_reading energy;
     size_t n = (size_t)r->plan->prompt;
     tern_status status = tern_session_truncate(r->sessions[0], 0, err);
     double limit = macs_limit(r);
     tern_counters_read(&r->bench->counters, &before);
+    tern_bench_energy_begin(r->energy, &energy);
     double start = tern_seconds();
     if (!status)
         status = tern_session_eval(r->sessions[0], r->ids, n, err);
     if (!status)
         status = next_token(r, err);
     out->prefill = tern_seconds() - start;
+    tern_bench_energy_end(r->energy, &energy, TERN_ENERGY_PREFILL, (double)n, r->measured);
     tern_counters_read(&r->bench->counters, &after);
     tern_counts_add(&r->prefill_counts, &before, &after);
     out->macs = (limit + macs_limit(r)) / 2;
@@ -163,11 +168,13 @@ static void add_reads(tern_model_stats *sum, const tern_model_stats *before, con
 
 static tern_status run_decode(runner *r, size_t n_tokens, sample *out, tern_error *err) {
     tern_counts before, after;
+    tern_energy_reading energy;
     tern_model_stats reads_before, reads_after;
     tern_status status = fill_context(r, 0, err);
     double limit = memory_limit(r);
     tern_model_get_stats(r->bench->model, &reads_before);
     tern_counters_read(&r->bench->counters, &before);
+    tern_bench_energy_begin(r->energy, &energy);
     double start = tern_seconds();
     for (size_t i = 0; !status && i < n_tokens; i++) {
         status = tern_session_eval(r->sessions[0], r->ids + r->plan->depth + i, 1, err);
@@ -175,6 +182,7 @@ static tern_status run_decode(runner *r, size_t n_tokens, sample *out, tern_erro
             status = next_token(r, err);
     }
     out->decode = tern_seconds() - start;
+    tern_bench_energy_end(r->energy, &energy, TERN_ENERGY_DECODE, (double)n_tokens, r->measured);
     tern_counters_read(&r->bench->counters, &after);
     tern_counts_add(&r->decode_counts, &before, &after);
     tern_model_get_stats(r->bench->model, &reads_after);
@@ -184,9 +192,11 @@ static tern_status run_decode(runner *r, size_t n_tokens, sample *out, tern_erro
 }
 
 static tern_status run_batch(runner *r, size_t n_tokens, sample *out, tern_error *err) {
+    tern_energy_reading energy;
     tern_status status = TERN_OK;
     for (size_t i = 0; !status && i < r->n_sessions; i++)
         status = fill_context(r, i, err);
+    tern_bench_energy_begin(r->energy, &energy);
     double start = tern_seconds();
     for (size_t t = 0; !status && t < n_tokens; t++) {
         /* each stream its own token, so that no two compute the same */
@@ -197,6 +207,7 @@ static tern_status run_batch(runner *r, size_t n_tokens, sample *out, tern_error
             status = tern_batch_sample(r->sessions, r->samplers, r->n_sessions, r->sampled, err);
     }
     out->batch = tern_seconds() - start;
+    tern_bench_energy_end(r->energy, &energy, TERN_ENERGY_BATCH, (double)(n_tokens * r->n_sessions), r->measured);
     return status;
 }
 
@@ -285,6 +296,7 @@ static tern_status run_all(runner *r, tern_progress *progress, int64_t *done, in
     memset(&r->prefill_counts, 0, sizeof r->prefill_counts);
     memset(&r->decode_counts, 0, sizeof r->decode_counts);
     memset(&r->decode_reads, 0, sizeof r->decode_reads);
+    tern_bench_energy_reset(r->measured);
     for (size_t i = 0; !status && i < n; i++) {
         status = run_once(r, decode, &s, err);
         keep(r, result, &s, figures, i);
@@ -377,9 +389,15 @@ static void describe(const tern_bench_model *bench, const tern_bench_plan *plan,
     result->load_seconds = bench->load_seconds;
     result->weight_bytes = (double)info->bytes_per_token;
     /* step i reads the keys and values of depth + i + 1 tokens, its own included */
-    const tern_shape shape = {.n_layers = info->n_layers, .n_kv_heads = info->n_kv_heads, .head_dim = info->head_dim};
-    result->kv_bytes =
-        tern_shape_kv_bytes(&shape, plan->session.kv_type, (double)plan->depth + ((double)plan->decode + 1) / 2);
+    result->shape = (tern_shape){.vocab_size = info->vocab_size,
+                                 .hidden_size = info->hidden_size,
+                                 .ffn_size = info->ffn_size,
+                                 .n_layers = info->n_layers,
+                                 .n_heads = info->n_heads,
+                                 .n_kv_heads = info->n_kv_heads,
+                                 .head_dim = info->head_dim};
+    result->kv_bytes = tern_shape_kv_bytes(&result->shape, plan->session.kv_type,
+                                           (double)plan->depth + ((double)plan->decode + 1) / 2);
     result->loaded_bytes = (double)info->loaded_bytes;
 }
 
@@ -394,7 +412,10 @@ int tern_bench_measure(const tern_bench_model *bench, const tern_bench_plan *pla
                               bench->info.n_ctx, (long long)plan->prompt, (long long)plan->depth,
                               (long long)plan->decode);
     describe(bench, plan, result);
+    r.measured = &result->energy;
     tern_status status = set_up(&r, &err);
+    if (!status && plan->energy)
+        r.energy = tern_bench_energy_open(plan, &result->energy);
     if (!status) {
         tern_interrupt_watch(r.sessions[0]);
         status = run_all(&r, progress, done, total, result, &err);
@@ -402,6 +423,9 @@ int tern_bench_measure(const tern_bench_model *bench, const tern_bench_plan *pla
     }
     result->peak_rss = own_peak_rss(bench);
     result->private_bytes = own_private_bytes(bench);
+    if (r.energy)
+        tern_bench_energy_summarise(r.energy, &result->energy);
+    tern_energy_close(r.energy);
     tear_down(&r);
     return status ? tern_cli_error(&err) : 0;
 }

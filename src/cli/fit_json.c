@@ -1,4 +1,5 @@
 /* tern fit --json: units stand in the names. */
+#include "cli/estimate.h"
 #include "cli/fit.h"
 #include "cli/measure.h"
 
@@ -73,6 +74,13 @@ int tern_fit_print_json(const tern_fit_request *r) {
         append(devices, device_json(r, r->devices[i]));
     for (size_t i = 0; r->list && i < r->table.n_devices; i++)
         append(devices, device_json(r, &r->table.devices[i]));
-    return tern_cli_print_json(json_pack("{s:o, s:f, s:o, s:o}", "model", shape_json(r), "streams", r->streams, "forms",
-                                         forms, "devices", devices));
+    json_t *energy = json_pack("{s:s, s:s}", "method", tern_energy_method_text, "source", tern_energy_source_text);
+    json_t *tokens = json_array();
+    for (size_t i = 0; i < r->n_contexts; i++) {
+        const tern_estimate made = tern_estimate_of(&r->shape, true, r->contexts[i], 1);
+        append(tokens, tern_estimate_json(&made));
+    }
+    json_object_set_new(energy, "contexts", tokens);
+    return tern_cli_print_json(json_pack("{s:o, s:f, s:o, s:o, s:o}", "model", shape_json(r), "streams", r->streams,
+                                         "forms", forms, "devices", devices, "energy_estimated", energy));
 }

@@ -1,4 +1,5 @@
 /* tern fit: the tables. */
+#include "cli/estimate.h"
 #include "cli/fit.h"
 
 #include <stdio.h>
@@ -328,6 +329,15 @@ static void print_list(const tern_fit_request *r) {
            100 * TERN_FIT_TIGHT_SHARE);
 }
 
+/* Of a token at the end of the longest context. All models that fit knows the shape of are ternary. */
+static void print_energy(const tern_fit_request *r) {
+    char title[80];
+    const tern_estimate made = tern_estimate_of(&r->shape, true, r->contexts[r->n_contexts - 1], 1);
+    snprintf(title, sizeof title, "a token that attends to %g", made.context);
+    tern_print_estimate_head();
+    tern_print_estimate(title, &made);
+}
+
 int tern_fit_print(const tern_fit_request *r) {
     print_model(r);
     print_needs(r);
@@ -335,6 +345,8 @@ int tern_fit_print(const tern_fit_request *r) {
         print_heads(r);
         print_caches(r);
         print_notes(r);
+        if (!r->list)
+            print_energy(r);
     }
     for (size_t i = 0; i < r->n_devices; i++)
         print_device(r, r->devices[i]);

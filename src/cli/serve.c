@@ -14,7 +14,7 @@
 #include "server/server.h"
 
 typedef struct serve_options {
-    const char *host, *api_key_file, *cors, *model_name;
+    const char *host, *api_key_file, *cors, *model_name, *sysfs;
     tern_string_list api_keys;
     int64_t port, parallel, queue, kv_bytes, max_body, max_header, max_connections;
     double timeout, read_timeout, drain;
@@ -42,6 +42,8 @@ static const tern_option listen_table[] = {
      "let pages of this origin (https://example.org) use the\nserver from a browser; *: all pages", 0, 0, NULL, "none"},
     {"model-name", 0, TERN_OPTION_STRING, FIELD(model_name), "NAME", "what clients call the model", 0, 0, NULL,
      "the model's own"},
+    {"sysfs", 0, TERN_OPTION_FILE, FIELD(sysfs), "DIR",
+     "where /metrics finds sensors of energy: in a container, the\nhost's /sys", 0, 0, NULL, NULL},
     {0},
 };
 
@@ -79,6 +81,7 @@ static const serve_options defaults = {
     .timeout = 600,
     .read_timeout = 30,
     .drain = 30,
+    .sysfs = "/sys",
     .session = TERN_SESSION_OPTIONS_DEFAULT,
 };
 
@@ -195,6 +198,7 @@ static int make_config(const serve_options *options, const key_list *keys, tern_
     config->n_api_keys = keys->n;
     config->cors = options->cors;
     config->model_name = options->model_name;
+    config->sysfs = options->sysfs;
     config->max_body = (size_t)options->max_body;
     config->max_header = (size_t)options->max_header;
     config->max_connections = (uint32_t)options->max_connections;

@@ -51,6 +51,7 @@ struct tern_server {
     int64_t started; /* Unix time */
     uint32_t n_ctx;  /* tokens of a request */
     tern_metrics metrics;
+    tern_energy *energy; /* NULL: nothing to read */
 
     struct MHD_Daemon *daemon;
     int listener; /* until the daemon has it; then -1 */

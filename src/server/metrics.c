@@ -131,3 +131,38 @@ void tern_metrics_write_scheduler(const tern_scheduler_stats *stats, tern_buffer
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         write_value(out, rows[i].name, rows[i].type, rows[i].help, rows[i].value);
 }
+
+/* The mean over all tokens is of no use when a source was away for a while: it would be of a part of the time. */
+static void write_per_token(const tern_energy *energy, const tern_energy_reading *now,
+                            const tern_scheduler_stats *stats, tern_buffer *out) {
+    double joules[TERN_ENERGY_MAX_SOURCES], tokens = (double)stats->prompt_tokens + (double)stats->generated_tokens;
+    tern_energy_method method;
+    for (size_t i = 0; i < TERN_ENERGY_MAX_SOURCES; i++)
+        joules[i] = now->gaps[i] ? -1 : now->joules[i];
+    double sum = tern_energy_sum(energy, joules, &method);
+    if (sum < 0 || tokens <= 0)
+        return;
+    head(out, "tern_energy_joules_per_token", "gauge",
+         "Energy since the server's start, idle time included, for each token evaluated or generated.");
+    tern_buffer_printf(out, "tern_energy_joules_per_token{method=\"%s\"} %.9g\n", tern_energy_method_name(method),
+                       sum / tokens);
+}
+
+void tern_metrics_write_energy(tern_energy *energy, const tern_scheduler_stats *stats, tern_buffer *out) {
+    tern_energy_reading now;
+    bool begun = false;
+    if (!energy)
+        return;
+    tern_energy_read(energy, &now);
+    for (size_t i = 0; i < tern_energy_n_sources(energy); i++) {
+        if (now.joules[i] < 0)
+            continue;
+        if (!begun)
+            head(out, "tern_energy_joules_total", "counter",
+                 "Energy of the machine or its processor since the server's start, whatever else runs there.");
+        begun = true;
+        tern_buffer_printf(out, "tern_energy_joules_total{source=\"%s\"} %.6f\n",
+                           tern_energy_source_at(energy, i)->name, now.joules[i]);
+    }
+    write_per_token(energy, &now, stats, out);
+}

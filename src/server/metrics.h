@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "base/energy.h"
 #include "base/str.h"
 
 enum { TERN_METRIC_BUCKETS = 16, TERN_METRIC_STATUSES = 20 };
@@ -28,5 +29,7 @@ void tern_metrics_count(tern_metrics *metrics, size_t route, int status);
 /* All of it but what the scheduler knows. `paths` [n_routes]. */
 void tern_metrics_write(const tern_metrics *metrics, const char *const *paths, tern_buffer *out);
 void tern_metrics_write_scheduler(const tern_scheduler_stats *stats, tern_buffer *out);
+/* Nothing of what cannot be read. `energy` may be NULL. */
+void tern_metrics_write_energy(tern_energy *energy, const tern_scheduler_stats *stats, tern_buffer *out);
 
 #endif

@@ -20,6 +20,7 @@ tern_server_config tern_server_defaults(void) {
                                 .max_choices = 1024,
                                 .read_timeout = 30,
                                 .timeout = 600,
+                                .sysfs = "/sys",
                                 .scheduler = tern_scheduler_defaults()};
 }
 
@@ -45,6 +46,19 @@ static tern_status copy_config(tern_server *server, const tern_server_config *co
     return TERN_OK;
 }
 
+/* For /metrics. Without sources there is nothing to keep. */
+static tern_status find_energy(tern_server *server, const char *sysfs, tern_error *err) {
+    tern_status status = sysfs ? tern_energy_open(sysfs, &server->energy, err) : TERN_OK;
+    server->config.sysfs = NULL; /* not copied: nobody needs it any more */
+    if (status || !server->energy)
+        return status;
+    if (tern_energy_n_sources(server->energy))
+        return tern_energy_start(server->energy) ? TERN_OK : tern_fail_memory(err, "the thread that reads sensors");
+    tern_energy_close(server->energy);
+    server->energy = NULL;
+    return TERN_OK;
+}
+
 static tern_status start(tern_server *server, const tern_server_config *config, tern_error *err) {
     tern_status status = copy_config(server, config, err);
     if (status)
@@ -55,6 +69,8 @@ static tern_status start(tern_server *server, const tern_server_config *config, 
         return tern_fail_memory(err, "the server's connections");
     server->has_links_mutex = true;
     status = tern_listen(server, err); /* first: a port that is taken is told before memory is */
+    if (!status)
+        status = find_energy(server, config->sysfs, err);
     if (!status)
         status = tern_scheduler_create(server->model, &server->config.scheduler, &server->scheduler, err);
     if (!status)
@@ -112,6 +128,7 @@ void tern_server_stop(tern_server *server) {
     if (server->has_links_mutex)
         pthread_mutex_destroy(&server->links_mutex);
     tern_metrics_free(&server->metrics);
+    tern_energy_close(server->energy);
     for (size_t i = 0; i < server->config.n_api_keys; i++)
         free(server->keys[i]);
     free(server->keys);

@@ -23,6 +23,7 @@ typedef struct tern_server_config {
     double read_timeout;         /* seconds within which a request must have arrived */
     double timeout;              /* seconds that a request may take, waiting included */
     bool log_prompts;
+    const char *sysfs; /* where the system shows its sensors of energy, for /metrics; NULL: do not look */
     tern_scheduler_params scheduler;
 } tern_server_config;
 

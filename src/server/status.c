@@ -17,5 +17,6 @@ int tern_endpoint_metrics(tern_exchange *x, tern_api_error *error) {
     tern_scheduler_get_stats(x->server->scheduler, &stats);
     tern_metrics_write(&x->server->metrics, paths, &body);
     tern_metrics_write_scheduler(&stats, &body);
+    tern_metrics_write_energy(x->server->energy, &stats, &body);
     return tern_reply_take(x, 200, "text/plain; version=0.0.4; charset=utf-8", &body, error);
 }
