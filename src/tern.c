@@ -38,6 +38,20 @@ static const char *wanted_packing(const tern_model *model, const tern_model_para
     return NULL;
 }
 
+/* What only BitLinears have. */
+static tern_status check_plain(const tern_model *model, const tern_model_params *params, tern_error *err) {
+    if (params->lora)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s: adapters on weights of floats are not supported",
+                         model->checkpoint->path);
+    if (params->act == TERN_ACT_INT4)
+        return tern_fail(
+            err, TERN_ERR_UNSUPPORTED,
+            "%s: has weights of floats, whose activations are not rounded; int4 activations go with ternary "
+            "weights",
+            model->checkpoint->path);
+    return TERN_OK;
+}
+
 static tern_status load(tern_model *model, const char *path, const tern_model_params *params, tern_error *err) {
     tern_backend *backend;
     const tern_ternary *ternary = NULL;
@@ -66,6 +80,8 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
                                      expected_weights(&model->checkpoint->config), &ternary, err);
     if (!status)
         status = tern_weights_load(model->checkpoint, ternary, model->pool, &load_params, &model->weights, err);
+    if (!status && model->weights.plain)
+        status = check_plain(model, params, err);
     if (!status && params->lora)
         status = tern_adapter_open(params->lora, &model->weights.dims, &model->adapter, err);
     if (!status && params->lora)
@@ -134,7 +150,7 @@ void tern_model_get_info(const tern_model *model, tern_model_info *info) {
         .embedding_type = weights->embedding->type_name,
         .head_type = weights->head->type_name,
         .kernels = model->kernels->name,
-        .packing = weights->ternary->packing->name,
+        .packing = weights->plain ? "none" : weights->ternary->packing->name,
         .n_threads = tern_pool_threads(model->pool),
         .n_memory_nodes = tern_memory_nodes(),
         .vocab_size = dims->vocab_size,

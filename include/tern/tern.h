@@ -137,7 +137,7 @@ typedef struct tern_model_info {
     const char *embedding_type; /* stored type of the embedding, "F16" */
     const char *head_type;      /* stored type of the LM head (the embedding's if tied) */
     const char *kernels;        /* rung in use, "avx512vnni" */
-    const char *packing;        /* layout of the weights in memory, "t2r16" */
+    const char *packing;        /* layout of the weights in memory, "t2r16"; "none": floats, as they are stored */
     int n_threads;
     int n_memory_nodes; /* NUMA nodes of this machine; 1: tern_model_params.numa changes nothing */
     uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim;

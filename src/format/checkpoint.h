@@ -11,15 +11,30 @@
 #include "base/str.h"
 #include "format/tensor.h"
 
+/* What stands between gate and up: relu(gate)^2 * up or silu(gate) * up. */
+typedef enum tern_activation { TERN_RELU2, TERN_SILU } tern_activation;
+
+/* Llama 3's way to longer contexts: slow RoPE frequencies are divided by `factor` (model/rope.c). factor 0: none. */
+typedef struct tern_rope_scaling {
+    float factor, low_freq_factor, high_freq_factor;
+    uint32_t original_n_ctx;
+} tern_rope_scaling;
+
 /* Dimensions as the file states them. Missing keys are 0 (or NaN); no defaults of any library are assumed
  * except where numerics.md section 1 gives one. Not yet validated against each other. */
 typedef struct tern_config {
-    const char *arch; /* "bitnet-b1.58", "bitnet-25", "bitnet" */
+    const char *arch; /* "bitnet-b1.58", "bitnet-25", "bitnet", "llama" */
     const char *name;
     uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim;
     float rms_eps, rope_theta;
     int tied_embedding;     /* 1, 0, -1: not said (GGUF: decided by output.weight) */
     int32_t bos_id, eos_id; /* -1: not said */
+    /* BitNet b1.58 2B4T's are zeros; LLaMA has others (docs/MODEL.md) */
+    tern_activation activation;
+    bool no_sub_norms;   /* no RMSNorm before the attention's output projection and before the down projection */
+    bool keep_floats;    /* matrices of floats are multiplied as they are, not made ternary */
+    bool interleaved_qk; /* rows of the Q and K projections as llama.cpp orders them (tern_linear.interleaved) */
+    tern_rope_scaling rope_scaling;
 } tern_config;
 
 /* Of tern's own layout in GGUF (docs/FORMAT.md). */

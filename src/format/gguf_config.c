@@ -1,11 +1,12 @@
 /* What the keys of a GGUF say of the model (numerics.md section 6) and of its vocabulary. */
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "format/gguf.h"
 
-static const char *const architectures[] = {"bitnet-b1.58", "bitnet-25", "bitnet"};
+static const char *const architectures[] = {"bitnet-b1.58", "bitnet-25", "bitnet", "llama"};
 
 typedef struct size_key {
     const char *key; /* behind the architecture's name */
@@ -36,7 +37,7 @@ static tern_status check_arch(const tern_gguf *gguf, const char *arch, tern_erro
         known |= strcmp(arch, architectures[i]) == 0;
     if (!known)
         return tern_fail(err, TERN_ERR_UNSUPPORTED,
-                         "architecture '%.64s' is not supported (bitnet-b1.58, bitnet-25 and bitnet are)", arch);
+                         "architecture '%.64s' is not supported (bitnet-b1.58, bitnet-25, bitnet and llama are)", arch);
     if (strcmp(arch, "bitnet") != 0)
         return TERN_OK;
     /* llama.cpp itself has an architecture of that name with SiLU and a scale beside each weight; run as this model
@@ -51,6 +52,57 @@ static tern_status check_arch(const tern_gguf *gguf, const char *arch, tern_erro
                              name);
     }
     return TERN_OK;
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), n = strlen(end);
+    return length >= n && strcmp(text + length - n, end) == 0;
+}
+
+/* What llama.cpp runs under the name "llama" and tern does not. */
+static tern_status check_llama(const tern_gguf *gguf, tern_error *err) {
+    static const struct {
+        const char *key, *what;
+    } keys[] = {
+        {"llama.expert_count", "a mixture of experts"},
+        {"llama.attention.sliding_window", "attention in a sliding window"},
+    };
+    static const struct {
+        const char *end, *what;
+    } tensors[] = {
+        {".bias", "biases"},
+        {"_exps.weight", "a mixture of experts"},
+        {".attn_q_norm.weight", "norms of queries"},
+        {".attn_sub_norm.weight", "SubLN norms"},
+        {".ffn_sub_norm.weight", "SubLN norms"},
+        {".scale", "scales of their own for the matrices"},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        uint32_t value = 0;
+        tern_status status = tern_gguf_get_u32(gguf, keys[i].key, &value, err);
+        if (status)
+            return status;
+        if (value)
+            return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s (key '%s') is not supported", keys[i].what, keys[i].key);
+    }
+    for (size_t i = 0; i < gguf->store->n_tensors; i++)
+        for (size_t j = 0; j < sizeof tensors / sizeof tensors[0]; j++)
+            if (ends_with(gguf->store->tensors[i].name, tensors[j].end))
+                return tern_fail(err, TERN_ERR_UNSUPPORTED, "a llama model with %s (tensor '%s') is not supported",
+                                 tensors[j].what, gguf->store->tensors[i].name);
+    return TERN_OK;
+}
+
+/* LLaMA: the model that llama.cpp runs under that name, with what it takes for missing keys. */
+static tern_status finish_llama(const tern_gguf *gguf, tern_config *config, tern_error *err) {
+    config->activation = TERN_SILU;
+    config->no_sub_norms = config->keep_floats = true;
+    config->interleaved_qk = !gguf->store->checkpoint.layout_version; /* docs/FORMAT.md */
+    if (!config->n_kv_heads)
+        config->n_kv_heads = config->n_heads;
+    if (isnan(config->rope_theta))
+        config->rope_theta = 10000;
+    return check_llama(gguf, err);
 }
 
 static tern_status read_rope(const tern_gguf *gguf, const char *arch, tern_config *config, tern_error *err) {
@@ -120,6 +172,8 @@ tern_status tern_gguf_read_config(const tern_gguf *gguf, tern_error *err) {
         (status = read_id(gguf, "tokenizer.ggml.eos_token_id", &config->eos_id, err)))
         return status;
     status = read_layout(gguf, checkpoint, err);
+    if (!status && strcmp(config->arch, "llama") == 0)
+        status = finish_llama(gguf, config, err);
     return status ? status : tern_gguf_get_string(gguf, "tokenizer.chat_template", &checkpoint->chat_template, err);
 }
 

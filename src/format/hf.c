@@ -108,14 +108,15 @@ static tern_status pair_scales(tern_store *store, tern_linear_class linear_class
 }
 
 static const char *format_name(const tern_store *store) {
-    const char *name = "Hugging Face (bf16 master)";
+    bool floats = store->checkpoint.config.keep_floats; /* not masters of anything */
+    const char *name = floats ? "Hugging Face (bf16)" : "Hugging Face (bf16 master)";
     for (size_t i = 0; i < store->n_tensors; i++) {
         const tern_tensor *tensor = &store->tensors[i];
         if (tensor->type == TERN_TYPE_HF_PACKED)
             return "Hugging Face (packed)";
         if (ends_with(tensor->name, "q_proj.weight"))
-            name = tensor->type == TERN_TYPE_F32   ? "Hugging Face (f32 master)"
-                   : tensor->type == TERN_TYPE_F16 ? "Hugging Face (f16 master)"
+            name = tensor->type == TERN_TYPE_F32   ? floats ? "Hugging Face (f32)" : "Hugging Face (f32 master)"
+                   : tensor->type == TERN_TYPE_F16 ? floats ? "Hugging Face (f16)" : "Hugging Face (f16 master)"
                                                    : name;
     }
     return name;

@@ -82,6 +82,38 @@ static tern_status read_id(const json_t *root, const char *key, int32_t *id, ter
     return TERN_OK;
 }
 
+/* {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, ...}, all four of which are wanted. */
+static tern_status read_llama3(const json_t *form, tern_rope_scaling *scaling, tern_error *err) {
+    tern_rope_scaling read = {0};
+    json_int_t n_ctx = json_integer_value(member(form, "original_max_position_embeddings"));
+    tern_status status;
+    if ((status = read_number(form, "factor", &read.factor, err)) ||
+        (status = read_number(form, "low_freq_factor", &read.low_freq_factor, err)) ||
+        (status = read_number(form, "high_freq_factor", &read.high_freq_factor, err)))
+        return status;
+    if (!(read.factor >= 1) || !(read.low_freq_factor > 0) || !(read.high_freq_factor > read.low_freq_factor) ||
+        n_ctx < 1 || n_ctx > INT32_MAX)
+        return tern_fail(err, TERN_ERR_FORMAT,
+                         "config.json: RoPE scaling llama3 needs factor >= 1, low_freq_factor > 0, a larger "
+                         "high_freq_factor and original_max_position_embeddings");
+    read.original_n_ctx = (uint32_t)n_ctx;
+    *scaling = read;
+    return TERN_OK;
+}
+
+/* rope_parameters or rope_scaling: which kind of scaling, if any. */
+static tern_status read_rope_form(const json_t *form, bool must_say, tern_config *config, tern_error *err) {
+    const char *type = json_string_value(member(form, "rope_type"));
+    if (!type)
+        type = json_string_value(member(form, "type"));
+    if (type && strcmp(type, "llama3") == 0)
+        return read_llama3(form, &config->rope_scaling, err);
+    if ((type && strcmp(type, "default") != 0) || (must_say && form && !type))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "config.json: RoPE scaling%s%.40s is not supported (llama3 is)",
+                         type ? " " : "", type ? type : "");
+    return TERN_OK;
+}
+
 static tern_status read_rope(const json_t *root, tern_config *config, tern_error *err) {
     const json_t *parameters = member(root, "rope_parameters"), *scaling = member(root, "rope_scaling");
     tern_status status = read_number(root, "rope_theta", &config->rope_theta, err);
@@ -91,15 +123,9 @@ static tern_status read_rope(const json_t *root, tern_config *config, tern_error
         return tern_fail(err, TERN_ERR_FORMAT, "config.json: rope_parameters must be an object");
     if (parameters && (status = read_number(parameters, "rope_theta", &config->rope_theta, err)))
         return status;
-    const json_t *forms[] = {parameters, scaling};
-    for (int i = 0; i < 2; i++) {
-        const char *type = json_string_value(member(forms[i], "rope_type"));
-        if (!type)
-            type = json_string_value(member(forms[i], "type"));
-        if ((type && strcmp(type, "default") != 0) || (forms[i] == scaling && scaling && !type))
-            return tern_fail(err, TERN_ERR_UNSUPPORTED, "config.json: RoPE scaling%s%.40s is not supported",
-                             type ? " " : "", type ? type : "");
-    }
+    if ((status = read_rope_form(parameters, false, config, err)) ||
+        (status = read_rope_form(scaling, true, config, err)))
+        return status;
     const json_t *partial = member(parameters, "partial_rotary_factor");
     if (!partial)
         partial = member(root, "partial_rotary_factor");
@@ -139,9 +165,14 @@ static bool only_float_modules(const json_t *modules) {
     return true;
 }
 
-static tern_status read_quantization(const json_t *root, tern_linear_class *linear_class, tern_error *err) {
+/* LLaMA models without a quantization_config are ordinary ones, of floats; BitNet's have float masters of ternary
+ * weights. transformers takes "bitlinear" where nothing is said, and so do the published LLaMA ones mean it; in a
+ * BitNet folder tern wants it said. */
+static tern_status read_quantization(const json_t *root, tern_config *config, tern_linear_class *linear_class,
+                                     tern_error *err) {
     const json_t *quantization = member(root, "quantization_config");
     *linear_class = TERN_LINEAR_UNSAID;
+    config->keep_floats = config->no_sub_norms && !quantization;
     if (!quantization)
         return TERN_OK;
     if (!json_is_object(quantization))
@@ -158,24 +189,61 @@ static tern_status read_quantization(const json_t *root, tern_linear_class *line
     if (!only_float_modules(member(quantization, "modules_to_not_convert")))
         return tern_fail(err, TERN_ERR_UNSUPPORTED,
                          "config.json: modules_to_not_convert names layers; partly converted models are not supported");
-    return read_linear_class(quantization, linear_class, err);
+    tern_status status = read_linear_class(quantization, linear_class, err);
+    if (!status && config->no_sub_norms && *linear_class == TERN_LINEAR_UNSAID)
+        *linear_class = TERN_LINEAR_BITLINEAR;
+    return status;
 }
 
+/* The kinds of model, by model_type or architecture. */
+static const struct family {
+    const char *type, *architecture, *hidden_act;
+    tern_activation activation;
+    bool no_sub_norms;
+} families[] = {
+    {"bitnet", "BitNetForCausalLM", "relu2", TERN_RELU2, false},
+    {"llama", "LlamaForCausalLM", "silu", TERN_SILU, true},
+};
+
 /* Is this the model at all? SiLU in place of squared ReLU gives text that looks right and is not. */
-static tern_status check_model(const json_t *root, tern_error *err) {
+static tern_status read_family(const json_t *root, tern_config *config, tern_error *err) {
     const json_t *type = member(root, "model_type"), *act = member(root, "hidden_act");
     const json_t *architecture = json_array_get(member(root, "architectures"), 0);
     const char *name = json_string_value(type ? type : architecture);
-    if (!name || (strcmp(name, "bitnet") != 0 && strcmp(name, "BitNetForCausalLM") != 0))
-        return tern_fail(err, TERN_ERR_UNSUPPORTED, "config.json: model_type '%.64s' is not supported (bitnet is)",
+    const struct family *family = NULL;
+    for (size_t i = 0; name && i < sizeof families / sizeof families[0]; i++)
+        if (strcmp(name, families[i].type) == 0 || strcmp(name, families[i].architecture) == 0)
+            family = &families[i];
+    if (!family)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED,
+                         "config.json: model_type '%.64s' is not supported (bitnet and llama are)",
                          name ? name : "(none)");
-    if (!json_is_string(act) || strcmp(json_string_value(act), "relu2") != 0)
-        return tern_fail(err, TERN_ERR_UNSUPPORTED, "config.json: hidden_act must be \"relu2\" but is %s%.40s",
-                         json_is_string(act) ? "" : "missing or no string",
+    if (!json_is_string(act) || strcmp(json_string_value(act), family->hidden_act) != 0)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "config.json: hidden_act must be \"%s\" but is %s%.40s",
+                         family->hidden_act, json_is_string(act) ? "" : "missing or no string",
                          json_is_string(act) ? json_string_value(act) : "");
     if (json_is_true(member(root, "attention_bias")) || json_is_true(member(root, "mlp_bias")))
         return tern_fail(err, TERN_ERR_UNSUPPORTED, "config.json: biases are not supported");
+    if (json_integer_value(member(root, "num_local_experts")) > 1)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "config.json: mixtures of experts are not supported");
+    if (json_integer_value(member(root, "sliding_window")) > 0)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "config.json: attention in a sliding window is not supported");
+    config->arch = family->type;
+    config->activation = family->activation;
+    config->no_sub_norms = family->no_sub_norms;
     return TERN_OK;
+}
+
+/* What transformers' LlamaConfig takes for keys that old folders leave out. */
+static void default_llama(tern_config *config) {
+    if (!config->n_kv_heads)
+        config->n_kv_heads = config->n_heads;
+    if (!config->n_ctx)
+        config->n_ctx = 2048;
+    if (isnan(config->rms_eps))
+        config->rms_eps = 1e-6f;
+    if (isnan(config->rope_theta))
+        config->rope_theta = 10000;
 }
 
 static void render_json(tern_buffer *out, const json_t *value) {
@@ -231,11 +299,13 @@ static tern_status describe(tern_store *store, const char *prefix, const json_t 
 static tern_status read_root(tern_store *store, const json_t *root, tern_linear_class *linear_class, tern_error *err) {
     tern_config *config = &store->checkpoint.config;
     tern_status status;
-    if ((status = describe(store, "", root, 0, err)) || (status = check_model(root, err)) ||
+    if ((status = describe(store, "", root, 0, err)) || (status = read_family(root, config, err)) ||
         (status = read_sizes(root, config, err)) || (status = read_rope(root, config, err)) ||
         (status = read_number(root, "rms_norm_eps", &config->rms_eps, err)) ||
-        (status = read_quantization(root, linear_class, err)))
+        (status = read_quantization(root, config, linear_class, err)))
         return status;
+    if (config->no_sub_norms)
+        default_llama(config);
     if ((status = read_id(root, "bos_token_id", &config->bos_id, err)) ||
         (status = read_id(root, "eos_token_id", &config->eos_id, err))) {
         tern_error_prefix(err, "config.json");
@@ -246,7 +316,6 @@ static tern_status read_root(tern_store *store, const json_t *root, tern_linear_
         return tern_fail(err, TERN_ERR_FORMAT, "config.json: tie_word_embeddings must be true or false");
     if (tied)
         config->tied_embedding = json_is_true(tied);
-    config->arch = "bitnet";
     return TERN_OK;
 }
 

@@ -50,7 +50,7 @@ typedef struct tern_attention_kernels {
                       const void *ahead);
 
     /* In place over scores [n]: e[j] = exp(scores[j] - max), *max the largest (NaN aside; -infinity if none); returns
-     * the sum in the 16 lanes of kernels.h (plain adds). exp is the library's own (ref/attention.c says how), the same
+     * the sum in the 16 lanes of kernels.h (plain adds). exp is the library's own (ref/exp.h says how), the same
      * bits everywhere, within 1 ulp or so of the true value. */
     float (*softmax_exp)(float *scores, size_t n, float *max);
 

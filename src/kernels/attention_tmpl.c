@@ -24,6 +24,8 @@
 #include "kernels/rungs.h"
 #include "kernels/tmpl.h"
 
+#include "kernels/exp_tmpl.c"
+
 enum { BLOCK = TERN_KEY_BLOCK, TILE_QUERIES = 4, LINE = 64 };
 
 /* Ask for the `n` bytes at p, to L2: in order, as the kernel goes along the block before. */
@@ -150,22 +152,6 @@ static void scores_q8(const int8_t *q, const float *q_scale, const int32_t *q_su
 }
 
 /* ---- softmax ---- */
-
-/* exp of ref/attention.c, operation by operation. */
-INLINE v16 v16_exp(v16 x) {
-    v16 n = v16_round(v16_mul(x, v16_set1(TERN_EXP_LOG2E)));
-    v16 r = v16_fma(n, v16_set1(-TERN_EXP_LN2_HI), x);
-    r = v16_fma(n, v16_set1(-TERN_EXP_LN2_LO), r);
-    v16 p = v16_set1(1.0f / 5040.0f);
-    p = v16_fma(p, r, v16_set1(1.0f / 720.0f));
-    p = v16_fma(p, r, v16_set1(1.0f / 120.0f));
-    p = v16_fma(p, r, v16_set1(1.0f / 24.0f));
-    p = v16_fma(p, r, v16_set1(1.0f / 6.0f));
-    p = v16_fma(p, r, v16_set1(0.5f));
-    p = v16_fma(p, r, v16_set1(1.0f));
-    p = v16_fma(p, r, v16_set1(1.0f));
-    return v16_if_less(x, v16_set1(TERN_EXP_MIN), v16_zero(), v16_mul(p, v16_pow2(n)));
-}
 
 static float softmax_exp(float *scores, size_t n, float *max) {
     size_t whole = n / 16 * 16, left = n - whole;

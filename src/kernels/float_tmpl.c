@@ -38,6 +38,8 @@
 #include "kernels/rungs.h"
 #include "kernels/tmpl.h"
 
+#include "kernels/exp_tmpl.c"
+
 TERN_DECLARE_FLOAT_KERNELS(V16_ISA);
 
 /* ---- BitLinear's float ends ---- */
@@ -130,6 +132,20 @@ void KERNEL(relu2_mul)(const float *gate, const float *up, size_t n, float *out)
         v16_store(out + i, relu2_mul(v16_load(gate + i), v16_load(up + i)));
     if (i < n)
         v16_store_n(out + i, relu2_mul(v16_load_n(gate + i, n - i), v16_load_n(up + i, n - i)), n - i);
+}
+
+INLINE v16 silu_mul(v16 gate, v16 up) {
+    v16 e = v16_exp(v16_sub(v16_zero(), v16_abs(gate)));
+    v16 above = v16_if_less(gate, v16_zero(), v16_mul(gate, e), gate);
+    return v16_mul(v16_div(above, v16_add(v16_set1(1.0f), e)), up);
+}
+
+void KERNEL(silu_mul)(const float *gate, const float *up, size_t n, float *out) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        v16_store(out + i, silu_mul(v16_load(gate + i), v16_load(up + i)));
+    if (i < n)
+        v16_store_n(out + i, silu_mul(v16_load_n(gate + i, n - i), v16_load_n(up + i, n - i)), n - i);
 }
 
 void KERNEL(divide)(float *x, size_t n, float d) {

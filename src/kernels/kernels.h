@@ -141,6 +141,9 @@ typedef struct tern_kernels {
     void (*add)(float *x, const float *y, size_t n);
     /* out[i] = gate[i] > 0 ? (gate[i] * gate[i]) * up[i] : 0, whatever up[i] is. out may be gate. */
     void (*relu2_mul)(const float *gate, const float *up, size_t n, float *out);
+    /* out[i] = silu(gate[i]) * up[i] with e = exp(-|gate|), the library's exp (ref/exp.h):
+     * ((gate < 0 ? gate * e : gate) / (1 + e)) * up, each operation rounding. out may be gate. */
+    void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
     /* Half-split rotary embedding of n_heads vectors [head_dim] in place, h = head_dim / 2 pairs, cos, sin [h]:
      * x[i]' = x[i] * cos[i] - x[i+h] * sin[i],  x[i+h]' = x[i+h] * cos[i] + x[i] * sin[i]; each product rounds,
      * then the sum (no fma). */

@@ -40,6 +40,7 @@
     void tern_rms_norm_##isa(const float *x, const float *gain, size_t n, float eps, float *out);                      \
     void tern_add_##isa(float *x, const float *y, size_t n);                                                           \
     void tern_relu2_mul_##isa(const float *gate, const float *up, size_t n, float *out);                               \
+    void tern_silu_mul_##isa(const float *gate, const float *up, size_t n, float *out);                                \
     void tern_rope_##isa(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin);               \
     void tern_divide_##isa(float *x, size_t n, float d);                                                               \
     void tern_f32_to_f16_##isa(const float *x, size_t n, uint16_t *out);                                               \
@@ -53,15 +54,16 @@
 
 #define TERN_FLOAT_KERNELS(isa)                                                                                        \
     .quantize_i8 = tern_quantize_i8_##isa, .dequantize = tern_dequantize_##isa, .rms_norm = tern_rms_norm_##isa,       \
-    .add = tern_add_##isa, .relu2_mul = tern_relu2_mul_##isa, .rope = tern_rope_##isa, .divide = tern_divide_##isa,    \
-    .f32_to_f16 = tern_f32_to_f16_##isa, .attention = &tern_attention_##isa,                                           \
+    .add = tern_add_##isa, .relu2_mul = tern_relu2_mul_##isa, .silu_mul = tern_silu_mul_##isa,                         \
+    .rope = tern_rope_##isa, .divide = tern_divide_##isa, .f32_to_f16 = tern_f32_to_f16_##isa,                         \
+    .attention = &tern_attention_##isa,                                                                                \
     .head = {                                                                                                          \
         [TERN_HEAD_F32] = tern_head_f32_##isa,   [TERN_HEAD_F16] = tern_head_f16_##isa,                                \
         [TERN_HEAD_BF16] = tern_head_bf16_##isa, [TERN_HEAD_Q8_0] = tern_head_q8_0_##isa,                              \
         [TERN_HEAD_Q4_0] = tern_head_q4_0_##isa, [TERN_HEAD_Q6_K] = tern_head_q6_k_##isa,                              \
     }
 
-/* Constants of the library's exp; ref/attention.c explains them. */
+/* Constants of the library's exp; ref/exp.h explains them. */
 #define TERN_EXP_MIN (-87.0f)
 #define TERN_EXP_LOG2E 0x1.715476p+0f
 #define TERN_EXP_LN2_HI 0x1.62e400p-1f

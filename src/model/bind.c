@@ -13,6 +13,7 @@
 enum { MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_VOCAB = 1 << 24, MAX_CTX = 1 << 24, MAX_HEADS = 1 << 14 };
 
 typedef enum size_name { HIDDEN, KV, FFN } size_name;
+enum { Q, K }; /* places in tern_layer.linears */
 
 static const struct {
     const char *gguf, *hf;
@@ -55,9 +56,18 @@ static tern_status check_dims(const tern_checkpoint *checkpoint, tern_dims *dims
     if (!(config->rope_theta >= 1 && isfinite(config->rope_theta)))
         return tern_fail(err, TERN_ERR_FORMAT, "%s: RoPE theta is missing or impossible (%g)", checkpoint->path,
                          (double)config->rope_theta);
-    *dims = (tern_dims){config->vocab_size, config->n_ctx,     config->hidden_size, config->ffn_size,
-                        config->n_layers,   config->n_heads,   config->n_kv_heads,  head_dim,
-                        config->rms_eps,    config->rope_theta};
+    *dims = (tern_dims){.vocab_size = config->vocab_size,
+                        .n_ctx = config->n_ctx,
+                        .hidden_size = config->hidden_size,
+                        .ffn_size = config->ffn_size,
+                        .n_layers = config->n_layers,
+                        .n_heads = config->n_heads,
+                        .n_kv_heads = config->n_kv_heads,
+                        .head_dim = head_dim,
+                        .rms_eps = config->rms_eps,
+                        .rope_theta = config->rope_theta,
+                        .activation = config->activation,
+                        .no_sub_norms = config->no_sub_norms};
     return TERN_OK;
 }
 
@@ -107,6 +117,38 @@ void tern_linear_shape(const tern_dims *dims, int which, uint32_t *rows, uint32_
     *cols = size[linear_table[which].cols];
 }
 
+static const struct {
+    tern_dtype stored;
+    tern_head_type head;
+} head_types[] = {
+    {TERN_TYPE_F32, TERN_HEAD_F32},   {TERN_TYPE_F16, TERN_HEAD_F16},   {TERN_TYPE_BF16, TERN_HEAD_BF16},
+    {TERN_TYPE_Q8_0, TERN_HEAD_Q8_0}, {TERN_TYPE_Q4_0, TERN_HEAD_Q4_0}, {TERN_TYPE_Q6_K, TERN_HEAD_Q6_K},
+};
+
+static bool find_head_type(tern_dtype stored, tern_head_type *type) {
+    for (size_t i = 0; i < sizeof head_types / sizeof *head_types; i++)
+        if (head_types[i].stored == stored) {
+            *type = head_types[i].head;
+            return true;
+        }
+    return false;
+}
+
+/* A matrix of a model whose floats are kept: ternary, or multiplied as it is stored. */
+static tern_status bind_kept(const tern_checkpoint *checkpoint, tern_linear *linear, tern_error *err) {
+    const tern_codec *codec = tern_codec_of(linear->source->type);
+    if (codec && codec->ternary)
+        return TERN_OK;
+    if (!find_head_type(linear->source->type, &linear->plain_type))
+        return wrong_type(checkpoint, linear->source,
+                          "F16, BF16, F32, Q8_0, Q6_K, Q4_0, TQ1_0, TQ2_0, I2_S and packed U8", err);
+    linear->layout = TERN_LAYOUT_PLAIN;
+    linear->n_units = linear->rows;
+    linear->unit_bytes = (size_t)(linear->source->bytes / linear->rows);
+    linear->scale = 1;
+    return TERN_OK;
+}
+
 static tern_status bind_linear(const tern_checkpoint *checkpoint, const tern_dims *dims, uint32_t layer, int which,
                                tern_linear *linear, tern_error *err) {
     char name[128];
@@ -118,30 +160,23 @@ static tern_status bind_linear(const tern_checkpoint *checkpoint, const tern_dim
     tern_status status = find(checkpoint, name, linear->rows, linear->cols, &linear->source, err);
     if (status)
         return status;
+    if (checkpoint->config.interleaved_qk && (which == Q || which == K))
+        linear->interleaved = dims->head_dim;
+    if (checkpoint->config.keep_floats)
+        return bind_kept(checkpoint, linear, err);
     const tern_codec *codec = tern_codec_of(linear->source->type);
     if (!codec || !(codec->ternary || is_plain_float(codec->type)))
         return wrong_type(checkpoint, linear->source, "I2_S, TQ1_0, TQ2_0, packed U8, F16, BF16 and F32", err);
     return TERN_OK;
 }
 
-static const struct {
-    tern_dtype stored;
-    tern_head_type head;
-} head_types[] = {
-    {TERN_TYPE_F32, TERN_HEAD_F32},   {TERN_TYPE_F16, TERN_HEAD_F16},   {TERN_TYPE_BF16, TERN_HEAD_BF16},
-    {TERN_TYPE_Q8_0, TERN_HEAD_Q8_0}, {TERN_TYPE_Q4_0, TERN_HEAD_Q4_0}, {TERN_TYPE_Q6_K, TERN_HEAD_Q6_K},
-};
-
 static tern_status bind_embedding(const tern_checkpoint *checkpoint, const char *name, const tern_dims *dims,
                                   const tern_tensor **tensor, tern_head_type *type, tern_error *err) {
     tern_status status = find(checkpoint, name, dims->vocab_size, dims->hidden_size, tensor, err);
     if (status)
         return status;
-    for (size_t i = 0; i < sizeof head_types / sizeof *head_types; i++)
-        if (head_types[i].stored == (*tensor)->type) {
-            *type = head_types[i].head;
-            return TERN_OK;
-        }
+    if (find_head_type((*tensor)->type, type))
+        return TERN_OK;
     return wrong_type(checkpoint, *tensor, "F16, BF16, F32, Q8_0, Q6_K and Q4_0", err);
 }
 
@@ -162,28 +197,52 @@ static tern_status bind_ends(const tern_checkpoint *checkpoint, tern_weights *we
     return status;
 }
 
+/* All matrices are ternary, or none is: those that share an input take it quantised, or as it is. */
+static tern_status check_same_kind(const tern_checkpoint *checkpoint, tern_weights *weights, bool first,
+                                   const tern_linear *linear, tern_error *err) {
+    bool plain = linear->layout == TERN_LAYOUT_PLAIN;
+    if (first)
+        weights->plain = plain;
+    if (plain == weights->plain)
+        return TERN_OK;
+    return tern_fail(err, TERN_ERR_UNSUPPORTED,
+                     "%s: tensor %s has type %s, others %s; models that are ternary in part are not supported",
+                     checkpoint->path, linear->source->name, linear->source->type_name,
+                     weights->layers[0].q.source->type_name);
+}
+
 tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err) {
     *weights = (tern_weights){.checkpoint = checkpoint};
     tern_status status = check_dims(checkpoint, &weights->dims, err);
     if (!status)
         status = bind_ends(checkpoint, weights, err);
-    if (status)
+    if (!status)
+        status = tern_rope_bind(checkpoint, weights, err);
+    if (status) {
+        tern_weights_free(weights);
         return status;
+    }
     const tern_dims *dims = &weights->dims;
     weights->layers = tern_calloc_array(dims->n_layers, sizeof *weights->layers);
-    if (!weights->layers)
+    if (!weights->layers) {
+        tern_weights_free(weights);
         return tern_fail_memory(err, "the list of layers");
-    uint64_t embedding = (uint64_t)dims->vocab_size * dims->hidden_size;
+    }
+    uint64_t embedding = (uint64_t)dims->vocab_size * dims->hidden_size, n_weights = 0;
     weights->n_params = (weights->tied ? 1 : 2) * embedding + dims->hidden_size;
     for (uint32_t i = 0; !status && i < dims->n_layers; i++) {
         for (int j = 0; !status && j < TERN_LINEARS_PER_LAYER; j++) {
             tern_linear *linear = &weights->layers[i].linears[j];
             status = bind_linear(checkpoint, dims, i, j, linear, err);
-            weights->n_ternary += (uint64_t)linear->rows * linear->cols;
+            n_weights += (uint64_t)linear->rows * linear->cols;
+            if (!status)
+                status = check_same_kind(checkpoint, weights, i == 0 && j == 0, linear, err);
         }
-        weights->n_params += 3 * (uint64_t)dims->hidden_size + dims->ffn_size;
+        weights->n_params +=
+            dims->no_sub_norms ? 2 * (uint64_t)dims->hidden_size : 3 * (uint64_t)dims->hidden_size + dims->ffn_size;
     }
-    weights->n_params += weights->n_ternary;
+    weights->n_ternary = weights->plain ? 0 : n_weights;
+    weights->n_params += n_weights;
     if (!status && checkpoint->layout_version)
         status = tern_layout_scales(checkpoint, weights, err);
     if (status)
@@ -205,6 +264,7 @@ tern_status tern_weights_screen(const tern_checkpoint *checkpoint, const tern_sc
 void tern_weights_free(tern_weights *weights) {
     tern_screen_free(&weights->screen);
     free(weights->layers);
+    free(weights->rope_divisors);
     tern_pages_free(&weights->pages);
     *weights = (tern_weights){0};
 }

@@ -442,6 +442,10 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
     c.checkpoint = checkpoint;
     if (!status)
         status = tern_weights_bind(checkpoint, &c.weights, err);
+    if (!status && c.weights.dims.no_sub_norms)
+        status = tern_fail(err, TERN_ERR_UNSUPPORTED,
+                           "%s: is a model of the LLaMA layout; those run, but tern does not convert them",
+                           checkpoint->path);
     if (!status)
         status = tern_gguf_writer_create(out, &c.writer, err);
     if (!status)

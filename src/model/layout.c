@@ -60,6 +60,8 @@ void tern_form_lay_out(const tern_form *form, tern_linear *linear) {
         linear->n_units = linear->cols;
         linear->unit_bytes = tern_line_bytes(linear->rows);
         break;
+    case TERN_LAYOUT_PLAIN: /* of no form */
+        break;
     }
 }
 
@@ -89,6 +91,8 @@ void tern_form_pack(const tern_form *form, const tern_linear *linear, uint32_t r
     case TERN_LAYOUT_COLUMNS:
         tern_line_pack_columns(packed + row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, linear->unit_bytes, trits, cols,
                                n_rows, cols);
+        break;
+    case TERN_LAYOUT_PLAIN: /* of no form */
         break;
     }
 }
@@ -132,6 +136,8 @@ bool tern_form_unpack(const tern_form *form, const uint8_t *bytes, uint32_t rows
         break;
     case TERN_LAYOUT_COLUMNS:
         unpack_columns(bytes + row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, linear.unit_bytes, cols, n_rows, trits);
+        break;
+    case TERN_LAYOUT_PLAIN: /* of no form */
         break;
     }
     return all_trits(trits, (size_t)n_rows * cols);

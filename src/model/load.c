@@ -60,16 +60,23 @@ static tern_status scale_of(const tern_checkpoint *checkpoint, const tern_tensor
     return tern_absmean(tensor, buffer, scale, err);
 }
 
-static bool decode_rows(const tern_tensor *tensor, uint64_t row, uint64_t n_rows, float scale, float *buffer,
-                        int8_t *trits, size_t ld) {
+static bool decode_rows(const tern_linear *linear, uint32_t row, uint32_t n_rows, float *buffer, int8_t *trits) {
+    const tern_tensor *tensor = linear->source;
+    const size_t ld = linear->cols;
     const tern_codec *codec = tern_codec_of(tensor->type);
-    if (codec->ternary)
+    bool ok = true;
+    if (codec->ternary && !linear->interleaved)
         return codec->decode_trits(tensor, row, n_rows, trits, ld);
-    for (uint64_t i = 0; i < n_rows; i++) {
-        codec->decode_row(tensor, row + i, buffer);
-        tern_ternarize_row(buffer, tensor->cols, scale, trits + i * ld);
+    for (uint32_t i = 0; i < n_rows; i++) {
+        uint32_t from = tern_linear_source_row(linear, row + i);
+        if (codec->ternary) {
+            ok &= codec->decode_trits(tensor, from, 1, trits + i * ld, ld);
+            continue;
+        }
+        codec->decode_row(tensor, from, buffer);
+        tern_ternarize_row(buffer, tensor->cols, linear->scale, trits + i * ld);
     }
-    return true;
+    return ok;
 }
 
 /* The same of a matrix in tern's own layout, or of one in another program's. */
@@ -78,7 +85,7 @@ static tern_status read_rows(const tern_linear *linear, uint32_t row, uint32_t n
     const tern_tensor *tensor = linear->source;
     bool ok = linear->stored
                   ? tern_form_unpack(linear->stored, tensor->data, linear->rows, linear->cols, row, n_rows, trits)
-                  : decode_rows(tensor, row, n_rows, linear->scale, buffer, trits, linear->cols);
+                  : decode_rows(linear, row, n_rows, buffer, trits);
     return ok ? TERN_OK
               : tern_fail(err, TERN_ERR_FORMAT,
                           "tensor %s holds codes that are no ternary values near row %" PRIu32
@@ -165,13 +172,24 @@ tern_status tern_encode_linear(const tern_checkpoint *checkpoint, const tern_cod
     return status;
 }
 
+/* The rows of a plain matrix in the order of the model. */
+static void copy_plain(const tern_linear *linear) {
+    for (uint32_t row = 0; row < linear->rows; row++)
+        memcpy((uint8_t *)linear->packed + row * linear->unit_bytes,
+               linear->source->data + tern_linear_source_row(linear, row) * linear->unit_bytes, linear->unit_bytes);
+}
+
 static void load_task(void *context, size_t task, int worker) {
     load_state *state = context;
     if (atomic_load(&state->stop))
         return;
     tern_linear *linear = state->linears[task];
     tern_error err;
-    tern_status status = tern_pack_linear(state->checkpoint, form_of(state->weights->ternary, linear), linear, &err);
+    tern_status status = TERN_OK;
+    if (linear->layout == TERN_LAYOUT_PLAIN)
+        copy_plain(linear);
+    else
+        status = tern_pack_linear(state->checkpoint, form_of(state->weights->ternary, linear), linear, &err);
     tern_checkpoint_release(state->checkpoint, linear->source);
     uint64_t done = atomic_fetch_add(&state->done_bytes, linear->source->bytes) + linear->source->bytes;
     /* worker 0 is the caller's own thread: its callback is never called from another */
@@ -214,8 +232,8 @@ tern_status tern_norm_load(const tern_checkpoint *checkpoint, uint32_t layer, te
 static size_t norm_floats(uint32_t n) { return ((size_t)n + 15) / 16 * 16; }
 
 uint64_t tern_norm_bytes(const tern_dims *dims) {
-    return sizeof(float) * (dims->n_layers * (3 * norm_floats(dims->hidden_size) + norm_floats(dims->ffn_size)) +
-                            norm_floats(dims->hidden_size));
+    size_t hidden = norm_floats(dims->hidden_size), ffn = norm_floats(dims->ffn_size);
+    return sizeof(float) * (dims->n_layers * (dims->no_sub_norms ? 2 * hidden : 3 * hidden + ffn) + hidden);
 }
 
 static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *weights, float *at, tern_error *err) {
@@ -226,13 +244,16 @@ static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *w
             tern_norm norm;
             uint32_t size;
             const float **out;
+            bool sub;
         } norms[] = {
-            {TERN_NORM_ATTN, dims->hidden_size, &layer->attn_norm},
-            {TERN_NORM_ATTN_SUB, dims->hidden_size, &layer->attn_sub_norm},
-            {TERN_NORM_FFN, dims->hidden_size, &layer->ffn_norm},
-            {TERN_NORM_FFN_SUB, dims->ffn_size, &layer->ffn_sub_norm},
+            {TERN_NORM_ATTN, dims->hidden_size, &layer->attn_norm, false},
+            {TERN_NORM_ATTN_SUB, dims->hidden_size, &layer->attn_sub_norm, true},
+            {TERN_NORM_FFN, dims->hidden_size, &layer->ffn_norm, false},
+            {TERN_NORM_FFN_SUB, dims->ffn_size, &layer->ffn_sub_norm, true},
         };
         for (size_t j = 0; j < sizeof norms / sizeof *norms; j++) {
+            if (norms[j].sub && dims->no_sub_norms)
+                continue;
             tern_status status = tern_norm_load(checkpoint, i, norms[j].norm, norms[j].size, at, err);
             if (status)
                 return status;
@@ -244,8 +265,11 @@ static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *w
     return tern_norm_load(checkpoint, 0, TERN_NORM_OUTPUT, dims->hidden_size, at, err);
 }
 
-/* Kernels may load whole vectors of packed groups: those want a cache line's alignment, which our converter gives. */
+/* Kernels may load whole vectors of packed groups: those want a cache line's alignment, which our converter gives.
+ * Rows of floats may lie anywhere. */
 static bool usable_in_place(const tern_linear *linear, const tern_form *form) {
+    if (linear->layout == TERN_LAYOUT_PLAIN)
+        return !linear->interleaved;
     return linear->stored == form && (uintptr_t)linear->source->data % 64 == 0;
 }
 
@@ -261,7 +285,8 @@ static uint64_t lay_out_all(load_state *state, bool copy) {
     for (size_t i = 0; i < (size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER; i++) {
         tern_linear *linear = &weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
         const tern_form *form = form_of(weights->ternary, linear);
-        tern_form_lay_out(form, linear);
+        if (linear->layout != TERN_LAYOUT_PLAIN)
+            tern_form_lay_out(form, linear);
         weights->packed_bytes += tern_packed_bytes(linear);
         if (!copy && usable_in_place(linear, form)) {
             linear->packed = linear->source->data;

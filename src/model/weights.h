@@ -15,6 +15,10 @@
 typedef struct tern_dims {
     uint32_t vocab_size, n_ctx, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim;
     float rms_eps, rope_theta;
+    /* zeros: BitNet b1.58 2B4T */
+    tern_activation activation;
+    bool no_sub_norms;          /* tern_layer's sub norms are NULL */
+    const float *rope_divisors; /* [head_dim / 2], of the frequencies; NULL: none. Belongs to the weights */
 } tern_dims;
 
 static inline uint32_t tern_kv_size(const tern_dims *dims) { return dims->n_kv_heads * dims->head_dim; }
@@ -24,21 +28,24 @@ typedef enum tern_layout {
     TERN_LAYOUT_GROUPS,  /* groups of 16 rows in the chosen packing (kernels.h) */
     TERN_LAYOUT_ROWS,    /* each row a line (lines.h) */
     TERN_LAYOUT_COLUMNS, /* each column a line */
+    TERN_LAYOUT_PLAIN,   /* floats: rows of a type that the LM head's kernels read, too */
 } tern_layout;
 
 /* A form of packed matrices (model/layout.h). */
 typedef struct tern_form tern_form;
 
-/* One BitLinear: y = (q . T) / s * scale (numerics: docs/MODEL.md). */
+/* One BitLinear: y = (q . T) / s * scale (numerics: docs/MODEL.md); or, if it is plain, y = W x. */
 typedef struct tern_linear {
     uint32_t index;      /* 0 .. 7 * n_layers - 1; a backend with its own copy finds it by this */
     uint32_t rows, cols; /* [out, in] */
     tern_layout layout;
     uint32_t k_pad;        /* groups: columns of whole blocks */
     uint32_t n_units;      /* groups of 16 rows, or lines */
-    size_t unit_bytes;     /* of one group or line */
+    size_t unit_bytes;     /* of one group, line or row */
     const uint8_t *packed; /* [n_units][unit_bytes] */
     float scale;
+    tern_head_type plain_type; /* of TERN_LAYOUT_PLAIN */
+    uint32_t interleaved;      /* the source has the rows of each head (so many) in another order; 0: not */
     const tern_tensor *source; /* in the checkpoint */
     const tern_form *stored;   /* what the source is packed as; NULL: it is a tensor of another program's types */
     const struct tern_low_rank *low_rank; /* what an adapter adds to it (model/adapter.h); NULL: nothing */
@@ -50,12 +57,22 @@ enum { TERN_LINEARS_PER_LAYER = 7 };
 const char *tern_linear_hf_name(int which);
 /* "blk.0.attn_q.weight", as llama.cpp's files have it; written to buffer. */
 const char *tern_linear_gguf_name(char buffer[static 128], uint32_t layer, int which);
+/* Where the source has row `row`. llama.cpp's files of architecture llama have the two halves of each head of Q and K
+ * interleaved (rows 0, h/2, 1, h/2 + 1, ...), because its RoPE rotates neighbours; everywhere else in tern rows are as
+ * in Hugging Face folders. */
+static inline uint32_t tern_linear_source_row(const tern_linear *linear, uint32_t row) {
+    uint32_t size = linear->interleaved, half = size / 2;
+    if (size == 0)
+        return row;
+    uint32_t at = row % size;
+    return row - at + (at < half ? 2 * at : 2 * (at - half) + 1);
+}
 /* [out, in] of it. */
 void tern_linear_shape(const tern_dims *dims, int which, uint32_t *rows, uint32_t *cols);
 
 typedef struct tern_layer {
     const float *attn_norm, *attn_sub_norm, *ffn_norm; /* [hidden] */
-    const float *ffn_sub_norm;                         /* [ffn] */
+    const float *ffn_sub_norm;                         /* [ffn]; both sub norms NULL: there are none */
     union {
         tern_linear linears[TERN_LINEARS_PER_LAYER];
         struct {
@@ -73,6 +90,8 @@ typedef struct tern_weights {
     const float *output_norm;            /* [hidden] */
     const tern_tensor *embedding, *head; /* [vocab, hidden], as stored; the same tensor if tied */
     bool tied;
+    bool plain;           /* all matrices are floats (TERN_LAYOUT_PLAIN); else all are ternary */
+    float *rope_divisors; /* what dims.rope_divisors points to */
     tern_head_type head_type;
     tern_screen screen;          /* of the head; empty: none */
     const tern_ternary *ternary; /* the packing and its kernels */
@@ -93,6 +112,9 @@ typedef enum tern_norm {
 
 /* The name of a norm's gain in this kind of checkpoint; written to buffer or static. */
 const char *tern_norm_name(const tern_checkpoint *checkpoint, char buffer[static 128], uint32_t layer, tern_norm norm);
+
+/* What RoPE's frequencies are divided by -> weights->rope_divisors: from the configuration or the file's tensor. */
+tern_status tern_rope_bind(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err);
 
 /* Bytes of all norms, and of a matrix that is laid out (tern_form_lay_out), as they lie in weights->memory. */
 uint64_t tern_norm_bytes(const tern_dims *dims);

@@ -2,6 +2,8 @@
  * What a device must be able to do to run the model: the operations that
  * forward.c is written in. The CPU backend is cpu_backend.c.
  *
+ * A linear layer is a BitLinear, or (weights->plain) a product with floats: y = W x.
+ *
  * A BitLinear includes what an adapter adds to it (tern_linear.low_rank, model/adapter.h).
  *
  * All float pointers in these calls are the backend's memory, from alloc(); but gains point into weights->memory, of
@@ -44,15 +46,17 @@ typedef struct tern_backend_ops {
     void (*embed)(tern_backend *backend, const tern_slot *slots, uint32_t n, float *x);
     /* out [n, size] = RMSNorm(x; gain); out may be x */
     void (*norm)(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n, float *out);
-    /* RMSNorm, then quantisation per token, kept by the backend as the input of the next linear() calls */
+    /* RMSNorm (gain NULL: none), then quantisation per token, kept by the backend as the input of the next linear()
+     * calls. Plain matrices take the floats: then x, if there is no norm, must stay as it is until they have. */
     void (*norm_quantize)(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n,
                           tern_rounding rounding);
-    /* out[i] [n, rows of linear i] = BitLinear i of the quantised input, for n_linears that share it */
+    /* out[i] [n, rows of linear i] = linear layer i of that input, for n_linears that share it */
     void (*linear)(tern_backend *backend, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
                    uint32_t n);
-    /* x [n, rows] += BitLinear of the quantised input */
+    /* x [n, rows] += linear layer of that input */
     void (*linear_add)(tern_backend *backend, const tern_linear *linear, float *x, uint32_t n);
-    /* out [n, ffn] = relu(gate)^2 * up, 0 where the gate is not positive; both BitLinears of the quantised input */
+    /* out [n, ffn] = relu(gate)^2 * up, 0 where the gate is not positive, or silu(gate) * up (dims.activation); both
+     * linear layers of that input */
     void (*gated)(tern_backend *backend, const tern_linear *gate, const tern_linear *up, float *out, uint32_t n);
     /* Rotate q [n, hidden] and k [n, kv] by the slots' positions, then store k and v [n, kv] in the slots' caches */
     void (*rope_store)(tern_backend *backend, const tern_slot *slots, uint32_t n, uint32_t layer, float *q, float *k,

@@ -40,9 +40,11 @@ struct tern_linear_scratch {
 void tern_cpu_linear_init(tern_cpu_linear *cpu, const tern_weights *weights, const tern_kernels *kernels,
                           tern_pool *pool) {
     *cpu = (tern_cpu_linear){.weights = weights, .kernels = kernels, .pool = pool};
+    tern_cpu_plain_init(&cpu->plain, weights, kernels, pool);
 }
 
 void tern_cpu_linear_free(tern_cpu_linear *cpu) {
+    tern_cpu_plain_free(&cpu->plain);
     for (int i = 0; cpu->workers && i < tern_pool_threads(cpu->pool); i++) {
         tern_aligned_free(cpu->workers[i].acc);
         tern_aligned_free(cpu->workers[i].values);
@@ -104,9 +106,13 @@ static bool alloc_all(tern_cpu_linear *cpu, uint32_t max_batch) {
 }
 
 tern_status tern_cpu_linear_reserve(tern_cpu_linear *cpu, uint32_t max_batch, tern_error *err) {
+    if (cpu->weights->plain)
+        return tern_cpu_plain_reserve(&cpu->plain, max_batch, err);
     if (max_batch <= cpu->max_batch)
         return TERN_OK;
-    tern_cpu_linear larger = {.weights = cpu->weights, .kernels = cpu->kernels, .pool = cpu->pool, .dense = cpu->dense};
+    tern_cpu_linear larger;
+    tern_cpu_linear_init(&larger, cpu->weights, cpu->kernels, cpu->pool);
+    larger.dense = cpu->dense;
     if (!alloc_all(&larger, max_batch)) {
         tern_cpu_linear_free(&larger);
         return tern_fail(err, TERN_ERR_MEMORY,
@@ -145,21 +151,29 @@ typedef struct input_job {
 static void input_task(void *context, size_t token, int worker) {
     const input_job *job = context;
     tern_cpu_linear *cpu = job->cpu;
+    const float *x = job->x + token * job->size;
     float *normed = cpu->workers[worker].values;
     size_t q_pad = tern_q_pad(job->size);
     int8_t *q = cpu->q + token * q_pad;
-    cpu->kernels->rms_norm(job->x + token * job->size, job->gain, job->size, cpu->weights->dims.rms_eps, normed);
+    if (job->gain) {
+        cpu->kernels->rms_norm(x, job->gain, job->size, cpu->weights->dims.rms_eps, normed);
+        x = normed;
+    }
     if (job->rounding == TERN_ROUND_INT4)
-        tern_quantize_i4(normed, job->size, q_pad, q, &cpu->q_scale[token], &cpu->q_sum[token]);
+        tern_quantize_i4(x, job->size, q_pad, q, &cpu->q_scale[token], &cpu->q_sum[token]);
     else
-        cpu->kernels->quantize_i8(normed, job->size, q_pad, q, &cpu->q_scale[token], &cpu->q_sum[token]);
+        cpu->kernels->quantize_i8(x, job->size, q_pad, q, &cpu->q_scale[token], &cpu->q_sum[token]);
     if (job->rounding == TERN_ROUND_INT8_HALF)
-        tern_keep_larger_half(normed, job->size, q, &cpu->q_sum[token]);
+        tern_keep_larger_half(x, job->size, q, &cpu->q_sum[token]);
 }
 
 void tern_cpu_norm_quantize(tern_cpu_linear *cpu, const float *x, const float *gain, uint32_t size, uint32_t n,
                             tern_rounding rounding) {
     input_job job = {cpu, x, gain, size, rounding};
+    if (cpu->weights->plain) {
+        tern_cpu_plain_input(&cpu->plain, x, gain, size, n);
+        return;
+    }
     tern_pool_run(cpu->pool, n, input_task, &job);
 }
 
@@ -257,6 +271,10 @@ static void add_low_rank(tern_cpu_linear *cpu, const tern_linear *const *linears
 void tern_cpu_linear_run(tern_cpu_linear *cpu, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
                          uint32_t n) {
     linear_job job = {.cpu = cpu, .linears = linears, .out = out, .n_linears = n_linears, .n_tokens = n};
+    if (cpu->weights->plain) {
+        tern_cpu_plain_run(&cpu->plain, linears, out, n_linears, n);
+        return;
+    }
     run_linears(&job);
     add_low_rank(cpu, linears, out, n_linears, n);
 }
@@ -376,6 +394,10 @@ void tern_cpu_linear_add(tern_cpu_linear *cpu, const tern_linear *linear, float 
                       .n_linears = 1,
                       .n_tokens = n,
                       .add = true};
+    if (cpu->weights->plain) {
+        tern_cpu_plain_add(&cpu->plain, linear, x, n);
+        return;
+    }
     if (n == 1 && linear->layout == TERN_LAYOUT_COLUMNS)
         add_columns(cpu, linear, x);
     else if (shares_pay(cpu, linear, n))
@@ -390,6 +412,8 @@ void tern_cpu_linear_add(tern_cpu_linear *cpu, const tern_linear *linear, float 
 typedef struct gated_job {
     tern_cpu_linear *cpu;
     const tern_linear *gate, *up;
+    bool all_up; /* whatever the gates are */
+    tern_gate_fn *gate_mul;
     const float *add_to_up; /* [ffn] an adapter's product; NULL: none */
     float *out;
     uint32_t n_tokens, rows_per_task;
@@ -404,14 +428,14 @@ static void up_where_needed(const gated_job *job, uint32_t row, uint32_t n_rows,
     for (uint32_t i = 0; i < n_rows; i++) {
         scratch->list[n] = row + i;
         gates[n] = out[i];
-        n += (out[i] > 0) | cpu->dense;
+        n += (out[i] > 0) | job->all_up;
     }
     cpu->weights->ternary->lines->dots(job->up->packed, job->up->cols, scratch->list, n, cpu->q, cpu->q_sum[0],
                                        scratch->acc);
     cpu->kernels->dequantize(scratch->acc, n, cpu->q_scale[0], job->up->scale, ups);
     for (uint32_t i = 0; job->add_to_up && i < n; i++)
         ups[i] += job->add_to_up[scratch->list[i]];
-    cpu->kernels->relu2_mul(gates, ups, n, gates);
+    job->gate_mul(gates, ups, n, gates);
     memset(out, 0, n_rows * sizeof *out);
     for (uint32_t i = 0; i < n; i++)
         out[scratch->list[i] - row] = gates[i];
@@ -440,22 +464,17 @@ static void gated_task(void *context, size_t task, int worker) {
     for (size_t t = 0; t < job->n_tokens; t++) {
         float *out = job->out + t * ffn + row;
         cpu->kernels->dequantize(scratch->acc + t * ld, n_rows, cpu->q_scale[t], job->up->scale, scratch->values);
-        cpu->kernels->relu2_mul(out, scratch->values, n_rows, out);
+        job->gate_mul(out, scratch->values, n_rows, out);
     }
 }
 
-typedef struct relu2_job {
-    tern_cpu_linear *cpu;
-    float *out;
-    uint32_t ffn;
-} relu2_job;
-
 /* One task is one token. */
-static void relu2_task(void *context, size_t token, int worker) {
+static void gate_task(void *context, size_t token, int worker) {
     (void)worker;
-    const relu2_job *job = context;
-    float *gate = job->out + token * job->ffn;
-    job->cpu->kernels->relu2_mul(gate, job->cpu->adapter.up + token * job->ffn, job->ffn, gate);
+    const gated_job *job = context;
+    uint32_t ffn = job->gate->rows;
+    float *gate = job->out + token * ffn;
+    job->gate_mul(gate, job->cpu->adapter.up + token * ffn, ffn, gate);
 }
 
 /* The same of gates that are there. */
@@ -472,9 +491,8 @@ static void gated_with_adapter(gated_job *job) {
     const tern_linear *const both[] = {job->gate, job->up};
     float *const outs[] = {job->out, cpu->adapter.up};
     if (job->n_tokens > 1 || job->up->layout != TERN_LAYOUT_ROWS) {
-        relu2_job last = {cpu, job->out, job->gate->rows};
         tern_cpu_linear_run(cpu, both, outs, 2, job->n_tokens);
-        tern_pool_run(cpu->pool, job->n_tokens, relu2_task, &last);
+        tern_pool_run(cpu->pool, job->n_tokens, gate_task, job);
         return;
     }
     linear_job gates = {.cpu = cpu, .linears = both, .out = outs, .n_linears = 1, .n_tokens = 1};
@@ -487,6 +505,12 @@ static void gated_with_adapter(gated_job *job) {
 
 void tern_cpu_gated(tern_cpu_linear *cpu, const tern_linear *gate, const tern_linear *up, float *out, uint32_t n) {
     gated_job job = {.cpu = cpu, .gate = gate, .up = up, .out = out, .n_tokens = n};
+    if (cpu->weights->plain) {
+        tern_cpu_plain_gated(&cpu->plain, gate, up, out, n);
+        return;
+    }
+    job.gate_mul = tern_gate_of(cpu->kernels, cpu->weights->dims.activation);
+    job.all_up = cpu->dense || cpu->weights->dims.activation != TERN_RELU2;
     uint32_t share = gate->rows / (uint32_t)tern_pool_threads(cpu->pool) / TERN_GROUP_ROWS * TERN_GROUP_ROWS;
     uint32_t wanted = n > FEW_TOKENS ? MANY_ROWS : GATED_ROWS;
     if (wanted > share) /* more threads than tasks */

@@ -1,6 +1,9 @@
 /*
  * The model: BitNet b1.58 2B4T, top to bottom. Every step is one operation of
  * runtime/backend.h; docs/MODEL.md has the equations.
+ *
+ * LLaMA differs in three places, none of them here: its sub norms are NULL, which is no norm; gated() takes the
+ * activation of the dimensions; and linear layers whose matrices are floats take their input as it is.
  */
 #include "runtime/engine.h"
 
@@ -20,7 +23,7 @@ static void attention_block(tern_engine *engine, const tern_layer *layer, uint32
     ops->linear_add(be, &layer->o, a->x, n);
 }
 
-/* x = x + down_proj(sub_norm(relu(gate)^2 * up)) */
+/* x = x + down_proj(sub_norm(act(gate) * up)), act(x) = relu(x)^2 or silu(x) */
 static void ffn_block(tern_engine *engine, const tern_layer *layer, uint32_t n) {
     const tern_backend_ops *ops = engine->backend->ops;
     tern_backend *be = engine->backend;

@@ -8,7 +8,7 @@
 #include "kernels/tmpl.h"
 #include "train/ops_rows.h"
 
-/* exp as kernels/ref/attention.c explains it */
+/* exp as kernels/ref/exp.h explains it */
 INLINE v16 exp_of(v16 x) {
     v16 n = v16_round(v16_mul(x, v16_set1(TERN_EXP_LOG2E)));
     v16 r = v16_fma(n, v16_set1(-TERN_EXP_LN2_HI), x);

@@ -173,9 +173,20 @@ static bool same_shape(const tern_dims *a, const tern_dims *b) {
            a->head_dim == b->head_dim;
 }
 
+tern_status tern_params_check_layout(const tern_weights *weights, tern_error *err) {
+    if (!weights->dims.no_sub_norms && weights->dims.activation == TERN_RELU2 && !weights->dims.rope_divisors)
+        return TERN_OK;
+    return tern_fail(err, TERN_ERR_UNSUPPORTED,
+                     "%s: is a model of the LLaMA layout (SiLU, no SubLN); tern trains BitNet b1.58 models only",
+                     weights->checkpoint->path);
+}
+
 static tern_status check_model(const tern_weights *weights, const tern_params *params, tern_error *err) {
     const tern_dims *a = &weights->dims, *b = &params->dims;
     const char *path = weights->checkpoint->path;
+    tern_status status = tern_params_check_layout(weights, err);
+    if (status)
+        return status;
     if (!same_shape(a, b))
         return tern_fail(err, TERN_ERR_ARGUMENT,
                          "%s: has vocabulary %" PRIu32 ", hidden size %" PRIu32 ", FFN %" PRIu32 ", %" PRIu32

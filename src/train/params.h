@@ -5,6 +5,7 @@
 #ifndef TERN_TRAIN_PARAMS_H
 #define TERN_TRAIN_PARAMS_H
 
+#include "model/weights.h"
 #include "train/config.h"
 
 typedef struct tern_param {
@@ -52,6 +53,8 @@ tern_status tern_params_create(const tern_dims *dims, bool trainable, tern_param
 void tern_params_free(tern_params *params);
 /* Matrices N(0, 1 / cols) (variance), embedding N(0, 0.02^2), gains 1. The same for every platform. */
 void tern_params_init(tern_params *params, uint64_t seed);
+/* An error for models of the LLaMA layout (SiLU, no SubLN, float matrices), which run but are not trained here. */
+tern_status tern_params_check_layout(const tern_weights *weights, tern_error *err);
 /* From a checkpoint's float tensors (HF bf16 master, GGUF with float matrices); packed ternary weights are refused:
  * they are no master. Dimensions must be equal. */
 tern_status tern_params_load(const tern_checkpoint *checkpoint, tern_params *params, tern_error *err);

@@ -89,6 +89,11 @@ static tern_status open_checkpoint(tune *t, tern_error *err) {
         status = tern_weights_bind(t->checkpoint, &bound, err);
     if (status)
         return status;
+    status = tern_params_check_layout(&bound, err);
+    if (status) {
+        tern_weights_free(&bound);
+        return status;
+    }
     t->dims = bound.dims;
     t->mode = TERN_WEIGHTS_TERNARY;
     t->base_bytes = bound.n_ternary / 4 + bound.embedding->bytes; /* packed as t2r16; the embedding stays as stored */

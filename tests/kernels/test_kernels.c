@@ -209,6 +209,15 @@ static void check_elementwise(const tern_kernels *rung) {
         rung->relu2_mul(in_place.out, y, n, in_place.out);
         CHECK_FLOATS(in_place, "%s relu2_mul in place n=%zu", rung->name, n);
 
+        gated = output_new(n * sizeof(float));
+        ref->silu_mul(x, y, n, gated.ref);
+        rung->silu_mul(x, y, n, gated.out);
+        CHECK_FLOATS(gated, "%s silu_mul n=%zu", rung->name, n);
+        in_place = output_copy(x, n * sizeof(float));
+        ref->silu_mul(in_place.ref, y, n, in_place.ref);
+        rung->silu_mul(in_place.out, y, n, in_place.out);
+        CHECK_FLOATS(in_place, "%s silu_mul in place n=%zu", rung->name, n);
+
         output divided = output_copy(x, n * sizeof(float));
         ref->divide(divided.ref, n, d);
         rung->divide(divided.out, n, d);

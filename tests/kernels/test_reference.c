@@ -204,6 +204,16 @@ static void test_small_operations(void **state) {
         double g = x[i] > 0 ? x[i] : 0, expected = g * g * y[i];
         assert_true(fabs(out[i] - expected) <= 0x1p-23 * fabs(expected));
     }
+    ref->silu_mul(x, y, N, out);
+    for (size_t i = 0; i < N; i++) { /* an ulp of exp, whose share is at most half of 1 + e, and five roundings */
+        double expected = x[i] / (1 + exp(-(double)x[i])) * y[i];
+        assert_true(fabs(out[i] - expected) <= 8 * 0x1p-24 * fabs(expected));
+    }
+    float gates[] = {100, -100, INFINITY, 0, -0.0f, NAN, -20}, ups[] = {3, 3, 3, 3, 3, 3, 1};
+    ref->silu_mul(gates, ups, 7, out);
+    assert_true(out[0] == 300.0f && out[1] == 0.0f && out[2] == INFINITY && out[3] == 0.0f && out[4] == 0.0f);
+    assert_true(isnan(out[5]) && fabs(out[6] + 20 * exp(-20.0)) < 1e-14);
+
     x[0] = NAN;
     x[1] = -1;
     y[1] = -INFINITY; /* a gate that is shut lets nothing through: `up` need not even be computed */

@@ -247,7 +247,7 @@ static const change changes[] = {
     {N_KEYS, UINT64_MAX, NULL, BAD, "keys, more than"},
     {N_KEYS, 9, NULL, BAD, "truncated"},        /* the first tensor as a key */
     {N_KEYS, 7, NULL, BAD, "impossible shape"}, /* the last key as a tensor */
-    {ARCH, 0, "llama", NOT, "'llama'"},
+    {ARCH, 0, "qwen2", NOT, "'qwen2'"},
     {ARCH, 0, "bitnet\x1b[2J", BAD, "unreadable name"}, /* its own keys carry the escape sequence */
     {KEY_NAME, 0, "general.alignment", BAD, "duplicate key 'general.alignment'"},
     {KEY_NAME, 0, "a\nb", BAD, "unreadable name"},

@@ -157,11 +157,13 @@ static void test_config(void **state) {
     tern_checkpoint_close(checkpoint);
 }
 
-static const struct {
+typedef struct key_row {
     const char *key, *value; /* JSON; NULL: the key is removed */
     tern_status status;
     const char *part;
-} keys[] = {
+} key_row;
+
+static const key_row keys[] = {
     {"torch_dtype", "\"bfloat16\"", TERN_OK, NULL},
     {"dtype", "\"bfloat16\"", TERN_OK, NULL},
     {"head_dim", "2", TERN_OK, NULL},
@@ -179,7 +181,8 @@ static const struct {
     {"rms_norm_eps", "[]", TERN_ERR_FORMAT, "rms_norm_eps"},
     {"hidden_act", "\"silu\"", TERN_ERR_UNSUPPORTED, "silu"},
     {"hidden_act", NULL, TERN_ERR_UNSUPPORTED, "hidden_act"},
-    {"model_type", "\"llama\"", TERN_ERR_UNSUPPORTED, "llama"},
+    {"model_type", "\"mistral\"", TERN_ERR_UNSUPPORTED, "mistral"},
+    {"model_type", "\"llama\"", TERN_ERR_UNSUPPORTED, "hidden_act must be \"silu\" but is relu2"},
     {"model_type", NULL, TERN_ERR_UNSUPPORTED, "(none)"},
     {"attention_bias", "true", TERN_ERR_UNSUPPORTED, "biases"},
     {"hidden_size", "0", TERN_ERR_FORMAT, "hidden_size"},
@@ -204,18 +207,77 @@ static const struct {
     {"q.modules_to_not_convert", "[\"model.layers.0.mlp\"]", TERN_ERR_UNSUPPORTED, "modules_to_not_convert"},
 };
 
-static void test_keys(void **state) {
-    const fixture *f = *state;
+static void check_keys(const fixture *f, const char *config, const key_row *rows, size_t n) {
     write_weights(f, "model.safetensors", PLAIN);
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        char *text = with(CONFIG, keys[i].key, keys[i].value);
+    for (size_t i = 0; i < n; i++) {
+        char *text = with(config, rows[i].key, rows[i].value);
         write_text(f, "config.json", text);
         free(text);
-        if (keys[i].status)
-            expect_error(f, keys[i].status, keys[i].part, keys[i].key);
+        if (rows[i].status)
+            expect_error(f, rows[i].status, rows[i].part, rows[i].key);
         else
             tern_checkpoint_close(open_or_fail(f));
     }
+}
+
+static void test_keys(void **state) { check_keys(*state, CONFIG, keys, sizeof keys / sizeof keys[0]); }
+
+/* As old LLaMA folders have it: what is not said is transformers' default. */
+#define LLAMA                                                                                                          \
+    "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_act\":\"silu\",\"hidden_size\":4,"    \
+    "\"num_attention_heads\":2,\"num_hidden_layers\":3,\"intermediate_size\":20,\"vocab_size\":9}"
+#define LLAMA3(factor, low, high, original)                                                                            \
+    "{\"rope_type\":\"llama3\",\"factor\":" #factor ",\"low_freq_factor\":" #low ",\"high_freq_factor\":" #high        \
+    ",\"original_max_position_embeddings\":" #original "}"
+
+static const key_row llama_keys[] = {
+    {"model_type", NULL, TERN_OK, NULL}, /* the architecture tells */
+    {"hidden_act", "\"relu2\"", TERN_ERR_UNSUPPORTED, "hidden_act"},
+    {"hidden_act", "\"gelu\"", TERN_ERR_UNSUPPORTED, "gelu"},
+    {"attention_bias", "true", TERN_ERR_UNSUPPORTED, "biases"},
+    {"mlp_bias", "true", TERN_ERR_UNSUPPORTED, "biases"},
+    {"num_local_experts", "8", TERN_ERR_UNSUPPORTED, "experts"},
+    {"sliding_window", "null", TERN_OK, NULL},
+    {"sliding_window", "4096", TERN_ERR_UNSUPPORTED, "sliding window"},
+    {"rope_scaling", LLAMA3(8, 1, 4, 8192), TERN_OK, NULL},
+    {"rope_scaling", LLAMA3(8, 4, 4, 8192), TERN_ERR_FORMAT, "llama3"},
+    {"rope_scaling", LLAMA3(0.5, 1, 4, 8192), TERN_ERR_FORMAT, "llama3"},
+    {"rope_scaling", LLAMA3(8, 1, 4, 0), TERN_ERR_FORMAT, "llama3"},
+    {"rope_scaling", "{\"rope_type\":\"llama3\",\"factor\":8}", TERN_ERR_FORMAT, "llama3"},
+    {"rope_parameters", "{\"rope_type\":\"dynamic\"}", TERN_ERR_UNSUPPORTED, "dynamic"},
+    {"quantization_config", "{\"quant_method\":\"gptq\"}", TERN_ERR_UNSUPPORTED, "quant_method"},
+};
+
+static void test_llama(void **state) {
+    const fixture *f = *state;
+    check_keys(f, LLAMA, llama_keys, sizeof llama_keys / sizeof llama_keys[0]);
+    write_text(f, "config.json", LLAMA);
+    tern_checkpoint *checkpoint = open_or_fail(f);
+    const tern_config *config = &checkpoint->config;
+    assert_string_equal(config->arch, "llama");
+    assert_int_equal(config->activation, TERN_SILU);
+    assert_true(config->no_sub_norms && config->keep_floats && !config->interleaved_qk);
+    assert_true(config->rope_scaling.factor == 0 && config->rope_theta == 10000 && config->rms_eps == 1e-6f);
+    assert_int_equal(config->n_kv_heads, 2);
+    assert_int_equal(config->n_ctx, 2048);
+    tern_checkpoint_close(checkpoint);
+}
+
+/* The published ternary ones do not say linear_class: transformers' default divides. */
+static void test_llama_packed(void **state) {
+    const fixture *f = *state;
+    char *text = with(LLAMA, "quantization_config", "{\"quant_method\":\"bitnet\"}");
+    write_text(f, "config.json", text);
+    free(text);
+    write_weights(f, "model.safetensors", PACKED);
+    tern_checkpoint *checkpoint = open_or_fail(f);
+    float scale = 0;
+    const tern_tensor *tensor = tern_checkpoint_find(checkpoint, WEIGHT);
+    assert_int_equal(tensor->type, TERN_TYPE_HF_PACKED);
+    assert_int_equal(tern_codec_of(tensor->type)->scale(tensor, &scale, NULL), TERN_OK);
+    assert_true(scale == 0.5f); /* stored: 2 */
+    assert_false(checkpoint->config.keep_floats);
+    tern_checkpoint_close(checkpoint);
 }
 
 static void test_variants(void **state) {
@@ -389,6 +451,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_config, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_keys, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_variants, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_llama, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_llama_packed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_packed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shards, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_chat_template, set_up, tear_down),

@@ -2,6 +2,7 @@
 #include "kernels/attention.h"
 
 #include "base/half.h"
+#include "kernels/ref/exp.h"
 #include "kernels/ref/lanes.h"
 #include "kernels/rungs.h"
 
@@ -45,40 +46,13 @@ static void scores_q8(const int8_t *q, const float *q_scale, const int32_t *q_su
         }
 }
 
-/*
- * exp(x) for x <= 0, less than 1 ulp off (tests/kernels measures it). Cody and Waite's reduction
- * x = n ln2 + r, |r| <= ln2 / 2 (a little more by rounding), then the Taylor polynomial of degree 7, whose
- * truncation error, r^8 / 8! < 6e-9, is a tenth of an ulp, and 2^n by its bits. ln2 is split so that
- * n * LN2_HI is exact (LN2_HI has 15 significant bits, n 7).
- * Below -87, e^-87 = 1.6e-38 being the edge of the normal numbers, the result is 0; NaN gives NaN.
- * Every rung does these operations in this order.
- */
-static float exp_ref(float x) {
-    if (x < TERN_EXP_MIN)
-        return 0.0f;
-    if (!(x == x))
-        return x;
-    float n = rintf(x * TERN_EXP_LOG2E);
-    float r = fmaf(n, -TERN_EXP_LN2_HI, x);
-    r = fmaf(n, -TERN_EXP_LN2_LO, r);
-    float p = 1.0f / 5040.0f;
-    p = fmaf(p, r, 1.0f / 720.0f);
-    p = fmaf(p, r, 1.0f / 120.0f);
-    p = fmaf(p, r, 1.0f / 24.0f);
-    p = fmaf(p, r, 1.0f / 6.0f);
-    p = fmaf(p, r, 0.5f);
-    p = fmaf(p, r, 1.0f);
-    p = fmaf(p, r, 1.0f);
-    return p * tern_f32_from_bits((uint32_t)((int32_t)n + 127) << 23);
-}
-
 static float softmax_exp(float *scores, size_t n, float *max) {
     float largest = -INFINITY;
     for (size_t i = 0; i < n; i++)
         largest = scores[i] > largest ? scores[i] : largest;
     float sum[TERN_LANES] = {0};
     for (size_t i = 0; i < n; i++) {
-        scores[i] = exp_ref(scores[i] - largest);
+        scores[i] = tern_ref_exp(scores[i] - largest);
         sum[i % TERN_LANES] += scores[i];
     }
     *max = largest;
@@ -132,7 +106,7 @@ static void merge(float *max, float *sum, float *out, const float *max_i, const 
                   size_t n_q, size_t head_dim) {
     for (size_t h = 0; h < n_q; h++) {
         float m = max_i[h] > max[h] ? max_i[h] : max[h];
-        float a = exp_ref(max[h] - m), b = exp_ref(max_i[h] - m);
+        float a = tern_ref_exp(max[h] - m), b = tern_ref_exp(max_i[h] - m);
         for (size_t d = h * head_dim; d < (h + 1) * head_dim; d++)
             out[d] = fmaf(out[d], a, out_i[d] * b);
         sum[h] = fmaf(sum[h], a, sum_i[h] * b);

@@ -1,5 +1,6 @@
 /* The reference of the float kernels. Written to be read; its order of operations defines the result. */
 #include "base/half.h"
+#include "kernels/ref/exp.h"
 #include "kernels/ref/lanes.h"
 #include "kernels/rungs.h"
 
@@ -17,6 +18,14 @@ void tern_add_ref(float *x, const float *y, size_t n) {
 void tern_relu2_mul_ref(const float *gate, const float *up, size_t n, float *out) {
     for (size_t i = 0; i < n; i++)
         out[i] = gate[i] > 0.0f ? gate[i] * gate[i] * up[i] : 0.0f;
+}
+
+void tern_silu_mul_ref(const float *gate, const float *up, size_t n, float *out) {
+    for (size_t i = 0; i < n; i++) {
+        float e = tern_ref_exp(0.0f - fabsf(gate[i]));
+        float above = gate[i] < 0.0f ? gate[i] * e : gate[i];
+        out[i] = above / (1.0f + e) * up[i];
+    }
 }
 
 void tern_rope_ref(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin) {
