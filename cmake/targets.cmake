@@ -49,14 +49,38 @@ add_library(tern_rag STATIC ${rag_sources})
 target_include_directories(tern_rag PRIVATE ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(tern_rag PUBLIC tern_static PkgConfig::SQLITE)
 
+# And what the Hugging Face hub has: src/hub. HTTP is a module of its own, which is loaded when the hub is asked: linked
+# with libcurl, every `tern run` would load its two dozen libraries. Where a program does not know its own folder it is
+# linked. Without libcurl's development files tern is built without it.
+pkg_check_modules(CURL IMPORTED_TARGET libcurl)
+file(GLOB hub_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/hub/*.c)
+add_library(tern_hub STATIC ${hub_sources})
+target_include_directories(tern_hub PRIVATE ${CMAKE_SOURCE_DIR}/src)
+target_link_libraries(tern_hub PUBLIC tern_static PkgConfig::JANSSON ${CMAKE_DL_LIBS})
+target_compile_definitions(tern_hub PRIVATE TERN_MODULE_FROM_BIN="${TERN_MODULE_FROM_BIN}")
+if(CURL_FOUND AND CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  add_library(tern_curl MODULE ${CMAKE_SOURCE_DIR}/src/hub/curl/http_curl.c)
+  set_target_properties(tern_curl PROPERTIES PREFIX "" SUFFIX ".so" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  target_include_directories(tern_curl PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+  target_link_libraries(tern_curl PRIVATE PkgConfig::CURL)
+elseif(CURL_FOUND)
+  target_sources(tern_hub PRIVATE ${CMAKE_SOURCE_DIR}/src/hub/curl/http_curl.c)
+  target_compile_definitions(tern_hub PRIVATE TERN_CURL_LINKED)
+  target_link_libraries(tern_hub PUBLIC PkgConfig::CURL)
+else()
+  message(STATUS "tern pull is built without network: no libcurl")
+endif()
+
 # The command stands on the static library, so that build/tern runs from anywhere.
-# It sees tern.h, base and the entry headers of train, server and rag only (tests/rooms/check_includes.sh).
+# It sees tern.h, base and the entry headers of train, server, rag and hub only (tests/rooms/check_includes.sh).
 file(GLOB_RECURSE command_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.c ${CMAKE_SOURCE_DIR}/src/eval/*.c)
 add_executable(tern_command ${command_sources} $<TARGET_OBJECTS:tern_train>)
 set_target_properties(tern_command PROPERTIES OUTPUT_NAME tern RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 target_include_directories(tern_command PRIVATE ${CMAKE_SOURCE_DIR}/src)
-set(command_libraries tern_server tern_rag tern_static PkgConfig::EDIT ${CMAKE_DL_LIBS})
+set(command_libraries tern_server tern_rag tern_hub tern_static PkgConfig::EDIT ${CMAKE_DL_LIBS})
 target_link_libraries(tern_command PRIVATE ${command_libraries})
-if(TARGET tern_mpi)
-  add_dependencies(tern_command tern_mpi)
-endif()
+foreach(module tern_mpi tern_curl)
+  if(TARGET ${module})
+    add_dependencies(tern_command ${module})
+  endif()
+endforeach()

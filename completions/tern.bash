@@ -63,6 +63,7 @@ _tern() {
     done
     case ${command[*]} in
     train\ * | rag\ *) _tern_files "$word" "*" && return ;;
+    pull) return ;; # names of the hub
     tokenize) _tern_files "$word" "*.@(gguf|json|model)" ;;
     perplexity) if ((before)); then _tern_files "$word" "*"; else _tern_files "$word" "*.gguf"; fi ;;
     *) _tern_files "$word" "*.gguf" ;;

@@ -48,7 +48,7 @@ need() {
 
 if [ "$system" = brew ] && ((BASH_VERSINFO[0] < 4)); then
     # macOS ships bash 3.2, which lacks associative arrays: Homebrew's formula names, checked one by one
-    for formula in cmake pkg-config jansson pcre2 libedit libmicrohttpd sqlite cmocka; do
+    for formula in cmake pkg-config jansson pcre2 libedit libmicrohttpd sqlite curl cmocka; do
         brew list --versions "$formula" >/dev/null 2>&1 || packages+=("$formula")
     done
 else
@@ -61,6 +61,7 @@ else
     need "have_library libedit" libedit-dev libedit-devel libedit
     need "have_library libmicrohttpd" libmicrohttpd-dev libmicrohttpd-devel libmicrohttpd
     need "have_library sqlite3" libsqlite3-dev sqlite-devel sqlite
+    need "have_library libcurl" libcurl4-openssl-dev libcurl-devel curl
     need "have_library cmocka" libcmocka-dev libcmocka-devel cmocka
     if [ $ci = yes ]; then
         need "have gcc" gcc gcc gcc

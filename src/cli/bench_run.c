@@ -39,11 +39,17 @@ static void reset_peak_rss(void) {
 
 int tern_bench_open(const char *path, int threads, const tern_bench_load *load, tern_bench_model *bench) {
     tern_error err;
+    char *found;
     memset(bench, 0, sizeof *bench);
+    int status = tern_cli_find_model(path, &found);
+    if (status)
+        return status;
     if (tern_meter_create(threads, NULL, &bench->meter, &err)) { /* before the counters: its threads do not count */
         bench->meter = NULL;
-        if (err.status != TERN_ERR_MEMORY)
+        if (err.status != TERN_ERR_MEMORY) {
+            free(found);
             return tern_cli_error(&err);
+        }
         tern_cli_warn("the machine's limits are not measured: %s", err.message);
     }
     reset_peak_rss();
@@ -56,7 +62,9 @@ int tern_bench_open(const char *path, int threads, const tern_bench_load *load, 
     params.act = (tern_act_type)load->act;
     tern_cli_place(&load->placement, &params);
     double start = tern_seconds();
-    if (tern_model_load(path, &params, &bench->model, &err)) {
+    tern_status failed = tern_model_load(found, &params, &bench->model, &err);
+    free(found);
+    if (failed) {
         tern_bench_close(bench);
         return tern_cli_error(&err);
     }

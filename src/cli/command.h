@@ -29,7 +29,7 @@ typedef struct tern_command {
 
 extern const tern_command tern_command_run, tern_command_chat, tern_command_serve, tern_command_tokenize;
 extern const tern_command tern_command_bench, tern_command_perplexity, tern_command_logits, tern_command_synth,
-    tern_command_inspect, tern_command_convert, tern_command_fit;
+    tern_command_inspect, tern_command_convert, tern_command_fit, tern_command_pull;
 extern const tern_command tern_command_train_tokenizer, tern_command_train_data, tern_command_train_pretrain,
     tern_command_train_plot;
 
@@ -83,7 +83,11 @@ typedef struct tern_session_options {
 extern const tern_option tern_session_option_table[];
 extern const tern_choice tern_kv_choices[]; /* f32, f16, q8 and their other spellings */
 
-/* Load a model with a progress bar (path NULL or "demo": the built-in one).
+/* What the user named as a model -> *path, to be freed: the name itself if it is NULL, "demo" or a file or folder; a
+ * model of the hub, ORG/NAME[@REVISION][:FILE], becomes its place in the cache, downloaded if the user, asked on a
+ * terminal, says yes. 0, or the exit status after an error line. */
+int tern_cli_find_model(const char *name, char **path);
+/* Load a model, found as above, with a progress bar (path NULL or "demo": the built-in one).
  * `options` may be NULL. 0, or the exit status after an error line. */
 int tern_cli_load_model(const char *path, const tern_model_options *options, tern_model **model);
 /* Settings for tern_session_create(), environment included. 0 or the exit

@@ -1,4 +1,5 @@
 /* tern convert: a model into another layout. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -49,6 +50,10 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
         return tern_cli_fail("%s: is a directory; name a file", path);
     if (!s->force && tern_file_exists(path))
         return tern_cli_fail("%s: exists already; --force replaces it", path);
+    char *model;
+    int status = tern_cli_find_model(operands[0], &model);
+    if (status)
+        return status;
     tern_interrupt_watch(NULL); /* Ctrl-C comes through the progress function: no half file stays behind */
     double start = tern_seconds();
     tern_progress_start(&progress, "converting", TERN_PROGRESS_BYTES);
@@ -62,8 +67,9 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
                                         .n_threads = (int)s->model.threads,
                                         .progress = tern_progress_update,
                                         .progress_user = &progress};
-    tern_status failed = tern_convert(operands[0], path, &params, &err);
+    tern_status failed = tern_convert(model, path, &params, &err);
     tern_progress_end(&progress);
+    free(model);
     if (failed == TERN_ERR_ARGUMENT)
         return tern_cli_usage("convert", "%s", err.message);
     char time[32], size[32];

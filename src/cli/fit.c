@@ -63,7 +63,12 @@ static int get_shape(const char *model, tern_fit_request *request) {
             return tern_cli_fail("%s: no such file; as a shape: %s", model, no_shape.message);
     }
     request->from_file = true;
-    status = tern_shape_of(model, &request->shape, &err);
+    char *path;
+    int failed = tern_cli_find_model(model, &path);
+    if (failed)
+        return failed;
+    status = tern_shape_of(path, &request->shape, &err);
+    free(path);
     return status ? tern_cli_error(&err) : 0;
 }
 

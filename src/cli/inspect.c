@@ -349,13 +349,19 @@ static int print_json(const char *path, const tern_inspection *inspection) {
 
 static int run(void *parsed, const char *const *operands, size_t n_operands) {
     const settings *s = parsed;
-    const char *path = n_operands ? operands[0] : "demo";
     tern_error err;
     tern_inspection *inspection;
-    if (tern_inspect(path, &inspection, &err))
-        return tern_cli_error(&err);
-    int status = s->json ? print_json(path, inspection) : print_table(s, path, inspection);
-    tern_inspection_free(inspection);
+    char *path;
+    int status = tern_cli_find_model(n_operands ? operands[0] : "demo", &path);
+    if (status)
+        return status;
+    if (tern_inspect(path, &inspection, &err)) {
+        status = tern_cli_error(&err);
+    } else {
+        status = s->json ? print_json(path, inspection) : print_table(s, path, inspection);
+        tern_inspection_free(inspection);
+    }
+    free(path);
     return status;
 }
 

@@ -22,6 +22,7 @@ const tern_command *const tern_commands[] = {
     &tern_command_synth,
     &tern_command_convert,
     &tern_command_fit,
+    &tern_command_pull,
     &tern_command_rag_add,
     &tern_command_rag_ask,
     &tern_command_rag_list,

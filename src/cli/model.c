@@ -100,6 +100,10 @@ int tern_cli_load_model(const char *path, const tern_model_options *options, ter
     tern_error err;
     tern_progress progress;
     tern_model_params params = tern_model_defaults();
+    char *found;
+    int failed = tern_cli_find_model(path, &found);
+    if (failed)
+        return failed;
     params.n_threads = options ? (int)options->threads : 0;
     params.packing = options ? options->packing : NULL;
     params.dense_ffn = options && options->dense_ffn;
@@ -110,8 +114,9 @@ int tern_cli_load_model(const char *path, const tern_model_options *options, ter
     params.progress = tern_progress_update;
     params.progress_user = &progress;
     tern_progress_start(&progress, "loading", TERN_PROGRESS_BYTES);
-    tern_status status = tern_model_load(path, &params, model, &err);
+    tern_status status = tern_model_load(found, &params, model, &err);
     tern_progress_end(&progress);
+    free(found);
     if (!status && options)
         tern_cli_warn_placement(&options->placement, *model);
     return status ? tern_cli_error(&err) : 0;

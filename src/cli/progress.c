@@ -24,7 +24,7 @@ static void format_amount(char text[32], tern_progress_unit unit, double amount)
 }
 
 static void draw(tern_progress *progress, double elapsed, double done, double total) {
-    double share = total > 0 ? fmin(done / total, 1) : 0, rate = done / elapsed;
+    double share = total > 0 ? fmin(done / total, 1) : 0, rate = (done - (double)progress->begun) / elapsed;
     char bar[BAR_WIDTH + 1], speed[32];
     for (int i = 0; i < BAR_WIDTH; i++)
         bar[i] = i < (int)(share * BAR_WIDTH) ? '#' : '.';

@@ -24,6 +24,7 @@ typedef struct tern_progress {
     tern_progress_unit unit;
     bool enabled, drawn;
     double started, last; /* seconds */
+    uint64_t begun;       /* done before the start, so not a part of the rate; 0 unless the caller sets it */
 } tern_progress;
 
 void tern_progress_start(tern_progress *progress, const char *label, tern_progress_unit unit);

@@ -259,7 +259,12 @@ static int run_tokenize(void *memory, const char *const *operands, size_t n_oper
     if (path && strcmp(path, "demo") != 0) {
         tern_error err;
         tern_tokenizer *tokenizer;
-        if (tern_tokenizer_load(path, &tokenizer, &err))
+        char *found;
+        if ((status = tern_cli_find_model(path, &found)))
+            return status;
+        tern_status failed = tern_tokenizer_load(found, &tokenizer, &err);
+        free(found);
+        if (failed)
             return tern_cli_error(&err);
         status = tokenize(tokenizer, &options);
         tern_tokenizer_free(tokenizer);

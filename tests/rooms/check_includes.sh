@@ -17,14 +17,16 @@ declare -A may=(
     [eval]="base tern"
     [server]="base tern"
     [rag]="base tokenizer kernels tern"
-    [cli]="base eval train server rag tern"
+    [hub]="base tern"
+    [cli]="base eval train server rag hub tern"
 )
 # library header: the rooms that may include it
 declare -A library=(
-    [jansson.h]="format tokenizer grammar train cli eval server"
+    [jansson.h]="format tokenizer grammar train cli eval server hub"
     [microhttpd.h]="server"
     [mpi.h]="train"
     [sqlite3.h]="rag"
+    [curl/curl.h]="hub"
     [pcre2.h]="tokenizer"
     [histedit.h]="cli"
     [editline/readline.h]="cli"

@@ -12,10 +12,12 @@ for file in bin/tern include/tern/tern.h share/man/man1/tern.1 share/bash-comple
     share/zsh/site-functions/_tern share/doc/tern/LICENSE; do
     [ -s "$prefix/$file" ] || { echo "not installed: $file"; exit 1; }
 done
-if [ -e "$build/tern_mpi.so" ] && [ -z "$(find "$prefix" -path '*/tern/tern_mpi.so')" ]; then
-    echo "not installed: tern_mpi.so"
-    exit 1
-fi
+for module in tern_mpi.so tern_curl.so; do
+    if [ -e "$build/$module" ] && [ -z "$(find "$prefix" -path "*/tern/$module")" ]; then
+        echo "not installed: $module"
+        exit 1
+    fi
+done
 pc=$(find "$prefix" -name tern.pc)
 [ -n "$pc" ] || { echo "not installed: tern.pc"; exit 1; }
 PKG_CONFIG_PATH=$(dirname "$pc")
