@@ -43,6 +43,17 @@ set(TERN_DEVICES ${CMAKE_SOURCE_DIR}/data/devices.json)
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/eval/devices_data.c PROPERTIES
   COMPILE_DEFINITIONS TERN_DEVICES_PATH="${TERN_DEVICES}" OBJECT_DEPENDS ${TERN_DEVICES})
 
+# And so do the task files of `tern eval` (src/eval/task_files.c), through a list of them.
+file(GLOB task_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/data/tasks/*.json)
+set(incbin "#define TERN_TASKS_INCBIN")
+foreach(task_file ${task_files})
+  string(APPEND incbin " \".incbin \\\"${task_file}\\\"\\n\"")
+endforeach()
+set(TERN_TASKS_LIST ${CMAKE_BINARY_DIR}/tasks_list.h)
+file(CONFIGURE OUTPUT ${TERN_TASKS_LIST} CONTENT "@incbin@\n" @ONLY)
+set_source_files_properties(${CMAKE_SOURCE_DIR}/src/eval/task_files.c PROPERTIES
+  COMPILE_DEFINITIONS TERN_TASKS_LIST="${TERN_TASKS_LIST}" OBJECT_DEPENDS "${task_files};${TERN_TASKS_LIST}")
+
 # And so is question answering over files.
 file(GLOB rag_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/rag/*.c)
 add_library(tern_rag STATIC ${rag_sources})

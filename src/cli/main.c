@@ -17,6 +17,7 @@ const tern_command *const tern_commands[] = {
     &tern_command_tokenize,
     &tern_command_bench,
     &tern_command_perplexity,
+    &tern_command_eval,
     &tern_command_logits,
     &tern_command_inspect,
     &tern_command_synth,

@@ -27,7 +27,7 @@ declare -A library=(
     [mpi.h]="train"
     [sqlite3.h]="rag"
     [curl/curl.h]="hub"
-    [pcre2.h]="tokenizer"
+    [pcre2.h]="tokenizer eval"
     [histedit.h]="cli"
     [editline/readline.h]="cli"
 )

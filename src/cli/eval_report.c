@@ -1,0 +1,115 @@
+/* What tern eval shows: scores beside the published ones, and the list of tasks. */
+#include "cli/eval.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "cli/measure.h"
+
+/* "49.91 %" for a share, "12.345" for a perplexity; "-" where there is nothing. */
+static const char *format_value(char text[32], double value, bool is_share) {
+    if (!isfinite(value))
+        snprintf(text, 32, "-");
+    else if (is_share)
+        snprintf(text, 32, "%.2f %%", 100 * value);
+    else
+        snprintf(text, 32, "%.3f", value);
+    return text;
+}
+
+static const char *format_published(char text[32], const tern_tally *tally, size_t column) {
+    if (strcmp(tally->published_metric, tally->columns[column]) != 0)
+        snprintf(text, 32, "-");
+    else if (tally->published_shots != tally->n_shots)
+        snprintf(text, 32, "%.2f %% (%zu shots)", tally->published, tally->published_shots);
+    else
+        snprintf(text, 32, "%.2f %%", tally->published);
+    return text;
+}
+
+static void print_sources(const tern_results *results) {
+    for (size_t i = 0; i < results->n; i++) {
+        const char *source = results->tallies[i].published_source;
+        bool known = !*source;
+        for (size_t k = 0; k < i && !known; k++)
+            known = strcmp(results->tallies[k].published_source, source) == 0;
+        if (!known)
+            printf("published: %s\n", source);
+    }
+}
+
+static void print_table(const tern_results *results, const tern_eval_report *report) {
+    int width = 4;
+    for (size_t i = 0; i < results->n; i++)
+        width = (int)strlen(results->tallies[i].name) > width ? (int)strlen(results->tallies[i].name) : width;
+    printf("%-*s  %-28s %10s %11s %8s %6s  %s\n", width, "task", "metric", "value", "std. error", "records", "shots",
+           "published");
+    for (size_t i = 0; i < results->n; i++) {
+        const tern_tally *tally = &results->tallies[i];
+        for (size_t c = 0; c < tally->n_columns; c++) {
+            char value[32], error[32], published[32];
+            bool is_share = tern_tally_is_share(tally, c);
+            tern_tally_mean mean = tern_tally_mean_of(tally, c, report->limit);
+            printf("%-*s  %-28s %10s %11s %8zu %6zu  %s\n", width, c ? "" : tally->name, tally->columns[c],
+                   format_value(value, mean.value, is_share), format_value(error, mean.standard_error, is_share),
+                   mean.n, tally->n_shots, format_published(published, tally, c));
+        }
+    }
+    print_sources(results);
+}
+
+static json_t *json_value(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+static json_t *describe(const tern_tally *tally, const tern_eval_report *report) {
+    json_t *metrics = json_array();
+    for (size_t c = 0; c < tally->n_columns; c++) {
+        tern_tally_mean mean = tern_tally_mean_of(tally, c, report->limit);
+        bool published = strcmp(tally->published_metric, tally->columns[c]) == 0;
+        json_array_append_new(metrics, json_pack("{s:s, s:o, s:o, s:I, s:o*}", "metric", tally->columns[c], "value",
+                                                 json_value(mean.value), "standard_error",
+                                                 json_value(mean.standard_error), "n", (json_int_t)mean.n, "published",
+                                                 published ? json_real(tally->published / 100) : NULL));
+    }
+    return json_pack("{s:s, s:s, s:I, s:I, s:s, s:o}", "task", tally->name, "title", tally->title, "shots",
+                     (json_int_t)tally->n_shots, "records", (json_int_t)tally->n_records, "config", tally->config,
+                     "metrics", metrics);
+}
+
+static int print_json(const tern_results *results, const tern_eval_report *report) {
+    json_t *tasks = json_array();
+    for (size_t i = 0; i < results->n; i++)
+        json_array_append_new(tasks, describe(&results->tallies[i], report));
+    json_t *object =
+        json_pack("{s:o, s:o}", "model", tern_json_text(results->n ? results->tallies[0].model : ""), "tasks", tasks);
+    if (object && report->stats)
+        json_object_set_new(object, "run",
+                            json_pack("{s:I, s:I, s:I, s:f}", "tokens", (json_int_t)report->stats->n_tokens,
+                                      "evaluated_tokens", (json_int_t)report->stats->n_evaluated, "truncated",
+                                      (json_int_t)report->stats->n_truncated, "seconds", report->seconds));
+    return tern_cli_print_json(object);
+}
+
+int tern_eval_print(const tern_results *results, const tern_eval_report *report) {
+    if (report->json)
+        return print_json(results, report);
+    print_table(results, report);
+    return 0;
+}
+
+int tern_eval_print_tasks(const tern_task *tasks, size_t n_tasks, bool json) {
+    json_t *list = json_array();
+    if (!json)
+        printf("%-16s %-18s %-26s %s\n", "task", "benchmark", "data", "shots");
+    for (size_t i = 0; i < n_tasks; i++) {
+        const tern_task *task = &tasks[i];
+        if (!json)
+            printf("%-16s %-18s %-26s %5zu\n", task->name, task->title, task->data, task->n_shots);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s*, s:I, s:s*}", "task", task->name, "title",
+                                              task->title, "data", task->data, "shots_data", task->shots_data, "shots",
+                                              (json_int_t)task->n_shots, "notes", task->notes));
+    }
+    if (json)
+        return tern_cli_print_json(json_pack("{s:o}", "tasks", list));
+    json_decref(list);
+    return 0;
+}

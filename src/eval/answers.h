@@ -1,0 +1,20 @@
+/* What a generated text answers, and whether that is right. */
+#ifndef TERN_EVAL_ANSWERS_H
+#define TERN_EVAL_ANSWERS_H
+
+#include "eval/task.h"
+
+/* The expressions of a task, compiled. */
+typedef struct tern_answers tern_answers;
+
+tern_status tern_answers_create(const tern_task *task, tern_answers **answers, tern_error *err);
+void tern_answers_free(tern_answers *answers);
+
+/* What filter `index` takes out of the text -> *answer, freed with free(): "[invalid]" where nothing fits. */
+tern_status tern_answers_extract(const tern_answers *answers, size_t index, const char *text, char **answer,
+                                 tern_error *err);
+/* Whether it is one of the targets [n], as the task compares them. */
+tern_status tern_answers_match(const tern_answers *answers, const char *answer, const char *const *targets, size_t n,
+                               bool *match, tern_error *err);
+
+#endif

@@ -1,0 +1,217 @@
+#include "eval/evaluate.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "eval/answers.h"
+
+/* ------------------------------------------------------------------ configuration */
+
+/* What the results depend on: the task but for what is only told about it, the data, the model, the settings. */
+static tern_status make_config(const tern_dataset *d, const tern_eval_params *params, char config[24],
+                               tern_error *err) {
+    static const char *const told[] = {"title", "notes", "published"};
+    json_t *copy = json_copy(d->task->root);
+    for (size_t i = 0; copy && i < sizeof told / sizeof *told; i++)
+        json_object_del(copy, told[i]);
+    char *text = copy ? json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    json_decref(copy);
+    if (!text)
+        return tern_fail_memory(err, "the configuration");
+    const uint64_t numbers[] = {d->hash,
+                                d->n_shots,
+                                d->n_shots ? params->seed : 0,
+                                params->fingerprint,
+                                params->chat && d->task->kind == TERN_TASK_GENERATE,
+                                (uint64_t)params->max_tokens};
+    tern_hash hash;
+    tern_hash_start(&hash);
+    tern_hash_add(&hash, text, strlen(text) + 1);
+    tern_hash_add(&hash, params->settings, strlen(params->settings) + 1);
+    tern_hash_add(&hash, numbers, sizeof numbers);
+    snprintf(config, 24, "%016" PRIx64, tern_hash_value(&hash));
+    free(text);
+    return TERN_OK;
+}
+
+tern_status tern_evaluate_begin(const tern_dataset *d, const tern_eval_params *params, tern_results *results,
+                                tern_tally **tally, tern_error *err) {
+    const tern_task *task = d->task;
+    tern_tally wanted = {.n_records = d->n, .n_shots = d->n_shots};
+    snprintf(wanted.name, sizeof wanted.name, "%s", task->name);
+    snprintf(wanted.title, sizeof wanted.title, "%s", task->title);
+    snprintf(wanted.model, sizeof wanted.model, "%s", params->model_name);
+    if (task->kind == TERN_TASK_GENERATE) {
+        wanted.n_columns = task->n_filters;
+        for (size_t i = 0; i < task->n_filters; i++)
+            snprintf(wanted.columns[i], sizeof wanted.columns[i], "exact_match%s%.30s",
+                     *task->filters[i].name ? "," : "", task->filters[i].name);
+    } else {
+        wanted.n_columns = task->n_metrics;
+        for (size_t i = 0; i < task->n_metrics; i++)
+            snprintf(wanted.columns[i], sizeof wanted.columns[i], "%s", tern_metric_name(task->metrics[i]));
+    }
+    if (task->published_metric) {
+        snprintf(wanted.published_metric, sizeof wanted.published_metric, "%s", task->published_metric);
+        snprintf(wanted.published_source, sizeof wanted.published_source, "%s", task->published_source);
+        wanted.published = task->published;
+        wanted.published_shots = (size_t)task->published_shots;
+    }
+    tern_status status = make_config(d, params, wanted.config, err);
+    return status ? status : tern_results_begin(results, &wanted, tally, err);
+}
+
+/* ------------------------------------------------------------------------ metrics */
+
+/* The first of the largest values, each divided by the choice's length in characters if `norm`. */
+static size_t best_of(const tern_item *item, const tern_score *scores, bool norm) {
+    size_t best = 0;
+    double largest = -HUGE_VAL;
+    for (size_t i = 0; i < item->n_requests; i++) {
+        double value = scores[i].log_likelihood / (norm ? (double)item->requests[i].n_characters : 1);
+        if (value > largest) {
+            largest = value;
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* The share of the probability of all answers that the true ones have (Lin et al. 2022, section 3). */
+static double mass_on_true(const tern_item *item, const tern_score *scores) {
+    double all = 0, good = 0, largest = -HUGE_VAL;
+    for (size_t i = 0; i < item->n_requests; i++)
+        largest = fmax(largest, scores[i].log_likelihood);
+    for (size_t i = 0; i < item->n_requests; i++) {
+        double p = exp(scores[i].log_likelihood - largest);
+        all += p;
+        good += item->is_true[i] ? p : 0;
+    }
+    return good / all;
+}
+
+static double measure(tern_metric metric, const tern_task *task, const tern_item *item, const tern_score *scores) {
+    switch (metric) {
+    case TERN_METRIC_ACC:
+        if (task->kind == TERN_TASK_CONTINUATION)
+            return scores[0].greedy;
+        return best_of(item, scores, false) == item->gold;
+    case TERN_METRIC_ACC_NORM:
+        return best_of(item, scores, true) == item->gold;
+    case TERN_METRIC_MC2:
+        return mass_on_true(item, scores);
+    default:
+        return scores[0].log_likelihood;
+    }
+}
+
+/* -------------------------------------------------------------------------- items */
+
+static json_t *describe_scores(const tern_item *item, const tern_score *scores) {
+    json_t *details = json_object(), *values = json_array(), *tokens = json_array();
+    for (size_t i = 0; i < item->n_requests; i++) {
+        json_array_append_new(values, json_real(scores[i].log_likelihood));
+        json_array_append_new(tokens, json_integer(scores[i].n_tokens));
+    }
+    json_object_set_new(details, "log_likelihoods", values);
+    json_object_set_new(details, "tokens", tokens);
+    return details;
+}
+
+static tern_status ask(const tern_dataset *d, const tern_item *item, tern_scorer *scorer, double *values,
+                       json_t **details, tern_error *err) {
+    tern_score *scores = tern_alloc_array(item->n_requests, sizeof *scores);
+    if (!scores)
+        return tern_fail_memory(err, "the scores");
+    tern_status status = tern_scorer_score(scorer, item->requests, item->n_requests, scores, err);
+    for (size_t i = 0; !status && i < d->task->n_metrics; i++)
+        values[i] = measure(d->task->metrics[i], d->task, item, scores);
+    if (!status)
+        *details = describe_scores(item, scores);
+    free(scores);
+    return status;
+}
+
+/* A model may make bytes that are no UTF-8: each then becomes a question mark. */
+static json_t *clean_text(const char *text) {
+    json_t *string = json_string(text);
+    char *copy = string ? NULL : strdup(text);
+    for (char *at = copy; at && *at; at++)
+        *at = (unsigned char)*at >= 0x80 ? '?' : *at;
+    if (copy)
+        string = json_string(copy);
+    free(copy);
+    return string;
+}
+
+static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, const tern_eval_params *params,
+                                const tern_answers *answers, tern_scorer *scorer, double *values, json_t **details,
+                                tern_error *err) {
+    const tern_task *task = d->task;
+    char *text = NULL;
+    tern_status status = tern_scorer_generate(scorer, item->context, params->chat,
+                                              params->max_tokens ? params->max_tokens : task->max_tokens, task->until,
+                                              task->n_until, &text, err);
+    json_t *extracted = status ? NULL : json_array();
+    for (size_t i = 0; !status && i < task->n_filters; i++) {
+        char *answer = NULL;
+        bool match = false;
+        status = tern_answers_extract(answers, i, text, &answer, err);
+        if (!status)
+            status = tern_answers_match(answers, answer, item->targets, item->n_targets, &match, err);
+        values[i] = match;
+        if (!status)
+            json_array_append_new(extracted, clean_text(answer));
+        free(answer);
+    }
+    if (!status)
+        *details = json_pack("{s:o, s:O}", "text", clean_text(text), "answers", extracted);
+    json_decref(extracted);
+    free(text);
+    return status;
+}
+
+static bool is_ours(const tern_eval_params *params, const tern_tally *tally, size_t index) {
+    return index % params->n_shards == params->shard && !tally->done[index];
+}
+
+size_t tern_evaluate_left(const tern_dataset *d, const tern_eval_params *params, const tern_tally *tally) {
+    size_t n = 0;
+    for (size_t i = 0; i < d->n && i < params->limit; i++)
+        n += is_ours(params, tally, i);
+    return n;
+}
+
+tern_status tern_evaluate(const tern_dataset *d, const tern_eval_params *params, tern_scorer *scorer,
+                          tern_results *results, tern_tally *tally, tern_error *err) {
+    size_t total = tern_evaluate_left(d, params, tally), n_done = 0;
+    tern_answers *answers = NULL;
+    tern_status status = TERN_OK;
+    if (d->task->kind == TERN_TASK_GENERATE)
+        status = tern_answers_create(d->task, &answers, err);
+    for (size_t i = 0; !status && i < d->n && i < params->limit; i++) {
+        double values[TERN_TALLY_COLUMNS];
+        json_t *details = NULL;
+        tern_item item;
+        if (!is_ours(params, tally, i))
+            continue;
+        status = tern_item_make(d, i, &item, err);
+        if (status)
+            break;
+        if (d->task->kind == TERN_TASK_GENERATE)
+            status = ask_for_text(d, &item, params, answers, scorer, values, &details, err);
+        else
+            status = ask(d, &item, scorer, values, &details, err);
+        tern_item_free(&item);
+        if (!status)
+            status = tern_results_add(results, tally, i, values, details, err);
+        if (!status && params->progress && !params->progress(params->progress_user, ++n_done, total))
+            status = tern_fail(err, TERN_ERR_CANCELLED, "cancelled");
+    }
+    tern_answers_free(answers);
+    return status;
+}

@@ -1,0 +1,178 @@
+#!/usr/bin/env bash
+# tern eval: scores against `tern logits`, results files, shards, bad input.
+. "$(dirname "$0")/lib.sh"
+model=$ROOT/tests/data/golden/small/model-f32.gguf
+data=$WORK/data
+mkdir "$data"
+
+# --- records of several shapes
+cat >"$data/arc_easy.jsonl" <<'END'
+{"question": "What do birds have?", "choices": {"text": ["wings", "wheels", "a sail"], "label": ["A", "B", "C"]}, "answerKey": "A"}
+
+{"question": "Where do fish swim?", "choices": {"text": ["in a tree", "in the sea"], "label": ["1", "2"]}, "answerKey": "2"}
+{"question": "What is ice?", "choices": {"text": ["water", "wood", "iron", "air"], "label": ["A", "B", "C", "D"]}, "answerKey": "A"}
+END
+cat >"$data/winogrande.jsonl" <<'END'
+{"sentence": "The cup did not fit in the bag as the _ was too big.", "option1": "cup", "option2": "bag", "answer": "1"}
+{"sentence": "Tom gave Jim a coat, so _ was warm.", "option1": "Tom", "option2": "Jim", "answer": "2"}
+END
+cat >"$WORK/short.json" <<'END'
+{
+  "name": "short", "kind": "choice", "metrics": ["acc"], "data": "short.jsonl", "shots": 1, "first_shots": true,
+  "shots_data": "short-shots.jsonl", "shots_by": "subject", "description": "On {subject|spaces}.\n\n",
+  "forms": [{"needs": ["subject"], "prompt": "{q|strip}\nA. {c.0}\nB. {c.1}\n=", "choices": ["A", "B"], "gold": "right"}]
+}
+END
+cat >"$data/short.jsonl" <<'END'
+{"subject": "sea_birds", "q": " Who dives? ", "c": ["a", "b"], "right": 1}
+{"subject": "sea_birds", "q": "Who sings?", "c": ["a", "b"], "right": "0"}
+END
+cat >"$data/short-shots.jsonl" <<'END'
+{"subject": "land_birds", "q": "Who?", "c": ["p", "q"], "right": 0}
+{"subject": "sea_birds", "q": "How?", "c": ["p", "q"], "right": 1}
+END
+cat >"$data/lambada.jsonl" <<'END'
+{"text": "The tern flew over the wide sea"}
+{"text": "She opened the door"}
+END
+
+# --- scores: log-likelihoods as `tern logits` has them, for context and continuation encoded together
+cat >"$WORK/check.py" <<'END'
+import array, json, math, subprocess, sys
+tern, model, results, folder = sys.argv[1:]
+def log_likelihood(context, continuation):
+    ids = [json.loads(subprocess.run([tern, "tokenize", model, "-p", text, "--json"], stdout=subprocess.PIPE,
+                                     check=True).stdout) for text in (context, context + continuation)]
+    (short, whole) = [x if isinstance(x, list) else x["ids"] for x in ids]
+    subprocess.run([tern, "logits", model, "--ids", ",".join(map(str, whole)), "-o", folder + "/logits"], check=True,
+                   stderr=subprocess.DEVNULL)
+    logits = array.array("f", open(folder + "/logits", "rb").read())
+    n, total = len(logits) // len(whole), 0
+    for at in range(len(short), len(whole)):
+        row = logits[(at - 1) * n:at * n]
+        top = max(row)
+        total += row[whole[at]] - top - math.log(sum(math.exp(x - top) for x in row))
+    return total
+lines = [json.loads(line) for line in open(results)]
+lines = {(line["task"], line["item"]): line for line in lines if "item" in line}
+def check(task, item, contexts, continuations, **metrics):
+    line = lines[task, item]
+    for got, context, continuation in zip(line["log_likelihoods"], contexts, continuations, strict=True):
+        wanted = log_likelihood(context, continuation)
+        assert abs(got - wanted) < 1e-4, (task, item, continuation, got, wanted)
+    for name, value in metrics.items():
+        assert line[name] == value, (task, item, name, line)
+def norm(task, item, texts, gold):
+    values = [x / len(t) for x, t in zip(lines[task, item]["log_likelihoods"], texts)]
+    return float(values.index(max(values)) == gold)
+ice = ["water", "wood", "iron", "air"]
+check("arc_easy", 2, ["Question: What is ice?\nAnswer:"] * 4, [" " + x for x in ice], acc_norm=norm("arc_easy", 2, ice, 0))
+sea = ["in a tree", "in the sea"]
+check("arc_easy", 1, ["Question: Where do fish swim?\nAnswer:"] * 2, [" " + x for x in sea],
+      acc_norm=norm("arc_easy", 1, sea, 1))
+check("winogrande", 1, ["Tom gave Jim a coat, so Tom", "Tom gave Jim a coat, so Jim"], [" was warm."] * 2)
+check("short", 0, ["On sea birds.\n\nHow?\nA. p\nB. q\n= B\n\nWho dives?\nA. a\nB. b\n="] * 2, [" A", " B"])
+check("lambada", 0, ["The tern flew over the wide"], [" sea"])
+END
+run "eval" "$TERN" eval "$model" --tasks arc_easy,winogrande,lambada --data "$data" -t 1 -o "$WORK/one.jsonl"
+is "$status" 0
+has "$out" "74.79 %"
+has "$out" "2504.12285"
+has "$err" "were there already"
+run "examples" "$TERN" eval "$model" --task-file "$WORK/short.json" --data "$data" -t 1 -o "$WORK/one.jsonl" --json
+is "$status" 0
+has "$out" '"task": "short"'
+hasnt "$out" winogrande
+run "log-likelihoods" python3 "$WORK/check.py" "$TERN" "$model" "$WORK/one.jsonl" "$WORK"
+is "$status" 0
+
+# --- nothing of that depends on what was in the context before, nor on threads
+run "no reuse" "$TERN" eval "$model" --tasks arc_easy,winogrande,lambada --data "$data" -t 2 --no-reuse -o "$WORK/anew.jsonl"
+is "$status" 0
+has "$err" " 0.0% were there already"
+run "same" cmp "$WORK/anew.jsonl" <(head -n 10 "$WORK/one.jsonl")
+is "$status" 0
+
+# --- a second start goes on, also behind half a line
+head -n 3 "$WORK/one.jsonl" >"$WORK/half.jsonl"
+printf '{"task":"arc_easy","item":2,"ac' >>"$WORK/half.jsonl"
+run "resume" "$TERN" eval "$model" --tasks arc_easy,winogrande,lambada --data "$data" -t 1 -o "$WORK/half.jsonl"
+is "$status" 0
+run "same after" cmp "$WORK/half.jsonl" <(head -n 10 "$WORK/one.jsonl")
+is "$status" 0
+run "nothing left" "$TERN" eval "$model" --tasks arc_easy --data "$data" -t 1 -o "$WORK/half.jsonl"
+is "$status" 0
+is "$(wc -l <"$WORK/half.jsonl")" 10
+run "limit" "$TERN" eval "$model" --tasks arc_easy --limit 2 --data "$data" -t 1 -o "$WORK/half.jsonl" --json
+has "$out" '"n": 2'
+fails 1 "another model, data or settings" "other settings" "$TERN" eval "$model" --tasks arc_easy --data "$data" -t 1 \
+    -c 100 -o "$WORK/half.jsonl"
+fails 1 "another model, data or settings" "other model" "$TERN" eval "$ROOT/tests/data/golden/plain/model-i2_s.gguf" \
+    --tasks arc_easy --data "$data" -t 1 -o "$WORK/half.jsonl"
+
+# --- shards, by hand and by a launcher's variables, are together what one run gives
+for i in 1 2; do
+    run "shard $i" "$TERN" eval "$model" --tasks arc_easy --data "$data" -t 1 --shard $i/2 -o "$WORK/s$i.jsonl"
+    is "$status" 0
+    run "rank $i" env OMPI_COMM_WORLD_RANK=$((i - 1)) OMPI_COMM_WORLD_SIZE=2 \
+        "$TERN" eval "$model" --tasks arc_easy --data "$data" -t 1 --shard auto -o "$WORK/m.jsonl"
+    is "$status" 0
+    run "same $i" cmp "$WORK/s$i.jsonl" "$WORK/m.jsonl.$i-of-2"
+    is "$status" 0
+done
+run "report" "$TERN" eval --report "$WORK/s1.jsonl" "$WORK/s2.jsonl" --json
+is "$status" 0
+together=$out
+run "whole" "$TERN" eval "$model" --tasks arc_easy --data "$data" -t 1 -o "$WORK/w.jsonl"
+run "report of the whole" "$TERN" eval --report "$WORK/w.jsonl" --json
+is "$out" "$together"
+has "$out" '"n": 3'
+
+# --- bad input
+good=("$TERN" eval "$model" --data "$data" -t 1)
+fails 2 "no task 'arc'" "unknown task" "${good[@]}" --tasks arc
+fails 2 "stands there twice" "twice" "${good[@]}" --tasks arc_easy,arc_easy
+fails 2 "--tasks LIST" "no tasks" "${good[@]}"
+fails 2 "--data FOLDER" "no data" "$TERN" eval "$model" --tasks arc_easy
+fails 1 "piqa.jsonl" "no such file" "${good[@]}" --tasks piqa
+fails 1 "arc_easy-fewshot.jsonl" "no examples' file" "${good[@]}" --tasks arc_easy --shots 2
+fails 1 "1 examples for sea_birds, but 5 shots" "too few examples" "${good[@]}" --task-file "$WORK/short.json" --shots 5
+fails 2 "like 1/4" "shard" "${good[@]}" --tasks arc_easy --shard 3/2 -o x
+fails 2 "needs --out" "shard without a file" "${good[@]}" --tasks arc_easy --shard 1/2
+fails 2 "no launcher" "auto without a launcher" env -u OMPI_COMM_WORLD_RANK -u PMI_RANK -u SLURM_PROCID \
+    "${good[@]}" --tasks arc_easy --shard auto -o x
+fails 1 "line 1 is no line of results" "report of something else" "$TERN" eval --report "$data/lambada.jsonl"
+fails 1 "input and output at once" "records as results" "${good[@]}" --tasks arc_easy -o "$data/arc_easy.jsonl"
+fails 2 "more than the model's context" "context" "${good[@]}" --tasks arc_easy -c 100000
+bad=$WORK/bad
+mkdir "$bad"
+: >"$bad/boolq.jsonl"
+printf '{"goal": "x", "sol1": "a", "sol2": "b", "label": 0}\n\n\n\n\n\n{"goal": "x", "sol1": "a", "label": 0}\n' >"$bad/piqa.jsonl"
+printf '{"text": "a b"}\n{"text": \n' >"$bad/lambada.jsonl"
+printf '{"stem": "a"}\n' >"$bad/openbookqa.jsonl"
+printf '{"sentence": "a _ b", "option1": "x", "option2": "y", "answer": "3"}\n' >"$bad/winogrande.jsonl"
+worse=("$TERN" eval "$model" --data "$bad" -t 1)
+fails 1 "boolq.jsonl: there are no records" "empty file" "${worse[@]}" --tasks boolq
+fails 1 "piqa.jsonl: line 7: field 'sol2' is missing" "missing field" "${worse[@]}" --tasks piqa
+fails 1 "lambada.jsonl: line 2" "no JSON" "${worse[@]}" --tasks lambada
+fails 1 "openbookqa.jsonl: line 1 has none of the sets of fields" "other fields" "${worse[@]}" --tasks openbookqa
+fails 1 "names none of the 2 choices" "no such answer" "${worse[@]}" --tasks winogrande
+
+# --- a task of one's own
+cat >"$WORK/mine.json" <<'END'
+{
+  "name": "mine", "kind": "choice", "metrics": ["acc"], "data": "mine.jsonl",
+  "forms": [{"needs": ["q"], "prompt": "Q: {q}\nA:", "choices": ["yes", "no"], "gold": "right"}]
+}
+END
+echo '{"q": "Is it?", "right": true}' >"$data/mine.jsonl"
+run "task file" "${good[@]}" --task-file "$WORK/mine.json"
+is "$status" 0
+has "$out" "mine"
+sed 's/"prompt"/"promt"/' "$WORK/mine.json" >"$WORK/wrong.json"
+fails 1 "'promt' is no key" "misspelt key" "${good[@]}" --task-file "$WORK/wrong.json"
+sed 's/{q}/{q/' "$WORK/mine.json" >"$WORK/wrong.json"
+fails 1 "brace" "open brace" "${good[@]}" --task-file "$WORK/wrong.json"
+sed 's/"acc"/"mc3"/' "$WORK/mine.json" >"$WORK/wrong.json"
+fails 1 "'mc3' is no metric" "no metric" "${good[@]}" --task-file "$WORK/wrong.json"
+finish
