@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 
 TERN = os.environ.get("TERN", "tern")
 TOLERANCE = 2e-3  # of a log-likelihood: the server sums float32 logarithms, tern eval double ones
@@ -212,6 +213,7 @@ def start_server():
                               stderr=subprocess.PIPE, text=True)
     for line in server.stderr:
         if line.startswith("listening on "):
+            threading.Thread(target=server.stderr.read, daemon=True).start()  # else it stops when the pipe is full
             return server, line.split()[-1]
     sys.exit("tern serve did not start")
 
