@@ -2,7 +2,9 @@
  * The kernels of every rung at the shapes of BitNet b1.58 2B4T: GB/s of weights (or cache) read and GMAC/s, median
  * and spread of several runs, with 1 thread and with all.
  *
- *     bench_kernels [-t THREADS] [-r RUNS] [RUNG...]
+ *     bench_kernels [-t THREADS] [-r RUNS] [-k TEXT] [RUNG...]
+ *
+ * TEXT: only cases whose names have it in them.
  *
  * Buffers are larger than the caches where a decode step reads them from memory, too. The first line is what plain
  * summing of a large buffer reaches, as the yardstick of the same minute.
@@ -18,6 +20,7 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "kernels/attention.h"
+#include "kernels/binary.h"
 #include "kernels/kernels.h"
 #include "kernels/lines.h"
 #include "kernels/screen.h"
@@ -28,11 +31,12 @@ enum { HIDDEN = 2560, FFN = 6912, HEAD_DIM = 128, KV_HEADS = 5, QUERIES = 4, MAX
 
 static tern_pool *pool;
 static int n_threads = 1, n_runs = 7;
-static uint8_t *memory; /* [POOL_BYTES]: weights, head rows, keys or values */
-static float *floats;   /* [1 << 20] */
-static float *weights;  /* [1 << 16], of a softmax */
-static int8_t *bytes;   /* [1 << 22] */
-static float *results;  /* [1 << 22] */
+static const char *only = ""; /* what a case's name must have in it */
+static uint8_t *memory;       /* [POOL_BYTES]: weights, head rows, keys or values */
+static float *floats;         /* [1 << 20] */
+static float *weights;        /* [1 << 16], of a softmax */
+static int8_t *bytes;         /* [1 << 22] */
+static float *results;        /* [1 << 22] */
 
 /* One measured case: a step of work that is split into n_tasks. */
 typedef struct job {
@@ -53,6 +57,8 @@ static int by_value(const void *a, const void *b) {
 
 static void measure(const char *name, job *j) {
     double seconds[MAX_RUNS];
+    if (!strstr(name, only))
+        return;
     tern_pool_run(pool, j->n_tasks, j->run, j);
     for (int r = 0; r < n_runs; r++) {
         double start = tern_seconds();
@@ -148,6 +154,43 @@ static void bench_packing(const tern_kernels *rung, const tern_ternary *ternary)
     char name[64];
     snprintf(name, sizeof name, "%s pack_group k=%d", ternary->packing->name, FFN);
     measure(name, &j);
+}
+
+/* ---- binary weights times signs ---- */
+
+static void run_signs(void *context, size_t task, int worker) {
+    const job *j = context;
+    size_t chunk = chunk_groups(j->tokens), group = task * chunk, groups = tern_n_groups(j->rows);
+    int32_t *acc = (int32_t *)(void *)results + (size_t)worker % 64 * 65536;
+    j->rung->binary->matmul_signs(memory + group * tern_group_bytes(&tern_packing_b1r16, j->k), j->k,
+                                  groups - group < chunk ? groups - group : chunk, (const uint32_t *)(void *)bytes,
+                                  tern_sign_words(j->k), j->tokens, acc, chunk * TERN_GROUP_ROWS);
+}
+
+/* int8 activations as bit planes are eight such products: they win where this one is more than eight times as fast as
+ * b1r16 with as many tokens. The matrix that stays in the cache shows the arithmetic. */
+static void bench_signs(const tern_kernels *rung, size_t tokens, bool stream) {
+    size_t group_bytes = tern_group_bytes(&tern_packing_b1r16, HIDDEN);
+    size_t rows = stream ? POOL_BYTES / group_bytes * TERN_GROUP_ROWS : 512;
+    if (strcmp(rung->name, "ref") == 0)
+        rows = 64;
+    job j = {.rung = rung, .rows = rows, .k = HIDDEN, .tokens = tokens, .run = run_signs};
+    j.n_tasks = (tern_n_groups(rows) + chunk_groups(tokens) - 1) / chunk_groups(tokens);
+    j.bytes = (double)tern_n_groups(rows) * (double)group_bytes;
+    j.macs = (double)rows * (double)j.k * (double)tokens;
+    char name[64];
+    snprintf(name, sizeof name, "b1r16 x signs k=%d tokens=%zu%s", HIDDEN, tokens, stream ? " stream" : "");
+    measure(name, &j);
+}
+
+static void bench_binary(const tern_kernels *rung) {
+    static const size_t tokens[] = {1, 2, 4, 8, 32};
+    for (size_t i = 0; i < COUNT(tokens); i++) { /* one after the other, so that the ratio is of the same minute */
+        bench_matmul(rung, &rung->binary->int8, 512, HIDDEN, tokens[i], false);
+        bench_signs(rung, tokens[i], false);
+    }
+    bench_signs(rung, 1, true);
+    bench_packing(rung, &rung->binary->int8);
 }
 
 /* ---- lines: FFN matrices one after the other, each FFN lines of HIDDEN trits ---- */
@@ -419,6 +462,7 @@ static void bench_rung(const tern_kernels *rung) {
         if ((*ternary)->lines)
             bench_lines(rung, *ternary);
     }
+    bench_binary(rung);
     static const size_t screened[] = {1, 4, 9};
     for (size_t i = 0; i < COUNT(screened); i++) {
         bench_screen(rung, false, screened[i]);
@@ -465,12 +509,14 @@ int main(int argc, char **argv) {
     int max_threads = tern_cpu_count(), first_name = 1;
     for (; first_name + 1 < argc && argv[first_name][0] == '-'; first_name += 2) {
         int value = atoi(argv[first_name + 1]);
-        if (strcmp(argv[first_name], "-t") == 0 && value > 0)
+        if (strcmp(argv[first_name], "-k") == 0)
+            only = argv[first_name + 1];
+        else if (strcmp(argv[first_name], "-t") == 0 && value > 0)
             max_threads = value;
         else if (strcmp(argv[first_name], "-r") == 0 && value > 0 && value <= MAX_RUNS)
             n_runs = value;
         else
-            return fprintf(stderr, "usage: bench_kernels [-t THREADS] [-r RUNS] [RUNG...]\n"), 2;
+            return fprintf(stderr, "usage: bench_kernels [-t THREADS] [-r RUNS] [-k TEXT] [RUNG...]\n"), 2;
     }
     if (!prepare())
         return fprintf(stderr, "bench_kernels: not enough memory\n"), 1;

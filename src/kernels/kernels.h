@@ -57,8 +57,8 @@ enum { TERN_GROUP_ROWS = 16, TERN_GROUP_COLS = 16 };
  * Kernels read no byte outside the packed groups: these may end with a file's mapping.
  */
 
-/* Activations of n values are padded with zeros to this: whole blocks of every packing. */
-enum { TERN_Q_PAD = 48 };
+/* Activations of n values are padded with zeros to this: whole blocks of every packing (b1r16: kernels/binary.h). */
+enum { TERN_Q_PAD = 96 };
 static inline size_t tern_q_pad(size_t n) { return (n + TERN_Q_PAD - 1) / TERN_Q_PAD * TERN_Q_PAD; }
 
 static inline size_t tern_n_groups(size_t rows) { return (rows + TERN_GROUP_ROWS - 1) / TERN_GROUP_ROWS; }
@@ -72,6 +72,7 @@ typedef struct tern_packing {
     void (*pack_group)(uint8_t *packed, const int8_t *trits, size_t ld, size_t n_rows, size_t k);
     /* Row `row` (0..15) of a packed group -> trits [k]. */
     void (*unpack_row)(const uint8_t *group, size_t row, size_t k, int8_t *trits);
+    bool binary; /* holds -1 and 1 only: pack_group must be given no zeros */
 } tern_packing;
 
 /* k rounded up to whole blocks. */
@@ -83,9 +84,10 @@ static inline size_t tern_group_bytes(const tern_packing *packing, size_t k) {
     return (k + packing->cols - 1) / packing->cols * packing->block_bytes;
 }
 
-extern const tern_packing tern_packing_t2r16, tern_packing_t5r16;
+extern const tern_packing tern_packing_t2r16, tern_packing_t5r16, tern_packing_b1r16;
 
 struct tern_attention_kernels; /* kernels/attention.h */
+struct tern_binary;            /* kernels/binary.h */
 struct tern_line_kernels;      /* kernels/lines.h */
 
 /* A packing and the kernels that read it. */
@@ -121,6 +123,7 @@ typedef struct tern_kernels {
     const char *name;                   /* the rung: "ref", "avx2", ... */
     unsigned features;                  /* TERN_CPU_* bits it needs */
     const tern_ternary *const *ternary; /* the packings it has kernels for, NULL behind the last */
+    const struct tern_binary *binary;   /* and those for matrices without zeros (kernels/binary.h); never NULL */
 
     /* ---- BitLinear: exact integers ---- */
 

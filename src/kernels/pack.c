@@ -44,4 +44,4 @@ static void unpack_row(const uint8_t *group, size_t row, size_t k, int8_t *trits
     }
 }
 
-const tern_packing tern_packing_t2r16 = {"t2r16", TERN_GROUP_COLS, 64, pack_group, unpack_row};
+const tern_packing tern_packing_t2r16 = {"t2r16", TERN_GROUP_COLS, 64, pack_group, unpack_row, .binary = false};

@@ -68,4 +68,4 @@ static void unpack_row(const uint8_t *group, size_t row, size_t k, int8_t *trits
     }
 }
 
-const tern_packing tern_packing_t5r16 = {"t5r16", COLS, BLOCK_BYTES, pack_group, unpack_row};
+const tern_packing tern_packing_t5r16 = {"t5r16", COLS, BLOCK_BYTES, pack_group, unpack_row, .binary = false};

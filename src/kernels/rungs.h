@@ -10,6 +10,7 @@
 #ifndef TERN_KERNELS_RUNGS_H
 #define TERN_KERNELS_RUNGS_H
 
+#include "kernels/binary.h"
 #include "kernels/kernels.h"
 #include "kernels/lines.h"
 
@@ -33,6 +34,15 @@
 #define TERN_TERNARY_T5(isa)                                                                                           \
     static const tern_ternary tern_t5_##isa = {                                                                        \
         .packing = &tern_packing_t5r16, .matmul = tern_matmul_i8_t5_##isa, .lines = &tern_lines_##isa}
+
+/* Binary weights: times int8 with the kernel of one instruction set, times signs with that of another. */
+#define TERN_DECLARE_SIGNS(isa)                                                                                        \
+    void tern_matmul_signs_b1_##isa(const uint8_t *w, size_t k, size_t n_groups, const uint32_t *signs,                \
+                                    size_t ld_signs, size_t n_tokens, int32_t *acc, size_t ld_acc)
+#define TERN_BINARY_B1(rung, isa, signs_isa)                                                                           \
+    static const tern_binary tern_b1_##rung = {                                                                        \
+        .int8 = {.packing = &tern_packing_b1r16, .matmul = tern_matmul_i8_b1_##isa},                                   \
+        .matmul_signs = tern_matmul_signs_b1_##signs_isa}
 
 #define TERN_DECLARE_FLOAT_KERNELS(isa)                                                                                \
     void tern_quantize_i8_##isa(const float *x, size_t n, size_t n_pad, int8_t *q, float *scale, int32_t *sum);        \

@@ -3,6 +3,7 @@
 #include "kernels/check.h"
 
 #include "base/cpu.h"
+#include "kernels/binary.h"
 #include "kernels/head_rows.h"
 
 static const tern_kernels *ref;
@@ -36,15 +37,25 @@ static void add_trit_t5(uint8_t *group, size_t row, size_t column, int trit) {
     }
 }
 
+/* kernels/binary.h. What the matrix does not have comes as 0, and stays without a bit. */
+static void add_trit_b1(uint8_t *group, size_t row, size_t column, int trit) {
+    size_t b = column / 32, f = column % 32 / 4, j = column % 4;
+    if (trit > 0)
+        group[64 * b + 4 * row + j] |= (uint8_t)(1u << f);
+}
+
 static const struct {
     const tern_packing *packing;
     void (*add_trit)(uint8_t *group, size_t row, size_t column, int trit);
-} packings[] = {{&tern_packing_t2r16, add_trit_t2}, {&tern_packing_t5r16, add_trit_t5}};
+} packings[] = {
+    {&tern_packing_t2r16, add_trit_t2}, {&tern_packing_t5r16, add_trit_t5}, {&tern_packing_b1r16, add_trit_b1}};
 
 static void pack_once(size_t index, size_t n_rows, size_t k, size_t ld) {
     const tern_packing *packing = packings[index].packing;
     int8_t *trits = random_trits(0, (n_rows - 1) * ld + k), back[300];
     size_t bytes = tern_group_bytes(packing, tern_k_pad(packing, k));
+    for (size_t i = 0; packing->binary && i < (n_rows - 1) * ld + k; i++)
+        trits[i] = trits[i] < 0 ? -1 : 1;
     output packed = output_new(bytes);
     packing->pack_group(packed.out, trits, ld, n_rows, k);
     memset(packed.ref, 0, bytes);
@@ -85,7 +96,10 @@ static void test_packings_known(void **state) {
                 in_ref |= (*other)->packing == (*ternary)->packing;
             assert_true(tested && in_ref);
             assert_int_equal(TERN_Q_PAD % (*ternary)->packing->cols, 0);
+            assert_false((*ternary)->packing->binary);
         }
+        assert_ptr_equal((*rung)->binary->int8.packing, &tern_packing_b1r16);
+        assert_int_equal(TERN_Q_PAD % tern_packing_b1r16.cols, 0);
     }
 }
 

@@ -64,6 +64,27 @@ void tern_matmul_i8_t5_ref(const uint8_t *w, size_t k_pad, size_t n_groups, cons
     matmul(&tern_packing_t5r16, w, k_pad, n_groups, q, ld_q, n_tokens, acc, ld_acc);
 }
 
+void tern_matmul_i8_b1_ref(const uint8_t *w, size_t k_pad, size_t n_groups, const int8_t *q, size_t ld_q,
+                           const int32_t *q_sum, size_t n_tokens, int32_t *acc, size_t ld_acc) {
+    (void)q_sum;
+    matmul(&tern_packing_b1r16, w, k_pad, n_groups, q, ld_q, n_tokens, acc, ld_acc);
+}
+
+void tern_matmul_signs_b1_ref(const uint8_t *w, size_t k, size_t n_groups, const uint32_t *signs, size_t ld_signs,
+                              size_t n_tokens, int32_t *acc, size_t ld_acc) {
+    size_t words = tern_sign_words(k);
+    for (size_t r = 0; r < n_groups * TERN_GROUP_ROWS; r++)
+        for (size_t t = 0; t < n_tokens; t++) {
+            int32_t differ = 0; /* in so many places the product is -1, in the others it is 1 */
+            for (size_t b = 0; b < words; b++) {
+                const uint8_t *at = w + (r / TERN_GROUP_ROWS * words + b) * 64 + r % TERN_GROUP_ROWS * 4;
+                for (unsigned i = 0; i < TERN_SIGNS; i++)
+                    differ += (at[i / 8] >> i % 8 & 1) != (signs[t * ld_signs + b] >> i & 1);
+            }
+            acc[t * ld_acc + r] = (int32_t)k - 2 * differ;
+        }
+}
+
 void tern_dequantize_ref(const int32_t *acc, size_t n, float s, float weight_scale, float *y) {
     for (size_t i = 0; i < n; i++)
         y[i] = (float)acc[i] / s * weight_scale;
