@@ -32,6 +32,8 @@ static const char *wanted_packing(const tern_model *model, const tern_model_para
     const char *stored = model->checkpoint->layout_packing, *environment = getenv("TERN_PACKING");
     if (params->packing || (environment && *environment) || !stored)
         return params->packing;
+    if (strcmp(stored, tern_packing_b1r16.name) == 0)
+        return stored;
     for (size_t i = 0; model->kernels->ternary[i]; i++)
         if (strcmp(model->kernels->ternary[i]->packing->name, stored) == 0)
             return stored;
@@ -50,6 +52,18 @@ static tern_status check_plain(const tern_model *model, const tern_model_params 
             "weights",
             model->checkpoint->path);
     return TERN_OK;
+}
+
+static tern_status choose_packing(tern_model *model, const tern_model_params *params, const tern_ternary **ternary,
+                                  tern_error *err) {
+    const char *wanted = wanted_packing(model, params);
+    bool binary = false;
+    tern_status status = TERN_OK;
+    if (tern_packing_is_automatic(wanted))
+        status = tern_weights_are_binary(model->checkpoint, model->pool, &binary, err);
+    return status ? status
+                  : tern_choose_packing(model->kernels, wanted, binary, model->pool,
+                                        expected_weights(&model->checkpoint->config), ternary, err);
 }
 
 static tern_status load(tern_model *model, const char *path, const tern_model_params *params, tern_error *err) {
@@ -76,8 +90,7 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
     if (!status)
         tern_checkpoint_drop_vocab(model->checkpoint);
     if (!status)
-        status = tern_choose_packing(model->kernels, wanted_packing(model, params), model->pool,
-                                     expected_weights(&model->checkpoint->config), &ternary, err);
+        status = choose_packing(model, params, &ternary, err);
     if (!status)
         status = tern_weights_load(model->checkpoint, ternary, model->pool, &load_params, &model->weights, err);
     if (!status && model->weights.plain)

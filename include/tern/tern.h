@@ -97,8 +97,9 @@ typedef enum tern_act_type {
 typedef struct tern_model_params {
     int n_threads;       /* 0: all CPUs this process may run on */
     const char *cpu;     /* force a kernel rung ("ref", "avx2", ...); NULL: $TERN_CPU, else the best */
-    const char *packing; /* force a packing of the weights ("t5r16", "t2r16"); NULL: $TERN_PACKING, else the one that
-                            the kernels name first unless another measures 20% faster */
+    const char *packing; /* force a packing of the weights ("t5r16", "t2r16", "b1r16"); NULL: $TERN_PACKING, else b1r16
+                            if no weight is zero (docs/BINARY.md), else the one that the kernels name first unless
+                            another measures 20% faster */
     bool dense_ffn;   /* decode reads the whole FFN, also the rows and columns that do not matter; for measuring. Only
                          packing t5r16 leaves them out; with others it changes nothing */
     bool low_memory;  /* as little memory of the process's own as possible: no screen of the LM head is made (one that
@@ -592,6 +593,7 @@ typedef struct tern_synth_params {
     const char *tokenizer; /* take the vocabulary from this tokenizer file; NULL: a made-up one */
     tern_progress_fn progress;
     void *progress_user;
+    bool binary; /* matrices of -1 and 1 only */
 } tern_synth_params;
 
 /* Shapes by name: "2b4t", "tiny", "0.7b", "3b", ...; TERN_ERR_ARGUMENT with the
@@ -646,11 +648,14 @@ TERN_API double tern_shape_kv_bytes(const tern_shape *shape, tern_kv_type type, 
 /* ----------------------------------------------------------------- convert */
 
 typedef struct tern_convert_params {
-    const char *type; /* "tern": tern's own layout, which loads at once (docs/FORMAT.md); NULL: that. "I2_S", "TQ1_0",
-                         "TQ2_0", "F16", "BF16", "F32": matrices of that type, as other programs read them */
+    const char *type; /* "tern": tern's own layout, which loads at once (docs/FORMAT.md); NULL: that. "b1": the same
+                         with one bit a weight, which a model with zeros among its weights is refused (docs/BINARY.md).
+                         "I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32": matrices of that type, as other programs read
+                         them */
     const char
         *embedding_type; /* of embedding and head: "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; NULL: as it is */
-    const char *packing; /* "t5r16", "t2r16"; NULL: what this machine's best kernels read */
+    const char *packing; /* "t5r16", "t2r16", "b1r16"; NULL: b1r16 if no weight is zero, else what this machine's best
+                            kernels read */
     const char *name;    /* general.name, UTF-8; NULL: as it is, and a folder's own name where there is none */
     bool no_screen;      /* leave the screen of the LM head out: a smaller file, from which it is built while loading */
     bool *screen_missing; /* NULL, or told whether a screen that pays had to be left out because the kernels in use
@@ -658,6 +663,9 @@ typedef struct tern_convert_params {
     int n_threads;        /* 0: all CPUs this process may run on */
     tern_progress_fn progress;
     void *progress_user;
+    bool binarize; /* of master weights W (F32, F16, BF16): T = sign(W - mean W), 0 counting as 1, with the scale mean
+                      |W|, instead of what the file stands for. Another model, which computes well only if it was
+                      trained for that */
 } tern_convert_params;
 
 /* Write the model `in` (as for tern_model_load()) to `out`, first to a temporary name, renamed when whole. What it

@@ -11,19 +11,26 @@
 typedef struct settings {
     const char *type, *embedding_type, *packing, *name;
     tern_model_options model;
-    bool no_screen, force;
+    bool no_screen, force, binarize;
 } settings;
 
 static const tern_option main_options[] = {
     {"type", 0, TERN_OPTION_STRING, offsetof(settings, type), "TYPE",
-     "tern: tern's own layout, which loads in no time and whose\npages processes share; i2_s, tq1_0, tq2_0, f16, bf16 "
-     "or f32:\n"
-     "a GGUF with matrices of that type, for other programs too",
+     "tern: tern's own layout, which loads in no time and whose\npages processes share; b1: the same, one bit a "
+     "weight, for\n"
+     "models without zeros among them; i2_s, tq1_0, tq2_0, f16,\n"
+     "bf16 or f32: a GGUF with matrices of that type, for other\n"
+     "programs too",
      0, 0, NULL, NULL},
     {"embedding-type", 0, TERN_OPTION_STRING, offsetof(settings, embedding_type), "TYPE",
      "of embedding and head: f16, bf16, f32, q8_0, q6_k, q4_0", 0, 0, NULL, "as it is"},
     {"packing", 0, TERN_OPTION_STRING, offsetof(settings, packing), "NAME",
-     "of the ternary weights: t5r16 (5/3 bits a weight), t2r16 (2 bits)", 0, 0, NULL, "what this CPU reads best"},
+     "of the weights: t5r16 (5/3 bits a weight), t2r16 (2 bits),\nb1r16 (1 bit, no zeros)", 0, 0, NULL,
+     "what this CPU reads best"},
+    {"binarize", 0, TERN_OPTION_FLAG, offsetof(settings, binarize), NULL,
+     "of master weights, make binary ones: sign(W - mean W), scale\nmean |W| (BitNet v1); another model than the "
+     "file's",
+     0, 0, NULL, NULL},
     {"name", 0, TERN_OPTION_STRING, offsetof(settings, name), "TEXT", "the model's name, general.name in the file", 0,
      0, NULL, "as it is"},
     {"no-screen", 0, TERN_OPTION_FLAG, offsetof(settings, no_screen), NULL,
@@ -64,6 +71,7 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
                                         .name = s->name,
                                         .no_screen = s->no_screen,
                                         .screen_missing = &screen_missing,
+                                        .binarize = s->binarize,
                                         .n_threads = (int)s->model.threads,
                                         .progress = tern_progress_update,
                                         .progress_user = &progress};
@@ -99,6 +107,7 @@ const tern_command tern_command_convert = {
     .summary = "write a model in tern's own layout, or as another GGUF",
     .example = "tern convert model.gguf model-tern.gguf\n"
                "tern convert folder/ model-i2_s.gguf --type i2_s\n"
+               "tern convert binary.gguf binary-b1.gguf --type b1\n"
                "tern convert folder/ small.gguf --type tq1_0 --embedding-type q6_k\n",
     .notes = "tern's own layout holds the weights as the kernels read them, so that loading it takes no work and no\n"
              "memory of the process's own. It runs on every CPU; where the kernels read another packing it is packed\n"

@@ -19,8 +19,9 @@ const tern_option tern_model_option_table[] = {
     {"threads", 't', TERN_OPTION_INT, offsetof(tern_model_options, threads), "N", "CPU threads; 0: all", 0, MAX_THREADS,
      NULL, NULL},
     {"packing", 0, TERN_OPTION_STRING, offsetof(tern_model_options, packing), "NAME",
-     "layout of the ternary weights in memory: t5r16 or t2r16; by default\nthe one that the kernels name first, unless "
-     "another measures\n20% faster",
+     "layout of the weights in memory: t5r16, t2r16 or b1r16; by default\nb1r16 if no weight is zero, else the one "
+     "that the "
+     "kernels name\nfirst, unless another measures 20% faster",
      0, 0, NULL, "$TERN_PACKING or by the kernels"},
     {"dense-ffn", 0, TERN_OPTION_FLAG, offsetof(tern_model_options, dense_ffn), NULL,
      "read the whole FFN for every token, to measure what skipping\nis worth; only packing t5r16 skips, others read "

@@ -11,9 +11,12 @@ typedef struct settings {
     int64_t seed, layers, hidden, ffn, heads, kv_heads, vocab, ctx;
     double sparsity;
     int head; /* 0: the shape's, 1 tied, 2 untied */
+    int weights;
     bool force;
 } settings;
 
+enum { TERNARY, BINARY };
+static const tern_choice weight_choices[] = {{"ternary", TERNARY, false}, {"binary", BINARY, false}, {NULL, 0, false}};
 static const tern_choice head_choices[] = {{"tied", 1, false}, {"untied", 2, false}, {NULL, 0, false}};
 
 #define SIZE_OPTION(name, field, help, most)                                                                           \
@@ -23,6 +26,8 @@ static const tern_option main_options[] = {
     {"shape", 0, TERN_OPTION_STRING, offsetof(settings, shape), "NAME", "see the list below", 0, 0, NULL, NULL},
     {"type", 0, TERN_OPTION_STRING, offsetof(settings, type), "TYPE",
      "of the linear layers: i2_s, tq1_0, tq2_0, f16, bf16, f32", 0, 0, NULL, NULL},
+    {"weights", 0, TERN_OPTION_ENUM, offsetof(settings, weights), "KIND",
+     "ternary, or binary: -1 and 1 only, which tern computes with\none bit each", 0, 0, weight_choices, NULL},
     {"embedding-type", 0, TERN_OPTION_STRING, offsetof(settings, embedding_type), "TYPE",
      "of embedding and head: f16, bf16, f32, q8_0, q6_k, q4_0", 0, 0, NULL, NULL},
     {"ffn-sparsity", 0, TERN_OPTION_FLOAT, offsetof(settings, sparsity), "SHARE",
@@ -74,6 +79,7 @@ static int get_params(const settings *s, tern_synth_params *params) {
     params->seed = (uint64_t)s->seed;
     params->ffn_sparsity = (float)s->sparsity;
     params->tokenizer = s->tokenizer;
+    params->binary = s->weights == BINARY;
     return 0;
 }
 
@@ -103,9 +109,10 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     if (failed)
         return tern_cli_error(&err);
     char time[32];
-    fprintf(stderr, "%s: %u layers, hidden %u, FFN %u, vocabulary %u, %s weights, %s embedding, seed %lld, %s\n", path,
-            params.n_layers, params.hidden_size, params.ffn_size, params.vocab_size, params.weight_type,
-            params.embedding_type, (long long)s->seed, tern_format_seconds(time, tern_seconds() - start));
+    fprintf(stderr, "%s: %u layers, hidden %u, FFN %u, vocabulary %u, %s%s weights, %s embedding, seed %lld, %s\n",
+            path, params.n_layers, params.hidden_size, params.ffn_size, params.vocab_size,
+            params.binary ? "binary " : "", params.weight_type, params.embedding_type, (long long)s->seed,
+            tern_format_seconds(time, tern_seconds() - start));
     return 0;
 }
 

@@ -358,19 +358,26 @@ static tern_status convert(conversion *c, tern_error *err) {
 
 static bool is_automatic(const char *packing) { return !packing || !*packing || strcmp(packing, "auto") == 0; }
 
-/* The packing to write: the one asked for, as when a model is loaded, or what the best kernels here read first. */
+static bool is_b1(const char *type) { return type && strcasecmp(type, "b1") == 0; }
+
+/* The packing to write: the one asked for, as when a model is loaded, or (once the model is open) what the best kernels
+ * here read first: of a model without zeros, the one for those. */
 static tern_status choose_packing(conversion *c, tern_error *err) {
-    tern_status status = tern_kernels_choose(NULL, &c->kernels, err);
-    if (status)
-        return status;
     const char *source = "--packing ";
-    c->packing = c->params->packing;
+    bool binary = c->params->binarize;
+    c->packing = is_b1(c->params->type) ? tern_packing_b1r16.name : c->params->packing;
     if (is_automatic(c->packing)) {
         c->packing = getenv("TERN_PACKING");
         source = "TERN_PACKING=";
     }
-    if (is_automatic(c->packing))
-        c->packing = c->kernels->ternary[0]->packing->name;
+    if (is_automatic(c->packing) && !c->checkpoint)
+        return TERN_OK;
+    if (is_automatic(c->packing)) {
+        tern_status status = binary ? TERN_OK : tern_weights_are_binary(c->checkpoint, c->pool, &binary, err);
+        if (status)
+            return status;
+        c->packing = binary ? tern_packing_b1r16.name : c->kernels->ternary[0]->packing->name;
+    }
     if (!tern_form_named(c->packing, 0))
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s%s: is not one of %s", source, c->packing, tern_form_names);
     return TERN_OK;
@@ -379,11 +386,15 @@ static tern_status choose_packing(conversion *c, tern_error *err) {
 /* Of the matrices, and of embedding and head. */
 static tern_status choose_types(conversion *c, tern_error *err) {
     const char *type = c->params->type, *embedding = c->params->embedding_type;
-    if (type && strcasecmp(type, "tern") != 0) {
+    if (type && strcasecmp(type, "tern") != 0 && !is_b1(type)) {
         c->matrices = tern_keys_weight_type(type);
         if (!c->matrices)
-            return tern_fail(err, TERN_ERR_ARGUMENT, "type '%s' is not one of tern, %s", type, tern_keys_weight_types);
+            return tern_fail(err, TERN_ERR_ARGUMENT, "type '%s' is not one of tern, b1, %s", type,
+                             tern_keys_weight_types);
     }
+    if (is_b1(type) && !is_automatic(c->params->packing) && strcmp(c->params->packing, tern_packing_b1r16.name) != 0)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "type b1 is packed as %s, not as %s", tern_packing_b1r16.name,
+                         c->params->packing);
     if (embedding) {
         c->embedding = tern_keys_embedding_type(embedding);
         if (!c->embedding)
@@ -434,6 +445,8 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
     if (!status)
         status = choose_types(&c, err);
     if (!status && !c.matrices)
+        status = tern_kernels_choose(NULL, &c.kernels, err);
+    if (!status && !c.matrices) /* what is wrong with a name is known before anything is opened */
         status = choose_packing(&c, err);
     if (!status)
         status = tern_pool_create(params->n_threads > 0 ? params->n_threads : tern_cpu_count(), &c.pool, err);
@@ -446,6 +459,11 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
         status = tern_fail(err, TERN_ERR_UNSUPPORTED,
                            "%s: is a model of the LLaMA layout; those run, but tern does not convert them",
                            checkpoint->path);
+    for (uint32_t i = 0; !status && params->binarize && i < c.weights.dims.n_layers; i++)
+        for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++)
+            c.weights.layers[i].linears[j].binarize = true;
+    if (!status && !c.matrices)
+        status = choose_packing(&c, err);
     if (!status)
         status = tern_gguf_writer_create(out, &c.writer, err);
     if (!status)

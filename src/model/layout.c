@@ -15,10 +15,11 @@ static const tern_form forms[] = {
     {"t5r16", TERN_LAYOUT_GROUPS, &tern_packing_t5r16},
     {"t5rows", TERN_LAYOUT_ROWS, NULL},
     {"t5cols", TERN_LAYOUT_COLUMNS, NULL},
+    {"b1r16", TERN_LAYOUT_GROUPS, &tern_packing_b1r16},
 };
-enum { T2R16, T5R16, T5ROWS, T5COLS, N_FORMS };
+enum { T2R16, T5R16, T5ROWS, T5COLS, B1R16, N_FORMS };
 
-const char tern_form_names[] = "t5r16, t2r16";
+const char tern_form_names[] = "t5r16, t2r16, b1r16";
 
 /* Rows are good for `up` only, columns for `down` only: each because of what a decode step can skip. */
 static bool may_be(const tern_form *form, int which) {
@@ -30,7 +31,10 @@ static const tern_form *choose(const tern_packing *packing, bool lines, int whic
         return &forms[T5ROWS];
     if (lines && which == DOWN)
         return &forms[T5COLS];
-    return &forms[packing == &tern_packing_t2r16 ? T2R16 : T5R16];
+    for (int i = 0; i < N_FORMS; i++)
+        if (forms[i].packing == packing)
+            return &forms[i];
+    return NULL;
 }
 
 const tern_form *tern_form_for(const tern_ternary *ternary, int which) {

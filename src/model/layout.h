@@ -17,8 +17,11 @@ struct tern_form {
 const tern_form *tern_form_for(const tern_ternary *ternary, int which);
 /* The same for files: what a rung that has the packing called `name` reads; NULL: no packing has that name. */
 const tern_form *tern_form_named(const char *name, int which);
-/* The packings of tern_form_named(), "t5r16, t2r16". */
+/* The packings of tern_form_named(), "t5r16, t2r16, b1r16". */
 extern const char tern_form_names[];
+
+/* Whether it holds matrices without zeros only; tern_form_pack() must be given no others. */
+static inline bool tern_form_is_binary(const tern_form *form) { return form->packing && form->packing->binary; }
 
 /* The form's sizes for linear->rows x cols -> layout, k_pad, n_units, unit_bytes. */
 void tern_form_lay_out(const tern_form *form, tern_linear *linear);

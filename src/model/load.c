@@ -50,14 +50,40 @@ static bool single_magnitude(const tern_tensor *tensor, float *buffer, float *ma
     return found > 0 && isfinite(found);
 }
 
-static tern_status scale_of(const tern_checkpoint *checkpoint, const tern_tensor *tensor, float *buffer, float *scale,
-                            tern_error *err) {
+/* BitNet's quantiser (Wang et al. 2023, equations 1 to 3; what to multiply with as in numerics.md, training-recipe.md):
+ * the mean of the signed weights, around which signs are taken, and that of their magnitudes. */
+static tern_status binary_scale(tern_linear *linear, float *buffer, tern_error *err) {
+    const tern_tensor *tensor = linear->source;
     const tern_codec *codec = tern_codec_of(tensor->type);
+    if (linear->stored || codec->ternary)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED,
+                         "tensor %s holds quantised weights already; only master weights can be binarised",
+                         tensor->name);
+    tern_status status = tern_absmean(tensor, buffer, &linear->scale, err);
+    double sum = 0;
+    for (uint64_t row = 0; !status && row < tensor->rows; row++) {
+        double row_sum = 0;
+        codec->decode_row(tensor, row, buffer);
+        for (uint64_t i = 0; i < tensor->cols; i++)
+            row_sum += (double)buffer[i];
+        sum += row_sum;
+    }
+    linear->centre = (float)(sum / ((double)tensor->rows * (double)tensor->cols));
+    return status;
+}
+
+static tern_status scale_of(const tern_checkpoint *checkpoint, tern_linear *linear, float *buffer, tern_error *err) {
+    const tern_tensor *tensor = linear->source;
+    const tern_codec *codec = tern_codec_of(tensor->type);
+    if (linear->binarize)
+        return binary_scale(linear, buffer, err);
+    if (linear->stored)
+        return TERN_OK; /* read by tern_layout_scales() */
     if (codec->ternary)
-        return codec->scale(tensor, scale, err);
-    if (checkpoint->kind == TERN_CHECKPOINT_GGUF && single_magnitude(tensor, buffer, scale))
+        return codec->scale(tensor, &linear->scale, err);
+    if (checkpoint->kind == TERN_CHECKPOINT_GGUF && single_magnitude(tensor, buffer, &linear->scale))
         return TERN_OK;
-    return tern_absmean(tensor, buffer, scale, err);
+    return tern_absmean(tensor, buffer, &linear->scale, err);
 }
 
 static bool decode_rows(const tern_linear *linear, uint32_t row, uint32_t n_rows, float *buffer, int8_t *trits) {
@@ -67,14 +93,17 @@ static bool decode_rows(const tern_linear *linear, uint32_t row, uint32_t n_rows
     bool ok = true;
     if (codec->ternary && !linear->interleaved)
         return codec->decode_trits(tensor, row, n_rows, trits, ld);
-    for (uint32_t i = 0; i < n_rows; i++) {
+    for (uint32_t i = 0; i < n_rows; i++, trits += ld) {
         uint32_t from = tern_linear_source_row(linear, row + i);
         if (codec->ternary) {
-            ok &= codec->decode_trits(tensor, from, 1, trits + i * ld, ld);
+            ok &= codec->decode_trits(tensor, from, 1, trits, ld);
             continue;
         }
         codec->decode_row(tensor, from, buffer);
-        tern_ternarize_row(buffer, tensor->cols, linear->scale, trits + i * ld);
+        if (!linear->binarize)
+            tern_ternarize_row(buffer, ld, linear->scale, trits);
+        for (size_t j = 0; linear->binarize && j < ld; j++)
+            trits[j] = buffer[j] >= linear->centre ? 1 : -1;
     }
     return ok;
 }
@@ -91,6 +120,13 @@ static tern_status read_rows(const tern_linear *linear, uint32_t row, uint32_t n
                           "tensor %s holds codes that are no ternary values near row %" PRIu32
                           "; the file is damaged or not of type %s",
                           tensor->name, row, tensor->type_name);
+}
+
+static bool has_zero(const int8_t *trits, size_t n) {
+    bool zero = false;
+    for (size_t i = 0; i < n; i++)
+        zero |= trits[i] == 0;
+    return zero;
 }
 
 /* By its stored form's layout or another's, whichever is in columns (NULL: none). */
@@ -126,7 +162,7 @@ tern_status tern_check_linear(const tern_linear *linear, tern_error *err) {
 
 tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form *form, tern_linear *linear,
                              tern_error *err) {
-    if (linear->stored == form) {
+    if (linear->stored == form && !linear->binarize) {
         memcpy((uint8_t *)linear->packed, linear->source->data, linear->source->bytes);
         return TERN_OK;
     }
@@ -134,11 +170,15 @@ tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form 
     float *buffer = tern_alloc_array(linear->cols, sizeof *buffer);
     int8_t *trits = tern_alloc_array(strip, linear->cols);
     tern_status status = buffer && trits ? TERN_OK : tern_fail_memory(err, "unpacking a matrix");
-    if (!status && !linear->stored)
-        status = scale_of(checkpoint, linear->source, buffer, &linear->scale, err);
+    if (!status)
+        status = scale_of(checkpoint, linear, buffer, err);
     for (uint32_t row = 0; !status && row < linear->rows; row += strip) {
         uint32_t n_rows = linear->rows - row < strip ? linear->rows - row : strip;
         status = read_rows(linear, row, n_rows, buffer, trits, err);
+        if (!status && tern_form_is_binary(form) && has_zero(trits, (size_t)n_rows * linear->cols))
+            status = tern_fail(err, TERN_ERR_UNSUPPORTED,
+                               "tensor %s holds zeros: not binary, and %s has no place for them; t5r16 and t2r16 have",
+                               linear->source->name, form->name);
         if (!status)
             tern_form_pack(form, linear, row, n_rows, trits);
     }
@@ -154,8 +194,8 @@ tern_status tern_encode_linear(const tern_checkpoint *checkpoint, const tern_cod
     float *buffer = tern_alloc_array(cols, sizeof *buffer);
     int8_t *trits = tern_alloc_array(linear->rows, cols);
     tern_status status = buffer && trits ? TERN_OK : tern_fail_memory(err, "unpacking a matrix");
-    if (!status && !linear->stored)
-        status = scale_of(checkpoint, linear->source, buffer, &linear->scale, err);
+    if (!status)
+        status = scale_of(checkpoint, linear, buffer, err);
     for (uint32_t row = 0; !status && row < linear->rows; row += strip) {
         uint32_t n_rows = linear->rows - row < strip ? linear->rows - row : strip;
         status = read_rows(linear, row, n_rows, buffer, trits + (size_t)row * cols, err);
@@ -178,6 +218,85 @@ static void copy_plain(const tern_linear *linear) {
         memcpy((uint8_t *)linear->packed + row * linear->unit_bytes,
                linear->source->data + tern_linear_source_row(linear, row) * linear->unit_bytes, linear->unit_bytes);
 }
+
+/* ------------------------------------------------------------------ binary */
+
+typedef struct zero_search {
+    const tern_checkpoint *checkpoint;
+    tern_weights *weights;
+    size_t first;      /* matrix of the first task */
+    atomic_bool found; /* or failed: the search is over */
+    pthread_mutex_t lock;
+    tern_status status;
+    tern_error error;
+} zero_search;
+
+static tern_status search_matrix(zero_search *search, tern_linear *linear, tern_error *err) {
+    uint32_t strip = strip_rows(NULL, linear->stored);
+    if (linear->stored && tern_form_is_binary(linear->stored))
+        return TERN_OK;
+    float *buffer = tern_alloc_array(linear->cols, sizeof *buffer);
+    int8_t *trits = tern_alloc_array(strip, linear->cols);
+    tern_status status = buffer && trits ? TERN_OK : tern_fail_memory(err, "looking for zeros");
+    if (!status)
+        status = scale_of(search->checkpoint, linear, buffer, err);
+    for (uint32_t row = 0; !status && row < linear->rows && !atomic_load(&search->found); row += strip) {
+        uint32_t n_rows = linear->rows - row < strip ? linear->rows - row : strip;
+        status = read_rows(linear, row, n_rows, buffer, trits, err);
+        if (!status && has_zero(trits, (size_t)n_rows * linear->cols))
+            atomic_store(&search->found, true);
+    }
+    free(trits);
+    free(buffer);
+    return status;
+}
+
+static void search_task(void *context, size_t task, int worker) {
+    (void)worker;
+    zero_search *search = context;
+    if (atomic_load(&search->found))
+        return;
+    tern_error err;
+    task += search->first;
+    tern_linear *linear =
+        &search->weights->layers[task / TERN_LINEARS_PER_LAYER].linears[task % TERN_LINEARS_PER_LAYER];
+    tern_status status = search_matrix(search, linear, &err);
+    tern_checkpoint_release(search->checkpoint, linear->source);
+    if (!status)
+        return;
+    atomic_store(&search->found, true);
+    pthread_mutex_lock(&search->lock);
+    search->status = status;
+    search->error = err;
+    pthread_mutex_unlock(&search->lock);
+}
+
+tern_status tern_weights_are_binary(const tern_checkpoint *checkpoint, tern_pool *pool, bool *binary, tern_error *err) {
+    tern_weights weights;
+    tern_status status = tern_weights_bind(checkpoint, &weights, err);
+    if (status)
+        return status;
+    if (weights.plain) { /* floats as they are: no BitLinears */
+        tern_weights_free(&weights);
+        *binary = false;
+        return TERN_OK;
+    }
+    zero_search search = {.checkpoint = checkpoint, .weights = &weights};
+    pthread_mutex_init(&search.lock, NULL);
+    search_task(&search, 0, 0); /* ternary models end here, in its first rows */
+    search.first = 1;
+    if (!atomic_load(&search.found))
+        tern_pool_run(pool, (size_t)weights.dims.n_layers * TERN_LINEARS_PER_LAYER - 1, search_task, &search);
+    pthread_mutex_destroy(&search.lock);
+    tern_weights_free(&weights);
+    /* What is wrong with a damaged matrix is said by whoever packs it: always the same one of several. */
+    if (search.status == TERN_ERR_MEMORY)
+        return tern_fail(err, search.status, "%s", search.error.message);
+    *binary = !atomic_load(&search.found);
+    return TERN_OK;
+}
+
+/* -------------------------------------------------------------------- loading */
 
 static void load_task(void *context, size_t task, int worker) {
     load_state *state = context;

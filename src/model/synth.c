@@ -85,6 +85,7 @@ static tern_status check_sizes(const tern_synth_params *p, tern_error *err) {
 typedef struct tensor_list {
     tern_synth_tensor *tensors;
     size_t n, capacity;
+    bool binary; /* the matrices */
     tern_status status;
     tern_error *err;
 } tensor_list;
@@ -98,6 +99,7 @@ static void add(tensor_list *list, const tern_codec *codec, uint64_t rows, uint6
                                 .cols = cols,
                                 .fill = fill,
                                 .scale = (float)scale,
+                                .binary = list->binary,
                                 .lean = lean,
                                 .stream = list->n};
     snprintf(tensor.name, sizeof tensor.name, "%s.weight", name);
@@ -113,14 +115,16 @@ static void add(tensor_list *list, const tern_codec *codec, uint64_t rows, uint6
         list->tensors[list->n++] = tensor;
 }
 
-static double scale_for(double gain, double in) { return gain / sqrt(in * 2 * TERN_SYNTH_SIGN_CHANCES / 256); }
+static double scale_for(const tern_synth_params *p, double gain, double in) {
+    return gain / sqrt(in * (p->binary ? 256 : 2 * TERN_SYNTH_SIGN_CHANCES) / 256);
+}
 
 /* One block, in the order of the official file. */
 static void add_layer(tensor_list *list, const tern_synth_params *p, const tern_synth_design *design, uint32_t layer,
                       const tern_codec *weights, const tern_codec *f32) {
     uint64_t hidden = p->hidden_size, ffn = p->ffn_size, kv = hidden / p->n_heads * p->n_kv_heads;
-    double in = scale_for(1, (double)hidden), qk = scale_for(sqrt(2.5), (double)hidden); /* scores: sigma 2.5 */
-    double o = scale_for(design->block_gain, (double)hidden), down = scale_for(design->block_gain, (double)ffn);
+    double in = scale_for(p, 1, (double)hidden), qk = scale_for(p, sqrt(2.5), (double)hidden); /* scores: sigma 2.5 */
+    double o = scale_for(p, design->block_gain, (double)hidden), down = scale_for(p, design->block_gain, (double)ffn);
     const struct {
         const char *name;
         const tern_codec *codec;
@@ -157,7 +161,7 @@ tern_status tern_synth_plan(const tern_synth_params *p, const tern_synth_design 
     if (!embedding)
         return tern_fail(err, TERN_ERR_ARGUMENT, "embedding type '%s' is not one of %s",
                          p->embedding_type ? p->embedding_type : "", tern_keys_embedding_types);
-    tensor_list list = {.err = err};
+    tensor_list list = {.binary = p->binary, .err = err};
     add(&list, embedding, p->vocab_size, p->hidden_size, TERN_SYNTH_EMBEDDING, 1, 0, "token_embd");
     for (uint32_t layer = 0; layer < p->n_layers; layer++)
         add_layer(&list, p, design, layer, weights, f32);

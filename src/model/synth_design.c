@@ -112,7 +112,7 @@ double tern_synth_gate_lean(const tern_synth_params *params, const tern_synth_de
     double shared = 1 / sqrt(2 + added);
     /* A lean of k chances of 256 gives E[trit] = -2k/256 * pattern, so the gate's mean is -in * shared * 2k/256 and
      * its standard deviation sqrt(in * 176/256); their quotient shall be gate_bias. */
-    double in = params->hidden_size, nonzero = 2.0 * TERN_SYNTH_SIGN_CHANCES / 256;
+    double in = params->hidden_size, nonzero = params->binary ? 1 : 2.0 * TERN_SYNTH_SIGN_CHANCES / 256;
     double lean = design->gate_bias * sqrt(nonzero / in) / shared * 128;
     return fmax(fmin(lean, TERN_SYNTH_SIGN_CHANCES), -TERN_SYNTH_SIGN_CHANCES);
 }

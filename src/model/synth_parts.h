@@ -58,6 +58,7 @@ typedef struct tern_synth_tensor {
     uint64_t rows, cols, bytes; /* a norm is [1, n] */
     tern_synth_fill fill;
     float scale;
+    bool binary;     /* TRITS: no zeros among them */
     double lean;     /* TRITS: see tern_synth_gate_lean */
     uint64_t stream; /* its own random stream: the number of the tensor */
 } tern_synth_tensor;

@@ -45,14 +45,16 @@ static void fill_trits(tern_rng *rng, const slab_job *job, int8_t *trits) {
         }
         for (size_t j = 0; j < n; j++)
             trits[i + j] = (int8_t)((random[j] >= job->upper[i + j]) - (random[j] < job->lower[i + j]));
+        for (size_t j = 0; job->tensor->binary && j < n; j++) /* signs as they would fall: zeros either way */
+            trits[i + j] = trits[i + j] ? trits[i + j] : (int8_t)(1 - 2 * (random[j] & 1));
     }
 }
 
 /* Master weights that ternarise back to these trits with about this scale: zeros within 0.45 scale, the others 0.8
  * to 1.9 times it, with an absolute mean of 1 scale; the threshold is at 0.5. */
-static void masters_of(tern_rng *rng, const int8_t *trits, size_t n, float scale, float *values) {
+static void masters_of(tern_rng *rng, const int8_t *trits, size_t n, bool binary, float scale, float *values) {
     const float zero = 0.45f, low = 0.8f;
-    const float nonzero_share = 2 * TERN_SYNTH_SIGN_CHANCES / 256.0f;
+    const float nonzero_share = binary ? 1.0f : 2 * TERN_SYNTH_SIGN_CHANCES / 256.0f;
     const float high = 2 * (1 - (1 - nonzero_share) * zero / 2) / nonzero_share - low;
     for (size_t i = 0; i < n; i += 8) {
         uint64_t word = tern_rng_u64(rng);
@@ -75,7 +77,7 @@ static void fill_float_row(tern_rng *rng, const slab_job *job, int8_t *trits, fl
     size_t cols = (size_t)tensor->cols;
     if (tensor->fill == TERN_SYNTH_TRITS) {
         fill_trits(rng, job, trits);
-        masters_of(rng, trits, cols, tensor->scale, row);
+        masters_of(rng, trits, cols, tensor->binary, tensor->scale, row);
         return;
     }
     for (size_t i = 0; i < cols; i++)

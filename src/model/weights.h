@@ -46,6 +46,8 @@ typedef struct tern_linear {
     float scale;
     tern_head_type plain_type; /* of TERN_LAYOUT_PLAIN */
     uint32_t interleaved;      /* the source has the rows of each head (so many) in another order; 0: not */
+    bool binarize; /* make T = sign(W - mean W), scale = mean |W| of a float source, not what it stands for */
+    float centre;  /* then: mean W */
     const tern_tensor *source; /* in the checkpoint */
     const tern_form *stored;   /* what the source is packed as; NULL: it is a tensor of another program's types */
     const struct tern_low_rank *low_rank; /* what an adapter adds to it (model/adapter.h); NULL: nothing */
@@ -144,7 +146,12 @@ typedef struct tern_load_params {
 tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_ternary *ternary, tern_pool *pool,
                               const tern_load_params *params, tern_weights *weights, tern_error *err);
 
-/* One matrix of the checkpoint (bound, and laid out by tern_form_lay_out) -> linear->packed and ->scale, in `form`. */
+/* Whether the model has no zeros among its ternary weights, so that one bit is enough for each. Reads the matrices up
+ * to the first zero: a few rows of a ternary model, all of a binary one. Checks what tern_weights_bind() checks. */
+tern_status tern_weights_are_binary(const tern_checkpoint *checkpoint, tern_pool *pool, bool *binary, tern_error *err);
+
+/* One matrix of the checkpoint (bound, and laid out by tern_form_lay_out) -> linear->packed and ->scale, in `form`. A
+ * zero where the form holds none is TERN_ERR_UNSUPPORTED, and so is ->binarize of a tensor that is ternary already. */
 tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form *form, tern_linear *linear,
                              tern_error *err);
 /* One matrix (bound) -> out [tern_codec_bytes()] in a type of other programs, and ->scale: float types hold the values

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "kernels/binary.h"
 
 /* A matrix as wide as BitNet b1.58 2B4T's, repeated until it is MAX_BYTES: more than most last-level caches, and filled
  * in some ten milliseconds. The best of PASSES counts: what disturbs a pass only makes it slower. */
@@ -79,20 +80,33 @@ static tern_status measure(const tern_kernels *kernels, tern_pool *pool, uint64_
     return status;
 }
 
-tern_status tern_choose_packing(const tern_kernels *kernels, const char *name, tern_pool *pool, uint64_t n_weights,
-                                const tern_ternary **ternary, tern_error *err) {
+static bool is_automatic(const char *name) { return !name || !*name || strcmp(name, "auto") == 0; }
+
+bool tern_packing_is_automatic(const char *name) { return is_automatic(name) && is_automatic(getenv("TERN_PACKING")); }
+
+/* Index i of all packings: the binary one stands behind the ternary ones. */
+static const tern_ternary *packing_at(const tern_kernels *kernels, size_t i) {
+    size_t n = 0;
+    while (kernels->ternary[n])
+        n++;
+    return i < n ? kernels->ternary[i] : i == n ? &kernels->binary->int8 : NULL;
+}
+
+tern_status tern_choose_packing(const tern_kernels *kernels, const char *name, bool binary, tern_pool *pool,
+                                uint64_t n_weights, const tern_ternary **ternary, tern_error *err) {
     const char *source = "--packing ";
-    if (!name || !*name || strcmp(name, "auto") == 0) {
+    if (is_automatic(name)) {
         name = getenv("TERN_PACKING");
         source = "TERN_PACKING=";
     }
-    bool automatic = !name || !*name || strcmp(name, "auto") == 0;
+    bool automatic = is_automatic(name);
     char names[128] = "";
     size_t used = 0;
-    for (size_t i = 0; kernels->ternary[i]; i++) {
-        const char *this_name = kernels->ternary[i]->packing->name;
+    const tern_ternary *one;
+    for (size_t i = 0; (one = packing_at(kernels, i)) != NULL; i++) {
+        const char *this_name = one->packing->name;
         if (!automatic && strcmp(name, this_name) == 0) {
-            *ternary = kernels->ternary[i];
+            *ternary = one;
             return TERN_OK;
         }
         int n = snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", this_name);
@@ -102,6 +116,10 @@ tern_status tern_choose_packing(const tern_kernels *kernels, const char *name, t
     if (!automatic)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s%s: the kernels %s have no such packing; use one of: %s", source,
                          name, kernels->name, names);
+    if (binary) { /* half the bytes of the next best */
+        *ternary = &kernels->binary->int8;
+        return TERN_OK;
+    }
     *ternary = kernels->ternary[0];
     return kernels->ternary[1] ? measure(kernels, pool, n_weights, ternary, err) : TERN_OK;
 }
