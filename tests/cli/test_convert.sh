@@ -131,6 +131,28 @@ for type in f16 bf16 f32 q8_0 q6_k q4_0; do
     run "text of embedding $type" "$TERN" run "$WORK/e.gguf" -p "Once upon a time" -n 2 --temp 0
     is "$status" 0
 done
+# --- one bit a weight, for models without zeros
+"$TERN" synth "$WORK/binary.gguf" --shape tiny --layers 2 --weights binary 2>/dev/null || fail "synth --weights binary"
+greedy=(-p "Once upon a time" -n 8 --temp 0 --print-ids)
+run "tokens of ternary" "$TERN" run "$WORK/binary.gguf" "${greedy[@]}" --packing t2r16
+is "$status" 0
+wanted=$out
+run "tokens of binary" "$TERN" run "$WORK/binary.gguf" "${greedy[@]}"
+is "$out" "$wanted"
+run "convert --type b1" "$TERN" convert "$WORK/binary.gguf" "$WORK/b1.gguf" --type b1
+is "$status" 0
+run "inspect b1" "$TERN" inspect "$WORK/b1.gguf"
+has "$out" "blk.0.ffn_up.b1r16"
+run "tokens of b1" "$TERN" run "$WORK/b1.gguf" "${greedy[@]}"
+is "$out" "$wanted"
+run "b1 back to i2_s" "$TERN" convert "$WORK/b1.gguf" "$WORK/again.gguf" --type i2_s
+is "$status" 0
+run "tokens of i2_s again" "$TERN" run "$WORK/again.gguf" "${greedy[@]}"
+is "$out" "$wanted"
+fails 1 "holds zeros: not binary" "b1 of a ternary model" "$TERN" convert "$model" "$WORK/no.gguf" --type b1
+fails 1 "holds zeros: not binary" "b1r16 for a ternary model" "$TERN" run "$model" -n 1 --packing b1r16
+fails 1 "only master weights" "binarising what is no master" "$TERN" convert "$model" "$WORK/no.gguf" --binarize
+fails 2 "not as t2r16" "b1 in another packing" "$TERN" convert "$WORK/binary.gguf" "$WORK/no.gguf" --type b1 --packing t2r16
 run "another name" "$TERN" convert demo "$WORK/named.gguf" --type tq1_0 --name "A bird's model"
 is "$status" 0
 run "inspect another name" "$TERN" inspect "$WORK/named.gguf"
