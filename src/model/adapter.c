@@ -148,7 +148,7 @@ static tern_status check_targets(const tern_adapter *adapter, const tern_dims *d
 
 static tern_status bind(tern_adapter *adapter, const tern_dims *dims, tern_error *err) {
     const tern_checkpoint *checkpoint = adapter->peft.checkpoint;
-    uint32_t widest = dims->hidden_size > dims->ffn_size ? dims->hidden_size : dims->ffn_size;
+    uint32_t widest = tern_widest(dims);
     adapter->n = (size_t)dims->n_layers * TERN_LINEARS_PER_LAYER;
     adapter->list = tern_calloc_array(adapter->n, sizeof *adapter->list);
     float *row = tern_alloc_array(widest > adapter->peft.r ? widest : adapter->peft.r, sizeof *row);

@@ -12,16 +12,16 @@
 /* Limits that no sane model reaches; they keep every later size computation far from overflow. */
 enum { MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_VOCAB = 1 << 24, MAX_CTX = 1 << 24, MAX_HEADS = 1 << 14 };
 
-typedef enum size_name { HIDDEN, KV, FFN } size_name;
+typedef enum size_name { HIDDEN, QUERIES, KV, FFN } size_name;
 enum { Q, K }; /* places in tern_layer.linears */
 
 static const struct {
     const char *gguf, *hf;
     size_name rows, cols;
 } linear_table[TERN_LINEARS_PER_LAYER] = {
-    {"attn_q", "self_attn.q_proj", HIDDEN, HIDDEN}, {"attn_k", "self_attn.k_proj", KV, HIDDEN},
-    {"attn_v", "self_attn.v_proj", KV, HIDDEN},     {"attn_output", "self_attn.o_proj", HIDDEN, HIDDEN},
-    {"ffn_gate", "mlp.gate_proj", FFN, HIDDEN},     {"ffn_up", "mlp.up_proj", FFN, HIDDEN},
+    {"attn_q", "self_attn.q_proj", QUERIES, HIDDEN}, {"attn_k", "self_attn.k_proj", KV, HIDDEN},
+    {"attn_v", "self_attn.v_proj", KV, HIDDEN},      {"attn_output", "self_attn.o_proj", HIDDEN, QUERIES},
+    {"ffn_gate", "mlp.gate_proj", FFN, HIDDEN},      {"ffn_up", "mlp.up_proj", FFN, HIDDEN},
     {"ffn_down", "mlp.down_proj", HIDDEN, FFN},
 };
 
@@ -42,7 +42,9 @@ static tern_status check_dims(const tern_checkpoint *checkpoint, tern_dims *dims
                              checkpoint->path, sizes[i].name, sizes[i].value ? "absurd" : "missing or zero",
                              sizes[i].value, sizes[i].limit);
     uint32_t head_dim = config->head_dim ? config->head_dim : config->hidden_size / config->n_heads;
-    if ((uint64_t)head_dim * config->n_heads != config->hidden_size || head_dim % 2)
+    /* where the file states it, the heads need not make the hidden size: docs/PRUNE.md */
+    if ((!config->head_dim && (uint64_t)head_dim * config->n_heads != config->hidden_size) || head_dim == 0 ||
+        head_dim % 2 || (uint64_t)head_dim * config->n_heads > MAX_WIDTH)
         return tern_fail(err, TERN_ERR_FORMAT,
                          "%s: %" PRIu32 " heads of %" PRIu32 " do not make the hidden size %" PRIu32
                          " (heads must be even-sized)",
@@ -112,7 +114,8 @@ const char *tern_linear_gguf_name(char buffer[static 128], uint32_t layer, int w
 }
 
 void tern_linear_shape(const tern_dims *dims, int which, uint32_t *rows, uint32_t *cols) {
-    const uint32_t size[] = {[HIDDEN] = dims->hidden_size, [KV] = tern_kv_size(dims), [FFN] = dims->ffn_size};
+    const uint32_t size[] = {
+        [HIDDEN] = dims->hidden_size, [QUERIES] = tern_q_size(dims), [KV] = tern_kv_size(dims), [FFN] = dims->ffn_size};
     *rows = size[linear_table[which].rows];
     *cols = size[linear_table[which].cols];
 }
@@ -238,8 +241,9 @@ tern_status tern_weights_bind(const tern_checkpoint *checkpoint, tern_weights *w
             if (!status)
                 status = check_same_kind(checkpoint, weights, i == 0 && j == 0, linear, err);
         }
-        weights->n_params +=
-            dims->no_sub_norms ? 2 * (uint64_t)dims->hidden_size : 3 * (uint64_t)dims->hidden_size + dims->ffn_size;
+        weights->n_params += 2 * (uint64_t)dims->hidden_size;
+        if (!dims->no_sub_norms)
+            weights->n_params += (uint64_t)tern_q_size(dims) + dims->ffn_size;
     }
     weights->n_ternary = weights->plain ? 0 : n_weights;
     weights->n_params += n_weights;
@@ -267,6 +271,12 @@ void tern_weights_free(tern_weights *weights) {
     free(weights->rope_divisors);
     tern_pages_free(&weights->pages);
     *weights = (tern_weights){0};
+}
+
+uint32_t tern_norm_size(const tern_dims *dims, tern_norm norm) {
+    return norm == TERN_NORM_FFN_SUB    ? dims->ffn_size
+           : norm == TERN_NORM_ATTN_SUB ? tern_q_size(dims)
+                                        : dims->hidden_size;
 }
 
 const char *tern_norm_name(const tern_checkpoint *checkpoint, char buffer[static 128], uint32_t layer, tern_norm norm) {

@@ -120,7 +120,7 @@ enum { N_LAYER_PARTS = sizeof layer_parts / sizeof *layer_parts };
 static tern_status check_norm(const conversion *c, uint32_t layer, tern_norm norm, tern_error *err) {
     char name[128];
     const tern_tensor *tensor = find_norm(c, layer, norm);
-    uint32_t size = norm == TERN_NORM_FFN_SUB ? c->weights.dims.ffn_size : c->weights.dims.hidden_size;
+    uint32_t size = tern_norm_size(&c->weights.dims, norm);
     tern_norm_name(c->checkpoint, name, layer, norm);
     if (!tensor || tensor->rows != 1 || tensor->cols != size ||
         (tensor->type != TERN_TYPE_F32 && tensor->type != TERN_TYPE_F16 && tensor->type != TERN_TYPE_BF16))

@@ -16,6 +16,10 @@ void tern_keys_put_model(tern_gguf_writer *writer, const char *name, const tern_
     tern_gguf_put_u32(writer, ARCH ".block_count", dims->n_layers);
     tern_gguf_put_u32(writer, ARCH ".feed_forward_length", dims->ffn_size);
     tern_gguf_put_u32(writer, ARCH ".rope.dimension_count", dims->head_dim);
+    if (tern_q_size(dims) != dims->hidden_size) { /* else readers divide */
+        tern_gguf_put_u32(writer, ARCH ".attention.key_length", dims->head_dim);
+        tern_gguf_put_u32(writer, ARCH ".attention.value_length", dims->head_dim);
+    }
     tern_gguf_put_u32(writer, ARCH ".attention.head_count", dims->n_heads);
     tern_gguf_put_u32(writer, ARCH ".attention.head_count_kv", dims->n_kv_heads);
     tern_gguf_put_f32(writer, ARCH ".attention.layer_norm_rms_epsilon", dims->rms_eps);

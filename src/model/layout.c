@@ -227,7 +227,9 @@ bool tern_layout_identify(const tern_checkpoint *checkpoint, const tern_tensor *
 uint64_t tern_layout_parameters(const tern_checkpoint *checkpoint, int which) {
     const tern_config *config = &checkpoint->config;
     uint64_t hidden = config->hidden_size, head_dim = config->n_heads ? hidden / config->n_heads : 0;
-    uint64_t kv = config->n_kv_heads * (config->head_dim ? config->head_dim : head_dim);
-    const uint64_t rows[TERN_LINEARS_PER_LAYER] = {hidden, kv, kv, hidden, config->ffn_size, config->ffn_size, hidden};
-    return rows[which] * (which == DOWN ? config->ffn_size : hidden);
+    if (config->head_dim)
+        head_dim = config->head_dim;
+    uint64_t kv = config->n_kv_heads * head_dim, q = config->n_heads * head_dim, ffn = config->ffn_size;
+    const uint64_t rows[TERN_LINEARS_PER_LAYER] = {q, kv, kv, q, ffn, ffn, ffn}; /* of o and down: columns */
+    return rows[which] * hidden;
 }

@@ -351,8 +351,9 @@ tern_status tern_norm_load(const tern_checkpoint *checkpoint, uint32_t layer, te
 static size_t norm_floats(uint32_t n) { return ((size_t)n + 15) / 16 * 16; }
 
 uint64_t tern_norm_bytes(const tern_dims *dims) {
-    size_t hidden = norm_floats(dims->hidden_size), ffn = norm_floats(dims->ffn_size);
-    return sizeof(float) * (dims->n_layers * (dims->no_sub_norms ? 2 * hidden : 3 * hidden + ffn) + hidden);
+    size_t hidden = norm_floats(dims->hidden_size);
+    size_t sub = dims->no_sub_norms ? 0 : norm_floats(tern_q_size(dims)) + norm_floats(dims->ffn_size);
+    return sizeof(float) * (dims->n_layers * (2 * hidden + sub) + hidden);
 }
 
 static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *weights, float *at, tern_error *err) {
@@ -366,7 +367,7 @@ static tern_status load_norms(const tern_checkpoint *checkpoint, tern_weights *w
             bool sub;
         } norms[] = {
             {TERN_NORM_ATTN, dims->hidden_size, &layer->attn_norm, false},
-            {TERN_NORM_ATTN_SUB, dims->hidden_size, &layer->attn_sub_norm, true},
+            {TERN_NORM_ATTN_SUB, tern_q_size(dims), &layer->attn_sub_norm, true},
             {TERN_NORM_FFN, dims->hidden_size, &layer->ffn_norm, false},
             {TERN_NORM_FFN_SUB, dims->ffn_size, &layer->ffn_sub_norm, true},
         };

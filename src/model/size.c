@@ -82,7 +82,7 @@ static bool possible(const tern_shape *s) {
         if (sizes[i] == 0 || sizes[i] > 1 << 24)
             return false;
     return s->n_layers > 0 && s->n_layers <= 4096 && s->n_heads % s->n_kv_heads == 0 && s->hidden_size <= 1 << 20 &&
-           s->ffn_size <= 1 << 20 && (uint64_t)s->n_heads * s->head_dim == s->hidden_size;
+           s->ffn_size <= 1 << 20 && (uint64_t)s->n_heads * s->head_dim <= 1 << 20;
 }
 
 /* What the seven matrices of a layer come to: as tern packs them (`packing`), or as `codec` stores them. */
@@ -160,7 +160,8 @@ tern_status tern_size_of(const tern_shape *shape, const tern_size_params *params
                       .embedding_bytes = embedding + (shape->tied_embedding ? 0 : head),
                       .norm_bytes = tern_norm_bytes(&dims)};
     made.n_params = made.n_ternary + (shape->tied_embedding ? 1ull : 2ull) * shape->vocab_size * shape->hidden_size +
-                    shape->hidden_size + shape->n_layers * (3ull * shape->hidden_size + shape->ffn_size);
+                    shape->hidden_size +
+                    shape->n_layers * (2ull * shape->hidden_size + tern_q_size(&dims) + shape->ffn_size);
     uint64_t head_bytes = head_read(shape, head, packing && !params->exact_head, &made);
     made.total_bytes = made.weight_bytes + made.embedding_bytes + made.norm_bytes + made.screen_bytes;
     made.bytes_per_token = made.weight_bytes + made.norm_bytes + head_bytes;

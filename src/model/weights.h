@@ -22,6 +22,13 @@ typedef struct tern_dims {
 } tern_dims;
 
 static inline uint32_t tern_kv_size(const tern_dims *dims) { return dims->n_kv_heads * dims->head_dim; }
+/* Of all query heads; the hidden size but in models whose heads were pruned. */
+static inline uint32_t tern_q_size(const tern_dims *dims) { return dims->n_heads * dims->head_dim; }
+/* The longest input of a matrix. */
+static inline uint32_t tern_widest(const tern_dims *dims) {
+    uint32_t most = dims->hidden_size > dims->ffn_size ? dims->hidden_size : dims->ffn_size;
+    return most > tern_q_size(dims) ? most : tern_q_size(dims);
+}
 
 /* How a matrix lies in memory. */
 typedef enum tern_layout {
@@ -73,12 +80,13 @@ static inline uint32_t tern_linear_source_row(const tern_linear *linear, uint32_
 void tern_linear_shape(const tern_dims *dims, int which, uint32_t *rows, uint32_t *cols);
 
 typedef struct tern_layer {
-    const float *attn_norm, *attn_sub_norm, *ffn_norm; /* [hidden] */
-    const float *ffn_sub_norm;                         /* [ffn]; both sub norms NULL: there are none */
+    const float *attn_norm, *ffn_norm;         /* [hidden] */
+    const float *attn_sub_norm, *ffn_sub_norm; /* [q], [ffn]; q: tern_q_size(), which may be another size than hidden;
+                                                  both NULL: there are none */
     union {
         tern_linear linears[TERN_LINEARS_PER_LAYER];
         struct {
-            tern_linear q, k, v, o; /* [hidden, hidden], [kv, hidden] x 2, [hidden, hidden] */
+            tern_linear q, k, v, o; /* [q, hidden], [kv, hidden] x 2, [hidden, q] */
             tern_linear gate, up;   /* [ffn, hidden] */
             tern_linear down;       /* [hidden, ffn] */
         };
@@ -112,6 +120,8 @@ typedef enum tern_norm {
     TERN_NORM_OUTPUT /* of the whole model; the layer is ignored */
 } tern_norm;
 
+/* Values of a norm's gain. */
+uint32_t tern_norm_size(const tern_dims *dims, tern_norm norm);
 /* The name of a norm's gain in this kind of checkpoint; written to buffer or static. */
 const char *tern_norm_name(const tern_checkpoint *checkpoint, char buffer[static 128], uint32_t layer, tern_norm norm);
 

@@ -58,10 +58,11 @@ typedef struct tern_backend_ops {
     /* out [n, ffn] = relu(gate)^2 * up, 0 where the gate is not positive, or silu(gate) * up (dims.activation); both
      * linear layers of that input */
     void (*gated)(tern_backend *backend, const tern_linear *gate, const tern_linear *up, float *out, uint32_t n);
-    /* Rotate q [n, hidden] and k [n, kv] by the slots' positions, then store k and v [n, kv] in the slots' caches */
+    /* Rotate q [n, q] (tern_q_size) and k [n, kv] by the slots' positions, then store k and v [n, kv] in the slots'
+     * caches */
     void (*rope_store)(tern_backend *backend, const tern_slot *slots, uint32_t n, uint32_t layer, float *q, float *k,
                        const float *v);
-    /* out [n, hidden] = causal attention of q over each slot's cache, positions 0 .. its own */
+    /* out [n, q] = causal attention of q over each slot's cache, positions 0 .. its own */
     void (*attention)(tern_backend *backend, const tern_slot *slots, uint32_t n, uint32_t layer, const float *q,
                       float *out);
     /* logits [n, vocab] in host memory = head . x [n, hidden] */

@@ -10,7 +10,7 @@ bool tern_cpu_adapter_create(const tern_weights *weights, uint32_t max_batch, te
     *adapter = (tern_cpu_adapter){.rank = tern_weights_low_rank(weights), .max_batch = max_batch};
     if (!adapter->rank)
         return true;
-    size_t widest = dims->hidden_size > dims->ffn_size ? dims->hidden_size : dims->ffn_size;
+    size_t widest = tern_widest(dims);
     adapter->x = tern_aligned_alloc(max_batch * widest * sizeof(float));
     adapter->u = tern_aligned_alloc((size_t)TERN_LINEARS_AT_ONCE * max_batch * adapter->rank * sizeof(float));
     adapter->up = tern_aligned_alloc((size_t)max_batch * dims->ffn_size * sizeof(float));

@@ -204,7 +204,7 @@ static void rope_store_token(const rope_job *job, size_t token, int worker) {
     const float *sin = attention->tables.sin + (size_t)slot->position * (dims->head_dim / 2);
     float *k = job->k + token * tern_kv_size(dims);
     const float *v = job->v + token * tern_kv_size(dims);
-    attention->kernels->rope(job->q + token * dims->hidden_size, dims->n_heads, dims->head_dim, cos, sin);
+    attention->kernels->rope(job->q + token * tern_q_size(dims), dims->n_heads, dims->head_dim, cos, sin);
     attention->kernels->rope(k, dims->n_kv_heads, dims->head_dim, cos, sin);
     for (uint32_t head = 0; head < dims->n_kv_heads; head++) {
         tern_kv_part part = tern_kv_at(slot->kv, slot->position / TERN_KV_BLOCK, job->layer, head);
@@ -279,7 +279,7 @@ static tile make_tile(const attention_job *job, span tokens, uint32_t kv_head, t
     bool q8 = kv_of(&t)->layout.type == TERN_KV_Q8;
     float scale = (float)(1.0 / sqrt((double)dims->head_dim));
     for (uint32_t i = 0; i < tokens.n; i++) {
-        const float *q = job->q + (size_t)(tokens.first + i) * dims->hidden_size + kv_head * size;
+        const float *q = job->q + (size_t)(tokens.first + i) * tern_q_size(dims) + kv_head * size;
         if (!q8)
             memcpy(s->q + i * size, q, size * sizeof *q);
         for (uint32_t h = 0; q8 && h < heads; h++) {
@@ -397,7 +397,7 @@ static void give_result(const tile *t, const tern_attention_state *state) {
     for (uint32_t i = 0; i < t->tokens.n; i++)
         for (uint32_t h = 0; h < t->heads; h++) {
             size_t query = (size_t)i * t->heads + h;
-            float *out = t->job->out + (size_t)(t->tokens.first + i) * dims->hidden_size +
+            float *out = t->job->out + (size_t)(t->tokens.first + i) * tern_q_size(dims) +
                          ((size_t)t->kv_head * t->heads + h) * dims->head_dim;
             memcpy(out, state->out + query * dims->head_dim, dims->head_dim * sizeof *out);
             t->job->attention->kernels->divide(out, dims->head_dim, state->sum[query]);
@@ -541,7 +541,7 @@ static void plan_small(attention_job *job) {
             atomic_store_explicit(&attention->pending[tokens.first * n_kv_heads + head], n_splits,
                                   memory_order_relaxed);
         job->n_units += (size_t)n_splits * n_kv_heads;
-        n_values += (size_t)tokens.n * job->slots[tokens.first].position * attention->dims->hidden_size;
+        n_values += (size_t)tokens.n * job->slots[tokens.first].position * tern_q_size(attention->dims);
     }
     size_t tasks = (size_t)tern_pool_threads(attention->pool) * TASKS_PER_THREAD, most = n_values / MIN_TASK_VALUES + 1;
     if (tasks > most)

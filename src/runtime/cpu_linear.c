@@ -60,9 +60,7 @@ void tern_cpu_linear_free(tern_cpu_linear *cpu) {
     cpu->workers = NULL;
 }
 
-static uint32_t widest_input(const tern_dims *dims) {
-    return (uint32_t)tern_q_pad(dims->hidden_size > dims->ffn_size ? dims->hidden_size : dims->ffn_size);
-}
+static uint32_t widest_input(const tern_dims *dims) { return (uint32_t)tern_q_pad(tern_widest(dims)); }
 
 static bool alloc_worker(const tern_cpu_linear *cpu, tern_linear_scratch *worker) {
     const tern_line_kernels *lines = cpu->weights->ternary->lines;

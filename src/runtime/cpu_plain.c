@@ -23,7 +23,7 @@ void tern_cpu_plain_free(tern_cpu_plain *plain) {
 
 tern_status tern_cpu_plain_reserve(tern_cpu_plain *plain, uint32_t max_batch, tern_error *err) {
     const tern_dims *dims = &plain->weights->dims;
-    size_t widest = dims->hidden_size > dims->ffn_size ? dims->hidden_size : dims->ffn_size, n_bytes;
+    size_t widest = tern_widest(dims), n_bytes;
     if (max_batch <= plain->max_batch)
         return TERN_OK;
     bool fits = tern_mul_size(widest * sizeof(float), max_batch, &n_bytes);

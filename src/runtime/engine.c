@@ -39,8 +39,11 @@ static size_t floats_of(uint32_t max_batch, uint32_t size) { return ((size_t)max
 static tern_status make_activations(tern_engine *engine, uint32_t max_batch, tern_activations *a, tern_error *err) {
     const tern_dims *dims = &engine->weights->dims;
     size_t hidden = floats_of(max_batch, dims->hidden_size), kv = floats_of(max_batch, tern_kv_size(dims));
-    size_t attention = 2 * hidden + 2 * kv, ffn = floats_of(max_batch, dims->ffn_size);
+    size_t q = floats_of(max_batch, tern_q_size(dims)), attention = 2 * q + 2 * kv,
+           ffn = floats_of(max_batch, dims->ffn_size);
     size_t most = attention > ffn ? attention : ffn;
+    if (most < hidden) /* y */
+        most = hidden;
     tern_backend *be = engine->backend;
     *a = (tern_activations){.max_batch = max_batch};
     a->x = be->ops->alloc(be, hidden * sizeof(float));
@@ -51,8 +54,8 @@ static tern_status make_activations(tern_engine *engine, uint32_t max_batch, ter
                          "out of memory for prefill steps of %u tokens; a smaller chunk needs less", max_batch);
     }
     a->q = a->step;
-    a->attended = a->q + hidden;
-    a->k = a->attended + hidden;
+    a->attended = a->q + q;
+    a->k = a->attended + q;
     a->v = a->k + kv;
     a->gated = a->y = a->step;
     return TERN_OK;

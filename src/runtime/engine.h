@@ -16,7 +16,7 @@ typedef struct tern_activations {
     uint32_t max_batch;
     float *x; /* [max_batch, hidden] residual stream */
     float *step;
-    float *q, *attended; /* in `step`: [max_batch, hidden] */
+    float *q, *attended; /* in `step`: [max_batch, q] */
     float *k, *v;        /* [max_batch, kv], behind them */
     float *gated;        /* or [max_batch, ffn] relu(gate)^2 * up */
     float *y;            /* or [max_batch, hidden] x after the final norm */

@@ -13,13 +13,13 @@ static void attention_block(tern_engine *engine, const tern_layer *layer, uint32
     const tern_backend_ops *ops = engine->backend->ops;
     tern_backend *be = engine->backend;
     tern_activations *a = &engine->activations;
-    uint32_t hidden = engine->weights->dims.hidden_size;
+    uint32_t hidden = engine->weights->dims.hidden_size, q = tern_q_size(&engine->weights->dims);
 
     ops->norm_quantize(be, a->x, layer->attn_norm, hidden, n, engine->inputs);
     ops->linear(be, (const tern_linear *[]){&layer->q, &layer->k, &layer->v}, (float *[]){a->q, a->k, a->v}, 3, n);
     ops->rope_store(be, slots, n, index, a->q, a->k, a->v);
     ops->attention(be, slots, n, index, a->q, a->attended);
-    ops->norm_quantize(be, a->attended, layer->attn_sub_norm, hidden, n, engine->attended);
+    ops->norm_quantize(be, a->attended, layer->attn_sub_norm, q, n, engine->attended);
     ops->linear_add(be, &layer->o, a->x, n);
 }
 

@@ -121,8 +121,7 @@ static tern_status write_all(gguf *g, tern_error *err) {
         status = tern_gguf_begin_data(g->writer, err);
     if (!status && !(g->bytes = malloc(g->n_bytes)))
         status = tern_fail_memory(err, "a tensor");
-    uint32_t hidden = params->dims.hidden_size, ffn = params->dims.ffn_size;
-    if (!status && !(g->row = tern_alloc_array(hidden > ffn ? hidden : ffn, sizeof *g->row)))
+    if (!status && !(g->row = tern_alloc_array(tern_widest(&params->dims), sizeof *g->row)))
         status = tern_fail_memory(err, "a row");
     for (size_t i = 0; !status && i < params->n; i++) {
         const tern_codec *codec = codec_of(g, &params->list[i]);

@@ -10,7 +10,7 @@ enum { COPY_VALUES = 1 << 16 };
 tern_status tern_merge_create(const tern_params *master, tern_lora *lora, tern_pool *pool, tern_merge *merge,
                               tern_error *err) {
     const tern_dims *dims = &master->dims;
-    size_t widest = dims->ffn_size > dims->hidden_size ? dims->ffn_size : dims->hidden_size;
+    size_t widest = tern_widest(dims);
     *merge = (tern_merge){.pool = pool, .master = master, .lora = lora, .gemm = tern_gemm_choose(tern_cpu_features())};
     merge->gemm = merge->gemm->exact;
     tern_status status = tern_params_create(dims, false, &merge->merged, err);

@@ -59,10 +59,10 @@ static void plan_kept(plan *p, tern_net *net, uint64_t n) {
     for (uint32_t i = 0; i <= dims->n_layers; i++) {
         bool last = i == dims->n_layers, first = i == 0;
         if (first || (!last && !net->how.recompute && !net->how.forward_only)) {
-            one.q = take_floats(p, n, hidden);
+            one.q = take_floats(p, n, tern_q_size(dims));
             one.k = take_floats(p, n, kv);
             one.v = take_floats(p, n, kv);
-            one.attended = take_floats(p, n, hidden);
+            one.attended = take_floats(p, n, tern_q_size(dims));
             one.lse = take_floats(p, n, dims->n_heads);
             one.mid = take_floats(p, n, hidden);
             one.gate = take_floats(p, n, ffn);
@@ -79,16 +79,16 @@ static void plan_kept(plan *p, tern_net *net, uint64_t n) {
 
 static void plan_backward(plan *p, tern_net *net, uint64_t n) {
     const tern_dims *dims = &net->dims;
-    uint64_t hidden = dims->hidden_size, kv = tern_kv_size(dims), ffn = dims->ffn_size;
+    uint64_t hidden = dims->hidden_size, kv = tern_kv_size(dims), ffn = dims->ffn_size, q = tern_q_size(dims);
     net->dx = take_floats(p, n, hidden);
-    net->dn = take_floats(p, n, hidden);
-    net->da = take_floats(p, n, hidden);
-    net->dq = take_floats(p, n, hidden);
+    net->dn = take_floats(p, n, hidden > q ? hidden : q);
+    net->da = take_floats(p, n, hidden > q ? hidden : q);
+    net->dq = take_floats(p, n, q);
     net->dk = take_floats(p, n, kv);
     net->dv = take_floats(p, n, kv);
     net->wide_dn = take_floats(p, n, ffn);
     net->dh = take_floats(p, n, ffn);
-    net->unused_gain = take_floats(p, hidden > ffn ? hidden : ffn, 1);
+    net->unused_gain = take_floats(p, tern_widest(dims), 1);
 }
 
 static void plan_table(plan *p, tern_net *net, uint64_t n) {
@@ -115,13 +115,11 @@ static void plan_learnt(plan *p, tern_net *net, uint64_t n) {
 
 static void plan_bits(plan *p, tern_net *net) {
     const tern_dims *dims = &net->dims;
-    uint32_t hidden = dims->hidden_size, kv = tern_kv_size(dims), ffn = dims->ffn_size;
-    const uint32_t rows[] = {hidden, kv, kv, hidden, ffn, ffn, hidden};
     for (uint32_t i = 0; i < dims->n_layers; i++)
         for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++) {
-            uint32_t cols = j == TERN_PARAM_DOWN ? ffn : hidden;
-            tern_bit bit = {.rows = rows[j], .cols = cols, .mode = TERN_WEIGHTS_TERNARY};
-            bit.packed = take(p, tern_bit_bytes(rows[j], cols), 1);
+            tern_bit bit = {.mode = TERN_WEIGHTS_TERNARY};
+            tern_linear_shape(dims, j, &bit.rows, &bit.cols);
+            bit.packed = take(p, tern_bit_bytes(bit.rows, bit.cols), 1);
             if (p->memory)
                 net->layers[i].bits[j] = bit;
         }
@@ -131,6 +129,7 @@ static void plan_bits(plan *p, tern_net *net) {
 static void plan_all(plan *p, tern_net *net, bool frozen) {
     const tern_dims *dims = &net->dims;
     uint64_t n = net->how.max_tokens, half = dims->head_dim / 2, n_layers = dims->n_layers;
+    uint64_t narrow = dims->hidden_size > tern_q_size(dims) ? dims->hidden_size : tern_q_size(dims);
     net->layers = take(p, n_layers, sizeof *net->layers);
     net->kept = take(p, n_layers + 1, sizeof *net->kept);
     net->zeros = take(p, n_layers, sizeof *net->zeros);
@@ -139,7 +138,7 @@ static void plan_all(plan *p, tern_net *net, bool frozen) {
         memset(p->memory, 0, p->used);
     net->cos = take_floats(p, dims->n_ctx, half);
     net->sin = take_floats(p, dims->n_ctx, half);
-    plan_act(p, n, dims->hidden_size, !frozen, &net->narrow, &net->act_memory[0]);
+    plan_act(p, n, narrow, !frozen, &net->narrow, &net->act_memory[0]);
     plan_act(p, n, dims->ffn_size, !frozen, &net->wide, &net->act_memory[1]);
     net->h = take_floats(p, n, dims->ffn_size);
     net->y = take_floats(p, n, dims->hidden_size);
@@ -259,7 +258,7 @@ static tern_status borrow(tern_net *net, const tern_weights *weights, tern_error
 tern_status tern_net_create_frozen(const tern_weights *weights, const tern_net_params *how, tern_pool *pool,
                                    tern_net **out, tern_error *err) {
     tern_net *net;
-    if (!how->forward_only && !how->lora)
+    if (!how->forward_only && !how->lora && !how->probe)
         return tern_fail(err, TERN_ERR_ARGUMENT, "packed weights cannot be trained but for adapters beside them");
     tern_status status = create(&weights->dims, how, true, pool, &net, err);
     if (status)
@@ -355,6 +354,8 @@ typedef struct span {
 /* Of the gradients that a layer's backward pass completes. */
 static span layer_gradients(const tern_net *net, uint32_t layer) {
     const tern_lora *lora = net->how.lora;
+    if (!lora && !net->params)
+        return (span){0, 0};
     const tern_param *list = lora ? lora->list : net->params->list;
     size_t n = lora ? lora->n : net->params->n, all = lora ? lora->n_values : net->params->n_values;
     size_t per_layer = lora ? lora->n / net->dims.n_layers : TERN_PARAMS_PER_LAYER, next = (layer + 1) * per_layer;

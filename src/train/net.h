@@ -20,15 +20,23 @@ struct tern_lora;
 
 typedef struct tern_net tern_net;
 
+/* Looks at what goes into the output projection of layer's attention (TERN_PARAM_O) or FFN (TERN_PARAM_DOWN): x [n,
+ * cols] in front of its SubLN, whose gain [cols] is beside it. In the forward pass dy is NULL, in the backward pass the
+ * gradient of the weighted loss by what the SubLN gives [n, cols]. */
+typedef void (*tern_net_probe_fn)(void *user, uint32_t layer, int which, const float *x, const float *gain,
+                                  const float *dy, size_t n);
+
 typedef struct tern_net_params {
     size_t max_tokens; /* of one batch */
     tern_weight_mode weights;
-    bool recompute;         /* keep each layer's input only */
-    bool forward_only;      /* validation, reference model: no backward pass, memory of one layer */
-    bool sparsity;          /* count in every forward pass for tern_net_sparsity() */
-    struct tern_lora *lora; /* the caller's; the base is frozen then: params has no gradients */
-    const char *cpu;        /* kernels; NULL: TERN_CPU, else the best */
-    int n_threads;          /* of the pool, for tern_net_bytes() only; 0: all CPUs */
+    bool recompute;          /* keep each layer's input only */
+    bool forward_only;       /* validation, reference model: no backward pass, memory of one layer */
+    bool sparsity;           /* count in every forward pass for tern_net_sparsity() */
+    struct tern_lora *lora;  /* the caller's; the base is frozen then: params has no gradients */
+    tern_net_probe_fn probe; /* called in every pass; NULL: none */
+    void *probe_user;
+    const char *cpu; /* kernels; NULL: TERN_CPU, else the best */
+    int n_threads;   /* of the pool, for tern_net_bytes() only; 0: all CPUs */
 } tern_net_params;
 
 /* Bytes that tern_net_create() will take, for the memory plan. */
@@ -39,7 +47,8 @@ tern_status tern_net_create(const tern_params *params, const tern_net_params *ho
 /* The same over a loaded model, of which nothing is copied: the matrices are used where they lie, the embedding is read
  * as it is stored, a tile of rows at a time. It cannot be trained but for adapters (how->lora) beside it; without them
  * the net has to be forward_only. `weights` must be packed as t2r16: loaded with the tern_net_ternary() of the same
- * how->cpu. Needs no tern_net_quantize(). weights must outlive the net. */
+ * how->cpu. Needs no tern_net_quantize(). weights must outlive the net. With a probe alone it has a backward pass
+ * that makes no gradients but those that the probe is shown (grads may be NULL). */
 tern_status tern_net_create_frozen(const tern_weights *weights, const tern_net_params *how, tern_pool *pool,
                                    tern_net **net, tern_error *err);
 uint64_t tern_net_frozen_bytes(const tern_dims *dims, const tern_net_params *how); /* besides the weights */

@@ -54,7 +54,7 @@ static void linear_backward(const tern_net *net, uint32_t layer, int which, cons
                             size_t n, float *dx, bool add, float *grads) {
     const tern_bit *bit = &net->layers[layer].bits[which];
     const tern_lora *lora = net->how.lora;
-    float *dw = lora ? NULL : grads + tern_param_of(net->params, layer, which)->offset;
+    float *dw = tern_net_is_frozen(net) ? NULL : grads + tern_param_of(net->params, layer, which)->offset;
     const float *a, *b;
     tern_op_linear_backward(&net->ops, bit, act, dy, n, dx, add, dw);
     if (adapter(net, layer, which, &a, &b))
@@ -64,7 +64,13 @@ static void linear_backward(const tern_net *net, uint32_t layer, int which, cons
 }
 
 static float *gain_gradient(const tern_net *net, uint32_t layer, int which, float *grads) {
-    return net->how.lora ? net->unused_gain : grads + tern_param_of(net->params, layer, which)->offset;
+    return tern_net_is_frozen(net) ? net->unused_gain : grads + tern_param_of(net->params, layer, which)->offset;
+}
+
+static void probe(const tern_net *net, uint32_t layer, int which, const float *x, const float *dy, size_t n) {
+    int norm = which == TERN_PARAM_O ? TERN_PARAM_ATTN_SUB_NORM : TERN_PARAM_FFN_SUB_NORM;
+    if (net->how.probe)
+        net->how.probe(net->how.probe_user, layer, which, x, gain(net, layer, norm), dy, n);
 }
 
 /* --------------------------------------------------------------- sparsity */
@@ -123,7 +129,8 @@ void tern_net_layer_inner(tern_net *net, uint32_t i, const tern_batch *batch) {
     linear(net, i, TERN_PARAM_V, &net->narrow, n, kept->v, false);
     tern_op_rope(ops, &batch->seqs, dims, net->cos, net->sin, false, kept->q, kept->k);
     tern_op_attention(ops, &batch->seqs, dims, kept->q, kept->k, kept->v, kept->attended, kept->lse);
-    tern_op_norm(ops, kept->attended, gain(net, i, TERN_PARAM_ATTN_SUB_NORM), n, hidden, dims->rms_eps, &net->narrow);
+    tern_op_norm(ops, kept->attended, gain(net, i, TERN_PARAM_ATTN_SUB_NORM), n, tern_q_size(dims), dims->rms_eps,
+                 &net->narrow);
     tern_net_copy(net, kept->x, kept->mid, n * hidden);
     linear(net, i, TERN_PARAM_O, &net->narrow, n, kept->mid, true);
 
@@ -136,6 +143,8 @@ void tern_net_layer_inner(tern_net *net, uint32_t i, const tern_batch *batch) {
 void tern_net_layer_down(tern_net *net, uint32_t i, size_t n) {
     if (net->how.sparsity)
         count(net, i, n);
+    probe(net, i, TERN_PARAM_O, net->kept[i].attended, NULL, n);
+    probe(net, i, TERN_PARAM_DOWN, net->h, NULL, n);
     tern_net_copy(net, net->kept[i].mid, net->kept[i + 1].x, n * net->dims.hidden_size);
     linear(net, i, TERN_PARAM_DOWN, &net->wide, n, net->kept[i + 1].x, true);
 }
@@ -151,6 +160,7 @@ static void ffn_backward(tern_net *net, uint32_t i, size_t n, float *grads) {
     float eps = dims->rms_eps;
 
     linear_backward(net, i, TERN_PARAM_DOWN, &net->wide, net->dx, n, net->wide_dn, false, grads);
+    probe(net, i, TERN_PARAM_DOWN, net->h, net->wide_dn, n);
     tern_net_copy(net, NULL, net->dh, n * ffn);
     tern_op_norm_backward(ops, net->h, gain(net, i, TERN_PARAM_FFN_SUB_NORM), net->wide_dn, n, ffn, eps, net->dh,
                           gain_gradient(net, i, TERN_PARAM_FFN_SUB_NORM, grads));
@@ -169,13 +179,14 @@ static void attention_backward(tern_net *net, uint32_t i, const tern_batch *batc
     const tern_ops *ops = &net->ops;
     const tern_dims *dims = &net->dims;
     const net_kept *kept = &net->kept[i];
-    size_t n = batch->n_tokens, hidden = dims->hidden_size;
+    size_t n = batch->n_tokens, hidden = dims->hidden_size, q = tern_q_size(dims);
     float eps = dims->rms_eps;
 
-    tern_op_norm(ops, kept->attended, gain(net, i, TERN_PARAM_ATTN_SUB_NORM), n, hidden, eps, &net->narrow);
+    tern_op_norm(ops, kept->attended, gain(net, i, TERN_PARAM_ATTN_SUB_NORM), n, q, eps, &net->narrow);
     linear_backward(net, i, TERN_PARAM_O, &net->narrow, net->dx, n, net->dn, false, grads);
-    tern_net_copy(net, NULL, net->da, n * hidden);
-    tern_op_norm_backward(ops, kept->attended, gain(net, i, TERN_PARAM_ATTN_SUB_NORM), net->dn, n, hidden, eps, net->da,
+    probe(net, i, TERN_PARAM_O, kept->attended, net->dn, n);
+    tern_net_copy(net, NULL, net->da, n * q);
+    tern_op_norm_backward(ops, kept->attended, gain(net, i, TERN_PARAM_ATTN_SUB_NORM), net->dn, n, q, eps, net->da,
                           gain_gradient(net, i, TERN_PARAM_ATTN_SUB_NORM, grads));
     tern_op_attention_backward(ops, &batch->seqs, dims, kept->q, kept->k, kept->v, kept->attended, kept->lse, net->da,
                                net->dq, net->dk, net->dv);

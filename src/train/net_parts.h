@@ -19,8 +19,8 @@ typedef struct net_layer {
  * are made again from these, which costs a hundredth of the products and saves half the memory. */
 typedef struct net_kept {
     float *x;                         /* [n, hidden] the layer's input */
-    float *q, *k, *v;                 /* rotated; [n, hidden], [n, kv], [n, kv] */
-    float *attended, *lse;            /* [n, hidden], [n, heads] */
+    float *q, *k, *v;                 /* rotated; [n, q], [n, kv], [n, kv] (tern_q_size, tern_kv_size) */
+    float *attended, *lse;            /* [n, q], [n, heads] */
     float *mid;                       /* [n, hidden] between attention and FFN */
     float *gate, *up;                 /* [n, ffn] */
     float *u[TERN_LINEARS_PER_LAYER]; /* [n, r] of the adapters; NULL: none */
@@ -64,20 +64,24 @@ struct tern_net {
     net_table table;
     net_learnt learnt;
     float *cos, *sin;      /* [n_ctx, head_dim / 2] */
-    tern_act narrow, wide; /* the inputs of BitLinears from hidden size, from FFN size */
+    tern_act narrow, wide; /* the inputs of BitLinears from hidden or q size, from FFN size */
     void *act_memory[2];   /* theirs: int8 or, for a float model, float */
     float *h;              /* [n, ffn] relu(gate)^2 * up */
     float *y;              /* [n, hidden] behind the last norm */
     /* backward */
-    float *dx, *dn, *da, *dq, *dk, *dv; /* [n, hidden] but for dk, dv */
-    float *wide_dn, *dh;                /* [n, ffn] */
-    float *unused_gain;                 /* gradients of frozen gains go here */
+    float *dx, *dn, *da; /* [n, hidden]; dn and da also [n, q] */
+    float *dq, *dk, *dv; /* [n, q], [n, kv] x 2 */
+    float *wide_dn, *dh; /* [n, ffn] */
+    float *unused_gain;  /* gradients of frozen gains go here */
     /* for tern_net_sparsity() */
     atomic_uint_fast64_t *zeros, *closed; /* [n_layers] */
     uint64_t n_counted;                   /* values of a layer that were looked at */
     bool count_anew;                      /* before the next forward pass: a backward pass came between */
     void *memory;                         /* all of the above */
 };
+
+/* Nothing of the model itself is trained: no gradients of its values are made. */
+static inline bool tern_net_is_frozen(const tern_net *net) { return net->how.lora || !net->params; }
 
 /* Of a net over tern_params. */
 static inline const float *tern_net_embedding(const tern_net *net) {

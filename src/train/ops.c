@@ -47,9 +47,9 @@ enum { MIN_CHUNK = 96, LINE = 64 };
 static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
 
 static size_t worker_bytes(const tern_dims *dims) {
-    size_t row = tern_lora_bytes(largest(dims->hidden_size, dims->ffn_size)); /* more than one row of floats */
+    size_t row = tern_lora_bytes(tern_widest(dims)); /* more than one row of floats */
     size_t linear = (size_t)TERN_LINEAR_ROWS * (TERN_LINEAR_TOKENS + 1) * sizeof(int32_t);
-    size_t trits = TERN_GROUP_ROWS * largest(dims->hidden_size, dims->ffn_size);
+    size_t trits = TERN_GROUP_ROWS * tern_widest(dims);
     size_t attention = largest(tern_attention_forward_bytes(dims), tern_attention_backward_bytes(dims));
     return tern_round_up(largest(largest(row, trits), largest(linear, attention)), LINE);
 }
@@ -58,16 +58,13 @@ static size_t worker_bytes(const tern_dims *dims) {
 static bool shared_floats(const tern_dims *dims, size_t max_tokens, size_t *n) {
     size_t norm, logits = CHUNK_LOGITS, least;
     size_t blocks = max_tokens / TERN_NORM_TOKENS + 1;
-    if (!tern_mul_size(blocks, largest(dims->hidden_size, dims->ffn_size), &norm) ||
-        !tern_mul_size(dims->vocab_size, MIN_CHUNK, &least))
+    if (!tern_mul_size(blocks, tern_widest(dims), &norm) || !tern_mul_size(dims->vocab_size, MIN_CHUNK, &least))
         return false;
     *n = tern_round_up(largest(norm, largest(logits, least)), LINE / sizeof(float));
     return true;
 }
 
-static size_t widest(const tern_dims *dims) {
-    return largest(dims->vocab_size, largest(dims->hidden_size, dims->ffn_size));
-}
+static size_t widest(const tern_dims *dims) { return largest(dims->vocab_size, tern_widest(dims)); }
 
 size_t tern_ops_scratch(const tern_dims *dims, size_t max_tokens, int threads) {
     size_t n_shared, shared, workers, gemm = tern_gemm_scratch(widest(dims), threads);

@@ -15,21 +15,21 @@ enum { ALIGN_VALUES = 16 };
 
 static const double embedding_deviation = 0.02; /* common practice: the papers do not say */
 
-typedef enum width { ONE, HIDDEN, KV, FFN } width;
+typedef enum width { ONE, HIDDEN, QUERIES, KV, FFN } width;
 
 static const struct {
     const char *name;
     width rows, cols;
 } layer_tensors[TERN_PARAMS_PER_LAYER] = {
-    [TERN_PARAM_Q] = {"self_attn.q_proj", HIDDEN, HIDDEN},
+    [TERN_PARAM_Q] = {"self_attn.q_proj", QUERIES, HIDDEN},
     [TERN_PARAM_K] = {"self_attn.k_proj", KV, HIDDEN},
     [TERN_PARAM_V] = {"self_attn.v_proj", KV, HIDDEN},
-    [TERN_PARAM_O] = {"self_attn.o_proj", HIDDEN, HIDDEN},
+    [TERN_PARAM_O] = {"self_attn.o_proj", HIDDEN, QUERIES},
     [TERN_PARAM_GATE] = {"mlp.gate_proj", FFN, HIDDEN},
     [TERN_PARAM_UP] = {"mlp.up_proj", FFN, HIDDEN},
     [TERN_PARAM_DOWN] = {"mlp.down_proj", HIDDEN, FFN},
     [TERN_PARAM_ATTN_NORM] = {"input_layernorm", ONE, HIDDEN},
-    [TERN_PARAM_ATTN_SUB_NORM] = {"self_attn.attn_sub_norm", ONE, HIDDEN},
+    [TERN_PARAM_ATTN_SUB_NORM] = {"self_attn.attn_sub_norm", ONE, QUERIES},
     [TERN_PARAM_FFN_NORM] = {"post_attention_layernorm", ONE, HIDDEN},
     [TERN_PARAM_FFN_SUB_NORM] = {"mlp.ffn_sub_norm", ONE, FFN},
 };
@@ -53,8 +53,11 @@ static bool add(tern_params *params, uint32_t rows, uint32_t cols, bool ternary)
 
 static bool lay_out(tern_params *params) {
     const tern_dims *dims = &params->dims;
-    const uint32_t size[] = {
-        [ONE] = 1, [HIDDEN] = dims->hidden_size, [KV] = tern_kv_size(dims), [FFN] = dims->ffn_size};
+    const uint32_t size[] = {[ONE] = 1,
+                             [HIDDEN] = dims->hidden_size,
+                             [QUERIES] = tern_q_size(dims),
+                             [KV] = tern_kv_size(dims),
+                             [FFN] = dims->ffn_size};
     bool ok = true;
     for (uint32_t i = 0; i < dims->n_layers; i++)
         for (int j = 0; j < TERN_PARAMS_PER_LAYER; j++) {

@@ -125,8 +125,8 @@ static uint64_t sum(uint64_t a, uint64_t b) {
 }
 
 uint64_t tern_plan_params(const tern_dims *dims) {
-    uint64_t hidden = dims->hidden_size, ffn = dims->ffn_size, kv = tern_kv_size(dims), n, embedding;
-    uint64_t layer = 2 * hidden * hidden + 2 * kv * hidden + 3 * hidden * ffn + 3 * hidden + ffn; /* below 2^45 */
+    uint64_t hidden = dims->hidden_size, ffn = dims->ffn_size, kv = tern_kv_size(dims), q = tern_q_size(dims);
+    uint64_t layer = 2 * (q + kv) * hidden + 3 * hidden * ffn + 2 * hidden + q + ffn, n, embedding; /* below 2^45 */
     if (!tern_mul_u64(layer, dims->n_layers, &n) || !tern_mul_u64(dims->vocab_size, hidden, &embedding))
         return UINT64_MAX;
     return sum(n, sum(embedding, hidden));

@@ -253,11 +253,11 @@ static tern_status make_plan(pretrain *p, tern_error *err) {
     const tern_dims *dims = &config->dims;
     tern_pretrain_plan *plan = &p->plan;
     const tern_net_params how = net_params(p);
-    uint64_t width = dims->hidden_size, kv = tern_kv_size(dims), layers = dims->n_layers;
-    uint64_t matrices = layers * width * (2 * width + 2 * kv + 3 * (uint64_t)dims->ffn_size);
+    uint64_t width = dims->hidden_size, kv = tern_kv_size(dims), q = tern_q_size(dims), layers = dims->n_layers;
+    uint64_t matrices = layers * width * (2 * q + 2 * kv + 3 * (uint64_t)dims->ffn_size);
     plan->dims = *dims;
     plan->n_matrix = matrices + (uint64_t)dims->vocab_size * width;
-    plan->n_params = plan->n_matrix + layers * (3 * width + dims->ffn_size) + width;
+    plan->n_params = plan->n_matrix + layers * (2 * width + q + dims->ffn_size) + width;
     plan->params_bytes = plan->n_params * 4 * sizeof(float);
     tern_plan memory = {.weights = plan->n_params * sizeof(float),
                         .gradients = plan->n_params * sizeof(float),
