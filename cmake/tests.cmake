@@ -14,11 +14,11 @@ foreach(source ${tests})
   add_test(NAME ${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:${name}>)
 endforeach()
 
-# tests/train/test_*.c: the same, with the training room.
-file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/train/test_*.c)
+# tests/train/test_*.c, tests/prune/test_*.c: the same, with the rooms of training and pruning.
+file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/train/test_*.c ${CMAKE_SOURCE_DIR}/tests/prune/test_*.c)
 foreach(source ${tests})
   get_filename_component(name ${source} NAME_WE)
-  add_executable(${name} ${source} $<TARGET_OBJECTS:tern_train>)
+  add_executable(${name} ${source} $<TARGET_OBJECTS:tern_train> $<TARGET_OBJECTS:tern_prune>)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE tern_static PkgConfig::CMOCKA ${CMAKE_DL_LIBS})
   target_compile_definitions(${name} PRIVATE TERN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
@@ -74,7 +74,7 @@ include(CheckFunctionExists)
 check_function_exists(__libc_malloc TERN_HAVE_LIBC_MALLOC) # glibc's
 if(TERN_HAVE_LIBC_MALLOC AND NOT CMAKE_CROSSCOMPILING)
   add_executable(failing_command ${CMAKE_SOURCE_DIR}/tests/fault/failing_command.c $<TARGET_OBJECTS:tern_command>
-                 $<TARGET_OBJECTS:tern_train>)
+                 $<TARGET_OBJECTS:tern_train> $<TARGET_OBJECTS:tern_prune>)
   target_link_libraries(failing_command PRIVATE ${command_libraries})
   if(TERN_SANITIZE OR TERN_FUZZ)
     target_compile_definitions(failing_command PRIVATE TERN_SANITIZED)

@@ -6,6 +6,7 @@
 #include "train/net.h"
 
 enum { PRUNE_ATTENTION, PRUNE_FFN, PRUNE_SIDES };
+enum { TERN_PRUNE_BATCH = 1024 }; /* tokens that go through the network at a time; windows are no longer */
 
 /* One of the two places where a layer is cut: the channels in front of an output projection, in units. */
 typedef struct prune_side {
@@ -27,7 +28,8 @@ struct tern_pruner {
     uint32_t n_window; /* tokens of a sequence: a BOS and the text's */
     int32_t *ids;      /* [n_ids] of the calibration text */
     size_t n_ids;
-    uint64_t n_seen; /* tokens in the moments */
+    int32_t bos;
+    uint64_t n_run, n_seen; /* tokens of the last pass, of the one that made the moments */
     bool gradients, chosen;
     prune_side sides[PRUNE_SIDES];
     uint32_t *kept_kv; /* [n_layers][n_kv_kept * head_dim] channels of keys and values */
@@ -36,7 +38,6 @@ struct tern_pruner {
     enum { PRUNE_SCORES, PRUNE_FACTORS } pass;
     const tern_sequences *seqs;
     float *inverse; /* [tokens] 1 / root mean square in front of the SubLN */
-    double n_factor_tokens;
 };
 
 static inline uint32_t prune_channels(const prune_side *side) { return side->n_units * side->width; }
@@ -47,9 +48,11 @@ void tern_prune_probe(void *user, uint32_t layer, int which, const float *x, con
 /* moments and the trits of W -> side->activation of both sides. */
 tern_status tern_prune_make_activation(tern_pruner *pruner, tern_error *err);
 
+/* prune.c: the network that the text runs through. */
+tern_status tern_prune_make_net(tern_pruner *pruner, bool gradients, tern_error *err);
 /* calibrate.c: forward passes over at most max_tokens of the text (and backward, if `gradients`). */
-tern_status tern_prune_run(tern_pruner *pruner, size_t max_tokens, bool gradients, tern_progress_fn progress, void *user,
-                           tern_error *err);
+tern_status tern_prune_run(tern_pruner *pruner, size_t max_tokens, bool gradients, tern_progress_fn progress,
+                           void *user, tern_error *err);
 
 /* cut.c: which channels of a tensor stay. */
 typedef struct prune_cut {
@@ -62,8 +65,8 @@ typedef struct prune_cut {
 prune_cut tern_prune_cut_of(const tern_pruner *pruner, const tern_tensor *tensor);
 static inline bool prune_is_whole(const prune_cut *cut) { return !cut->rows && !cut->cols && cut->factor == 1; }
 /* Bytes of the new tensor, or an error if its type cannot hold that shape. */
-tern_status tern_prune_bytes(const tern_pruner *pruner, const tern_tensor *tensor, const prune_cut *cut, uint64_t *bytes,
-                             tern_error *err);
+tern_status tern_prune_bytes(const tern_pruner *pruner, const tern_tensor *tensor, const prune_cut *cut,
+                             uint64_t *bytes, tern_error *err);
 /* The new tensor -> out [tern_prune_bytes()], in the type of the old one; its scale stays. */
 tern_status tern_prune_make(const tern_pruner *pruner, const tern_tensor *tensor, const prune_cut *cut, uint8_t *out,
                             tern_error *err);

@@ -1,10 +1,8 @@
 /* What the scores are made of: sums over tokens, taken while the calibration text runs through the network. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
-#include "model/layout.h"
 #include "prune/parts.h"
 
 enum { FFN_BLOCK = 128, TOKEN_BLOCK = 64 }; /* channels, tokens of a task */
@@ -39,22 +37,16 @@ static void moments_task(void *context, size_t task, int worker) {
     uint32_t first = (uint32_t)task * job->block, width = side->width;
     uint32_t n = job->cols - first < job->block ? job->cols - first : job->block;
     double *sums = side->moments + ((size_t)job->layer * job->cols + first) * width;
-    float y[FFN_BLOCK];
+    const float *gain = job->gain + first;
     for (size_t t = 0; t < job->n; t++) {
-        const float *x = job->x + t * job->cols + first, *gain = job->gain + first;
-        float inverse = job->pruner->inverse[t];
-        if (width == 1) {
-            for (uint32_t i = 0; i < n; i++) {
-                y[i] = x[i] * inverse * gain[i];
-                sums[i] += (double)y[i] * y[i];
-            }
-            continue;
-        }
+        const float *x = job->x + t * job->cols + first;
+        double square = (double)job->pruner->inverse[t] * job->pruner->inverse[t];
         for (uint32_t i = 0; i < n; i++) {
-            double left = (double)(x[i] * inverse * gain[i]) * inverse;
-            double *row = sums + (size_t)i * width;
-            for (uint32_t j = 0; j < n; j++)
-                row[j] += left * (double)(x[j] * gain[j]);
+            double left = (double)(x[i] * gain[i]) * square;
+            if (width == 1)
+                sums[i] += left * (double)(x[i] * gain[i]);
+            for (uint32_t j = 0; width > 1 && j < n; j++)
+                sums[(size_t)i * width + j] += left * (double)(x[j] * gain[j]);
         }
     }
 }
@@ -103,7 +95,8 @@ void tern_prune_probe(void *user, uint32_t layer, int which, const float *x, con
                       size_t n) {
     tern_pruner *pruner = user;
     prune_side *side = &pruner->sides[which == TERN_PARAM_O ? PRUNE_ATTENTION : PRUNE_FFN];
-    probe_job job = {pruner, side, layer, prune_channels(side), side->width > 1 ? side->width : FFN_BLOCK, x, gain, dy, n};
+    probe_job job = {pruner, side, layer, prune_channels(side), side->width > 1 ? side->width : FFN_BLOCK, x,
+                     gain,   dy,   n};
     size_t tasks = (job.cols + job.block - 1) / job.block;
     if (pruner->pass == PRUNE_FACTORS && side->n_kept == side->n_units)
         return;
@@ -145,16 +138,11 @@ static void activation_task(void *context, size_t task, int worker) {
     }
 }
 
-static tern_status score_layer(tern_pruner *pruner, prune_side *side, uint32_t layer, int8_t *trits, tern_error *err) {
+static void score_layer(tern_pruner *pruner, prune_side *side, uint32_t layer, int8_t *trits) {
     const tern_linear *linear = &pruner->weights.layers[layer].linears[side->which];
-    const tern_form *form = tern_form_named(tern_packing_t2r16.name, side->which);
-    for (uint32_t row = 0; row < linear->rows; row += TERN_FORM_STRIP) {
-        uint32_t n = linear->rows - row < TERN_FORM_STRIP ? linear->rows - row : TERN_FORM_STRIP;
-        if (!tern_form_unpack(form, linear->packed, linear->rows, linear->cols, row, n,
-                              trits + (size_t)row * linear->cols))
-            return tern_fail(err, TERN_ERR_FORMAT, "%s: a matrix of layer %u holds what is no ternary value",
-                             pruner->checkpoint->path, layer);
-    }
+    for (uint32_t row = 0; row < linear->rows; row++)
+        tern_packing_t2r16.unpack_row(linear->packed + row / TERN_GROUP_ROWS * linear->unit_bytes,
+                                      row % TERN_GROUP_ROWS, linear->cols, trits + (size_t)row * linear->cols);
     trits_job job = {.side = side,
                      .trits = trits,
                      .layer = layer,
@@ -163,16 +151,16 @@ static tern_status score_layer(tern_pruner *pruner, prune_side *side, uint32_t l
                      .block = side->width > 1 ? side->width : FFN_BLOCK,
                      .unit = (double)linear->scale * linear->scale / (double)pruner->n_seen};
     tern_pool_run(pruner->pool, (job.cols + job.block - 1) / job.block, activation_task, &job);
-    return TERN_OK;
 }
 
 tern_status tern_prune_make_activation(tern_pruner *pruner, tern_error *err) {
     const tern_dims *dims = &pruner->weights.dims;
     int8_t *trits = tern_alloc_array(tern_widest(dims), dims->hidden_size);
-    tern_status status = trits ? TERN_OK : tern_fail_memory(err, "a matrix");
+    if (!trits)
+        return tern_fail_memory(err, "a matrix");
     for (int i = 0; i < PRUNE_SIDES; i++)
-        for (uint32_t layer = 0; !status && layer < dims->n_layers; layer++)
-            status = score_layer(pruner, &pruner->sides[i], layer, trits, err);
+        for (uint32_t layer = 0; layer < dims->n_layers; layer++)
+            score_layer(pruner, &pruner->sides[i], layer, trits);
     free(trits);
-    return status;
+    return TERN_OK;
 }

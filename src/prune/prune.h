@@ -12,9 +12,9 @@
 typedef enum tern_prune_score {
     TERN_PRUNE_ACTIVATION, /* root mean square of W y, its part of the residual stream (as Sun et al. 2023,
                               arXiv:2306.11695, |W| |x|, for whole units) */
-    TERN_PRUNE_TAYLOR,     /* mean over sequences of |sum y dL/dy|: what leaving it out changes the loss by, to first order
-                              (Michel et al. 2019, arXiv:1905.10650; Molchanov et al. 2019, arXiv:1906.10771) */
-    TERN_PRUNE_RANDOM,     /* the control */
+    TERN_PRUNE_TAYLOR, /* mean over sequences of |sum y dL/dy|: what leaving it out changes the loss by, to first order
+                          (Michel et al. 2019, arXiv:1905.10650; Molchanov et al. 2019, arXiv:1906.10771) */
+    TERN_PRUNE_RANDOM, /* the control */
 } tern_prune_score;
 
 /* What goes of the attention. */
@@ -27,8 +27,8 @@ typedef enum tern_prune_unit {
 typedef struct tern_prune_calibration {
     const char *text; /* [n_bytes] */
     size_t n_bytes;
-    size_t max_tokens; /* of it, from its beginning; 0: all */
-    bool gradients;    /* also for TERN_PRUNE_TAYLOR, which takes three times as long */
+    size_t max_tokens;         /* of it, from its beginning; 0: all */
+    bool gradients;            /* also for TERN_PRUNE_TAYLOR, which takes three times as long */
     tern_progress_fn progress; /* counts tokens */
     void *progress_user;
 } tern_prune_calibration;
@@ -38,8 +38,8 @@ typedef struct tern_prune_choice {
     tern_prune_score score;
     tern_prune_unit unit;
     uint64_t seed;     /* of TERN_PRUNE_RANDOM */
-    uint32_t multiple; /* FFN channels are left in multiples of this; 0: 128, or 256 where the type of the weights asks for
-                          that */
+    uint32_t multiple; /* FFN channels are left in multiples of this; 0: 128, or 256 where the type of the weights asks
+                          for that */
 } tern_prune_choice;
 
 typedef struct tern_prune_size {
@@ -54,8 +54,8 @@ typedef struct tern_prune_plan {
 
 typedef struct tern_pruner tern_pruner;
 
-/* Open and load a model: a GGUF, a Hugging Face folder, NULL or "demo" for the built-in one. Models in tern's own layout
- * are refused. n_threads 0: all CPUs. */
+/* Open and load a model: a GGUF, a Hugging Face folder, NULL or "demo" for the built-in one. Models in tern's own
+ * layout are refused. n_threads 0: all CPUs. */
 tern_status tern_pruner_create(const char *path, int n_threads, tern_pruner **pruner, tern_error *err);
 void tern_pruner_free(tern_pruner *pruner); /* accepts NULL */
 /* Whether it is a folder that write() makes. */

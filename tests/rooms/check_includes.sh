@@ -14,15 +14,16 @@ declare -A may=(
     [grammar]="base tokenizer tern"
     [runtime]="base tokenizer kernels model grammar tern"
     [train]="base format tokenizer kernels model tern"
+    [prune]="base format tokenizer kernels model train tern"
     [eval]="base tern"
     [server]="base tern"
     [rag]="base tokenizer kernels tern"
     [hub]="base tern"
-    [cli]="base eval train server rag hub tern"
+    [cli]="base eval train prune server rag hub tern"
 )
 # library header: the rooms that may include it
 declare -A library=(
-    [jansson.h]="format tokenizer grammar train cli eval server hub"
+    [jansson.h]="format tokenizer grammar train prune cli eval server hub"
     [microhttpd.h]="server"
     [mpi.h]="train"
     [sqlite3.h]="rag"

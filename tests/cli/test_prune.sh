@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# tern prune: what it writes, its table, bad input, and that nothing half-written stays behind.
+. "$(dirname "$0")/lib.sh"
+
+model=$WORK/small.gguf
+text=$WORK/text.txt
+"$TERN" synth "$model" --shape tiny --vocab 1024 --hidden 256 --ffn 512 --heads 4 --kv-heads 4 --layers 2 2>/dev/null ||
+    fail "synth"
+for i in $(seq 60); do echo "$i small birds fly over the sea, and $((i * i)) fish swim under it. What do they eat?"; done >"$text"
+prune=("$TERN" prune "$model" --text "$text" -t 1)
+
+run "prune" "${prune[@]}" --ffn 30% --heads 50% -o "$WORK/out.gguf" --eval "$text" --tokens 500
+is "$status" 0
+has "$out" "heads                   4 -> 2 a layer"
+has "$out" "FFN channels            512 -> 384 a layer"
+has "$out" "perplexity"
+has "$err" "calibrated with 500 tokens"
+has "$err" "no longer make its hidden size"
+run "inspect" "$TERN" inspect "$WORK/out.gguf"
+has "$out" "FFN size                384"
+has "$out" "heads                   2"
+run "run" "$TERN" run "$WORK/out.gguf" --ids 1,2,3 -n 4 --temp 0
+is "$status" 0
+[ "$(stat -c %s "$WORK/out.gguf" 2>/dev/null || stat -f %z "$WORK/out.gguf")" -lt \
+    "$(stat -c %s "$model" 2>/dev/null || stat -f %z "$model")" ] || fail "the pruned file is no smaller"
+before=$(cksum <"$WORK/out.gguf")
+# a file in tern's own layout, and another program's types, hold the same model
+run "convert" "$TERN" convert "$WORK/out.gguf" "$WORK/own.gguf" -t 1
+is "$status" 0
+"$TERN" logits "$WORK/out.gguf" --ids 1,2,3 -o "$WORK/a.f32" 2>/dev/null || fail "logits"
+"$TERN" logits "$WORK/own.gguf" --ids 1,2,3 -o "$WORK/b.f32" 2>/dev/null || fail "logits of the converted file"
+cmp "$WORK/a.f32" "$WORK/b.f32" || fail "a converted model computes something else"
+run "twice the same" "${prune[@]}" --ffn 0.3 --heads 0.5 -o "$WORK/out.gguf" --tokens 500 --force
+is "$status" 0
+is "$(cksum <"$WORK/out.gguf")" "$before"
+run "nothing cut" "${prune[@]}" --ffn 0% -o "$WORK/same.gguf"
+is "$status" 0
+cmp "$model" "$WORK/same.gguf" || fail "0% changes the model"
+run "json" "${prune[@]}" --ffn 25% --score taylor -o "$WORK/json.gguf" --json
+is "$(python3 -c 'import json, sys; r = json.load(open(sys.argv[1])); print(r["before"]["ffn_size"], r["after"]["ffn_size"])' "$WORK/out")" \
+    "512 384"
+run "rounded to none" "${prune[@]}" --heads 5% -o "$WORK/none.gguf"
+is "$status" 0
+has "$err" "5% of 4 heads is rounded to none"
+
+run "sweep" "$TERN" prune "$model" --text "$text" -t 1 --sweep 0,25% --tokens 500
+is "$status" 0
+is "$(wc -l <"$WORK/out")" 4
+has "$(tail -n 1 "$WORK/out")" " 384 "
+run "sweep --json" env TMPDIR="$WORK" "$TERN" prune "$model" --text "$text" -t 1 --sweep 0.25 --only ffn --tokens 500 --json
+is "$(python3 -c '
+import json, sys
+row, = json.load(open(sys.argv[1]))["rows"]
+print(row["heads"], row["ffn_size"], sorted(row["perplexity"]), row["decode_speedup"] > 0)' "$WORK/out")" \
+    "4 384 ['activation', 'random', 'taylor'] True"
+is "$(ls "$WORK" | grep -c '^tern-prune')" 0
+
+# --- bad input: one line, nothing written
+fails 2 "--text" "no text" "$TERN" prune "$model" --ffn 10% -o "$WORK/no.gguf"
+fails 2 "-o names" "no output" "${prune[@]}" --ffn 10%
+fails 2 "say how much" "no share" "${prune[@]}" -o "$WORK/no.gguf"
+while IFS='|' read -r share; do
+    fails 2 "--ffn $share: is no share" "share $share" "${prune[@]}" "--ffn=$share" -o "$WORK/no.gguf"
+    fails 2 "--sweep" "sweep $share" "${prune[@]}" "--sweep=0,$share%,"
+done <<'END'
+100%
+-5%
+20
+ten
+1
+20%%
+nan
+
+END
+fails 2 "leave out -o" "sweep with an output" "${prune[@]}" --sweep 10% -o "$WORK/no.gguf"
+fails 2 "--only" "--only alone" "${prune[@]}" --ffn 10% --only ffn -o "$WORK/no.gguf"
+fails 2 "multiples of 128" "an odd multiple" bash -c '"$@" 2>&1 >/dev/null | grep -v ^calibrated >&2; exit ${PIPESTATUS[0]}' \
+    - "${prune[@]}" --ffn 10% --multiple 96 -o "$WORK/no.gguf"
+fails 1 "No such file" "no text file" "$TERN" prune "$model" --text "$WORK/none" --ffn 10% -o "$WORK/no.gguf"
+fails 1 "No such file" "no model" "$TERN" prune "$WORK/missing.gguf" --text "$text" --ffn 10% -o "$WORK/no.gguf"
+echo "too short" >"$WORK/short"
+fails 1 "short: the text to calibrate with is too short" "a short text" \
+    "$TERN" prune "$model" --text "$WORK/short" --ffn 10% -o "$WORK/no.gguf"
+fails 1 "--force" "the output exists" "${prune[@]}" --ffn 10% -o "$WORK/out.gguf"
+fails 1 "is the model that is to be pruned" "onto itself" "${prune[@]}" --ffn 10% --force -o "$model"
+fails 1 "is a folder" "onto a folder" "${prune[@]}" --ffn 10% --force -o "$WORK"
+fails 1 "own layout" "tern's own layout" "$TERN" prune "$WORK/own.gguf" --text "$text" --ffn 10% -o "$WORK/no.gguf"
+is "$(ls "$WORK" | grep -c '^no\.gguf')" 0
+# a disk that is full half-way (a file size limit stands in for the disk)
+run "a full disk" bash -c 'trap "" XFSZ; ulimit -f 100; exec "$@" -o "$0"' "$WORK/full.gguf" "${prune[@]}" --ffn 25%
+is "$status" 1
+has "$err" "full.gguf: cannot write"
+is "$(ls "$WORK" | grep -c '^full\.gguf')" 0
+
+finish
