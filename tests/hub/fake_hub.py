@@ -17,6 +17,8 @@ import urllib.parse
 TERN = os.path.abspath(os.environ.get("TERN", "build/tern"))
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 TOKEN = "hf_testtoken"
+with open(os.path.join(ROOT, "models", "story.gguf"), "rb") as _story:
+    STORY = _story.read()
 
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it, and children inherit
@@ -93,14 +95,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.reply(200, json.dumps(body).encode(), Content_Type="application/json")
 
     def answer_resolve(self, hub, path):
-        match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([0-9a-f]{40})/(.+)", path)
-        data = match and hub.repos.get(match[1], {"files": {}})["files"].get(match[3])
+        match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        repo = match and hub.repos.get(match[1])
+        data = repo and repo["files"].get(match[3])
         if data is None:
             return self.reply(404, X_Error_Code="EntryNotFound")
+        commit = repo["revisions"].get(match[2], match[2])
         if len(data) < hub.lfs_from:
-            return self.serve(data, ETag='"%s"' % git_id(data))
+            return self.serve(data, ETag='"%s"' % git_id(data), X_Repo_Commit=commit)
         location = "http://localhost:%d/%s?signature=%d" % (hub.store_port, sha256(data), hub.counts["resolve"])
-        self.reply(302, Location=location, X_Linked_ETag='"%s"' % sha256(data), X_Linked_Size=str(len(data)))
+        self.reply(302, Location=location, X_Linked_ETag='"%s"' % sha256(data), X_Linked_Size=str(len(data)),
+                   X_Repo_Commit=commit)
 
     def answer_store(self, hub, path):
         data = next((data for repo in hub.repos.values() for data in repo["files"].values()

@@ -1,8 +1,9 @@
-"""The fault matrix of tern pull (docs/PULL.md), second part: processes that end, and several at once."""
+"""The fault matrix of tern pull (docs/PULL.md): processes that end, and several at once."""
 
 import os
 import random
 import signal
+import threading
 import time
 import unittest
 
@@ -19,22 +20,32 @@ class Processes(HubTest):
         super().setUp()
         self.hub.add(REPO, {NAME: DATA})
 
-    def slow_store(self):
+    def hold_store(self, after):
+        """All requests of the store behind the first so many wait -> the event that lets them go on."""
+        event = threading.Event()
+        self.addCleanup(event.set)
+
         def fault(handler, kind, count):
-            if kind == "store":
-                time.sleep(0.25)
+            if kind == "store" and count > after:
+                event.wait(100)
             return False
         self.hub.faults.append(fault)
+        return event
+
+    def wait_for_requests(self, process, count):
+        end = time.monotonic() + 100
+        while self.hub.count("store") < count:
+            self.assertTrue(time.monotonic() < end and process.poll() is None, "the requests do not come")
+            time.sleep(0.01)
 
     def start_and_stop(self, number):
-        """A pull, ended when some of it is there -> bytes that the store had sent by then."""
-        self.slow_store()
-        process = self.start("pull", REPO, "--connections", "2")
-        end = time.monotonic() + 60
-        while self.hub.count("store") < 5 and time.monotonic() < end and process.poll() is None:
-            time.sleep(0.01)
+        """A pull, ended when four of ten chunks are there -> status, stdout, stderr."""
+        event = self.hold_store(4)
+        process = self.start("pull", REPO)  # over four connections
+        self.wait_for_requests(process, 8)
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=100)
+        event.set()
         self.hub.faults.clear()
         self.assertEqual(self.models(), [])
         self.assertEqual(len(self.parts()), 1)
@@ -45,8 +56,8 @@ class Processes(HubTest):
         self.hub.requests.clear()
         result = self.pull(REPO)
         self.assert_pulled(result, DATA)
-        self.assertIn("going on at", result[2])
-        self.assertLess(self.hub.count("store"), 9)
+        self.assertIn("going on at 44%", result[2])
+        self.assertEqual(self.hub.count("store"), 6)
         self.assertEqual(self.parts(), [])
 
     def test_interrupt_and_resume(self):
@@ -55,7 +66,7 @@ class Processes(HubTest):
         self.assertIn("goes on with it", err)
         self.hub.requests.clear()
         self.assert_pulled(self.pull(REPO, "--connections", "3"), DATA)
-        self.assertLess(self.hub.count("store"), 9)
+        self.assertEqual(self.hub.count("store"), 6)
 
     def test_damaged_rest(self):
         """What a killed pull left was changed since: the digest finds it, and all of it comes again."""
@@ -79,23 +90,26 @@ class Processes(HubTest):
 
     def test_two_at_once(self):
         """The second one waits, and finds it done."""
-        self.slow_store()
-        first, second = self.start("pull", REPO), self.start("pull", REPO)
-        results = [(process.communicate(timeout=120), process.returncode) for process in (first, second)]
-        for (out, err), status in results:
-            self.assert_pulled((status, out, err), DATA)
-        self.assertLessEqual(self.hub.count("store"), 12)
+        event = self.hold_store(3)
+        first = self.start("pull", REPO)
+        self.wait_for_requests(first, 4)
+        second = self.start("pull", REPO)
+        self.assertIn("another process fetches it", second.stderr.readline())
+        event.set()
+        for process in first, second:
+            out, err = process.communicate(timeout=100)
+            self.assert_pulled((process.returncode, out, err), DATA)
+        self.assertEqual(self.hub.count("store"), 10)
         self.assertEqual(self.parts(), [])
 
     def test_no_removal_while_pulling(self):
-        self.slow_store()
+        event = self.hold_store(0)
         process = self.start("pull", REPO, "--connections", "1")
-        end = time.monotonic() + 60
-        while self.hub.count("store") < 2 and time.monotonic() < end:
-            time.sleep(0.01)
+        self.wait_for_requests(process, 1)
         status, out, err = self.pull("--remove", REPO)
         self.assertEqual(status, 1)
         self.assertIn("by another process", err)
+        event.set()
         out, err = process.communicate(timeout=120)
         self.assert_pulled((process.returncode, out, err), DATA)
 
