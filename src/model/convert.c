@@ -139,6 +139,13 @@ static tern_status check_norm(const conversion *c, uint32_t layer, tern_norm nor
                               c->checkpoint->path, name);
 }
 
+/* Reading a norm may map what lies around it, up to the 2 MB of a huge page; norms lie between the matrices, which are
+ * dropped here again. */
+static void release_layer(const conversion *c, uint32_t layer) {
+    for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++)
+        tern_checkpoint_release(c->checkpoint, c->weights.layers[layer].linears[j].source);
+}
+
 static tern_status put_layer(conversion *c, uint32_t layer, tern_error *err) {
     char name[128];
     for (size_t i = 0; i < N_LAYER_PARTS; i++) {
@@ -155,6 +162,7 @@ static tern_status put_layer(conversion *c, uint32_t layer, tern_error *err) {
         if (status)
             return status;
     }
+    release_layer(c, layer);
     return TERN_OK;
 }
 
@@ -296,6 +304,7 @@ static tern_status write_layer(conversion *c, uint32_t layer, uint8_t *memory, t
                      ? write_floats(c, find_norm(c, layer, (tern_norm)layer_parts[i].which), norm_codec(c), err)
                      : write_bytes(c, linear->packed, (size_t)linear->n_units * linear->unit_bytes, err);
     }
+    release_layer(c, layer);
     return status;
 }
 
