@@ -148,6 +148,16 @@ static tern_status on_sample(void *user, uint64_t step, tern_error *err) {
     return status;
 }
 
+/* Of a binary model also one bit a weight, which model.gguf, for every program, has no place for. */
+static tern_status export_b1(pretrain *p, char path[static 1024], tern_error *err) {
+    static const tern_convert_params b1 = {.type = "b1"};
+    char from[1024];
+    if (snprintf(from, sizeof from, "%s/model.gguf", p->config.out) >= (int)sizeof from ||
+        snprintf(path, 1024, "%s/model-b1.gguf", p->config.out) >= 1024)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: the name of the folder is too long", p->config.out);
+    return tern_convert(from, path, &b1, err);
+}
+
 static tern_status on_finished(void *user, const tern_loop_report *last, tern_error *err) {
     pretrain *p = user;
     (void)last;
@@ -164,6 +174,11 @@ static tern_status on_finished(void *user, const tern_loop_report *last, tern_er
         if (p->config.weights == TERN_WEIGHTS_FLOAT && !exports[i].also_float)
             continue;
         status = export_one(p, exports[i].kind, p->config.weights, exports[i].name, path, err);
+        if (!status && p->how->on_export)
+            p->how->on_export(p->how->user, path);
+    }
+    if (!status && p->config.weights == TERN_WEIGHTS_BINARY) {
+        status = export_b1(p, path, err);
         if (!status && p->how->on_export)
             p->how->on_export(p->how->user, path);
     }

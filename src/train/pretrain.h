@@ -43,7 +43,8 @@ typedef struct tern_pretrain_params {
     tern_loop_hooks hooks;                           /* sample, finished and peak_flops are not used */
 } tern_pretrain_params;
 
-/* Exports config->out/model.gguf, master/ and, of ternary and binary models, packed/ at the end. TERN_ERR_CANCELLED:
+/* Exports config->out/model.gguf, master/ and, of ternary and binary models, packed/ at the end, of binary ones
+ * model-b1.gguf, too. TERN_ERR_CANCELLED:
  * on_plan or hooks.go_on said so. Every process of an MPI run calls it: it makes the tern_comm itself. */
 tern_status tern_pretrain(const tern_pretrain_params *params, tern_pretrain_result *result, tern_error *err);
 

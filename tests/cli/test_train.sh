@@ -223,6 +223,10 @@ for weights in binary float; do
         awk -v a="$loss" -v b="$nll" 'BEGIN { d = a - b; exit !(a > 0 && d < 2e-6 && d > -2e-6) }' ||
             fail "validation loss $loss, but the binary model has $nll"
         hasnt "$(cat binary.err)" "weights stay float"
+        run "perplexity at one bit a weight" "$TERN" perplexity binary/model-b1.gguf held.txt -c 32 --json
+        is "$(sed -n 's/.*"mean_nll": \([0-9.]*\).*/\1/p' "$WORK/out")" "$nll"
+        run "inspect" "$TERN" inspect binary/model-b1.gguf
+        has "$out" "b1r16"
     else
         has "$(cat float.err)" "weights stay float"
     fi
