@@ -98,6 +98,17 @@ if(TARGET failing_command)
     ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>;TERN_FAILING=$<TARGET_FILE:failing_command>")
 endif()
 
+# tests/eval/test_*.py: `tern eval` against what lm-evaluation-harness gave.
+file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/eval/test_*.py)
+foreach(script ${scripts})
+  if(CMAKE_CROSSCOMPILING)
+    break()
+  endif()
+  get_filename_component(name ${script} NAME_WE)
+  add_test(NAME eval_${name} COMMAND python3 -B ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(eval_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>" SKIP_RETURN_CODE 77)
+endforeach()
+
 # The web page in a real browser; skipped where there is none.
 if(NOT CMAKE_CROSSCOMPILING)
   add_test(NAME web_page COMMAND python3 -B ${CMAKE_SOURCE_DIR}/tests/web/test_page.py)

@@ -15,7 +15,7 @@ enum { MAX_TASKS = 64, MAX_CONTEXT = 1 << 24, MAX_NEW_TOKENS = 1 << 20, MAX_SHAR
 typedef struct settings {
     tern_model_options model;
     tern_session_options session;
-    const char *tasks, *data, *shard, *out;
+    const char *tasks, *data, *shard, *out, *chart, *samples, *hook;
     tern_string_list task_files;
     int64_t shots, limit, seed, max_tokens;
     bool chat, json, list, report, no_reuse;
@@ -54,6 +54,13 @@ static const tern_option result_options[] = {
      0, 0, NULL, NULL},
     {"report", 0, TERN_OPTION_FLAG, offsetof(settings, report), NULL,
      "show what is in files of results, taken together: no model runs", 0, 0, NULL, NULL},
+    {"samples", 0, TERN_OPTION_FILE, offsetof(settings, samples), "FILE",
+     "answers of a task that others judge (humaneval, mtbench); needs --out", 0, 0, NULL, NULL},
+    {"hook", 0, TERN_OPTION_STRING, offsetof(settings, hook), "COMMAND",
+     "judge them: run with the samples' and the records' file, prints\n{\"id\": ..., \"value\": ...} lines", 0, 0, NULL,
+     ""},
+    {"chart", 0, TERN_OPTION_FILE, offsetof(settings, chart), "FILE",
+     "an SVG of the scores beside the published ones (needs gnuplot)", 0, 0, NULL, NULL},
     {"list", 0, TERN_OPTION_FLAG, offsetof(settings, list), NULL, "show the tasks that there are", 0, 0, NULL, NULL},
     {"json", 0, TERN_OPTION_FLAG, offsetof(settings, json), NULL, "one JSON object; shares of 1 instead of percent", 0,
      0, NULL, NULL},
@@ -126,6 +133,10 @@ static int choose_tasks(work *w) {
     }
     if (w->n_chosen == 0)
         return tern_cli_usage("eval", "--tasks LIST says what to evaluate (tern eval --list)");
+    if (w->s->samples && (w->n_chosen != 1 || w->chosen[0]->kind != TERN_TASK_SAMPLES || !w->s->out))
+        return tern_cli_usage("eval", "--samples needs --out, and a single task of those that others judge");
+    if (w->s->hook && !w->s->samples)
+        return tern_cli_usage("eval", "--hook needs --samples FILE, which it reads");
     return w->s->data ? 0 : tern_cli_usage("eval", "--data FOLDER says where the records are");
 }
 
@@ -234,6 +245,11 @@ static void print_reuse(const tern_scorer_stats *stats, double seconds) {
                       (unsigned long long)stats->n_truncated);
 }
 
+static int print_and_draw(const work *w, const tern_results *results, const tern_eval_report *report) {
+    int status = tern_eval_print(results, report);
+    return !status && w->s->chart ? tern_eval_chart(results, report, w->s->chart) : status;
+}
+
 /* The results of the tasks that were asked for, and no others that the file has. */
 static int show(const work *w, const tern_scorer_stats *stats, double seconds) {
     tern_results shown = {0};
@@ -242,7 +258,16 @@ static int show(const work *w, const tern_scorer_stats *stats, double seconds) {
         tallies[shown.n++] = *tern_results_find(&w->results, w->chosen[i]->name);
     shown.tallies = tallies;
     const tern_eval_report report = {.limit = w->params.limit, .stats = stats, .seconds = seconds, .json = w->s->json};
-    return tern_eval_print(&shown, &report);
+    return print_and_draw(w, &shown, &report);
+}
+
+static int judge(work *w) {
+    int status = 0;
+    if (w->s->samples)
+        status = tern_eval_write_samples(w->out, w->chosen[0]->name, w->s->samples);
+    if (!status && w->s->hook)
+        status = tern_eval_hook(w->s->hook, w->s->samples, w->datasets[0].path, &w->results, w->chosen[0]->name);
+    return status;
 }
 
 static int with_session(work *w, const tern_model *model, tern_session *session) {
@@ -259,7 +284,8 @@ static int with_session(work *w, const tern_model *model, tern_session *session)
     if (status)
         return tern_cli_error(&err);
     print_reuse(&stats, seconds);
-    return show(w, &stats, seconds);
+    int bad = judge(w);
+    return bad ? bad : show(w, &stats, seconds);
 }
 
 static int with_model(work *w, tern_model *model) {
@@ -314,7 +340,7 @@ static int report(work *w, const char *const *paths, size_t n_paths) {
         if (tern_results_read(&w->results, paths[i], &err))
             return tern_cli_error(&err);
     const tern_eval_report shown = {.limit = w->params.limit, .json = w->s->json};
-    return tern_eval_print(&w->results, &shown);
+    return print_and_draw(w, &w->results, &shown);
 }
 
 static int run(void *parsed, const char *const *operands, size_t n_operands) {

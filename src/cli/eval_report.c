@@ -20,6 +20,8 @@ static const char *format_value(char text[32], double value, bool is_share) {
 static const char *format_published(char text[32], const tern_tally *tally, size_t column) {
     if (strcmp(tally->published_metric, tally->columns[column]) != 0)
         snprintf(text, 32, "-");
+    else if (!tern_tally_is_share(tally, column))
+        snprintf(text, 32, "%.2f", tally->published);
     else if (tally->published_shots != tally->n_shots)
         snprintf(text, 32, "%.2f %% (%zu shots)", tally->published, tally->published_shots);
     else

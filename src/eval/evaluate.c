@@ -8,6 +8,9 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "eval/answers.h"
+#include "eval/template.h"
+
+enum { MAX_TURNS = 16 };
 
 /* ------------------------------------------------------------------ configuration */
 
@@ -26,7 +29,8 @@ static tern_status make_config(const tern_dataset *d, const tern_eval_params *pa
                                 d->n_shots,
                                 d->n_shots ? params->seed : 0,
                                 params->fingerprint,
-                                params->chat && d->task->kind == TERN_TASK_GENERATE,
+                                params->chat &&
+                                    (d->task->kind == TERN_TASK_GENERATE || d->task->kind == TERN_TASK_SAMPLES),
                                 (uint64_t)params->max_tokens};
     tern_hash hash;
     tern_hash_start(&hash);
@@ -148,14 +152,26 @@ static json_t *clean_text(const char *text) {
     return string;
 }
 
+/* After the context or, if there are messages [n], as the answer to them. */
+static tern_status generate(const tern_task *task, const tern_eval_params *params, tern_scorer *scorer,
+                            const char *context, const tern_message *messages, size_t n, char **text, tern_error *err) {
+    const tern_message question = {"user", context};
+    const bool chat = params->chat && n == 0;
+    const tern_generation what = {.context = context,
+                                  .messages = chat ? &question : messages,
+                                  .n_messages = chat ? 1 : n,
+                                  .max_tokens = params->max_tokens ? params->max_tokens : task->max_tokens,
+                                  .until = task->until,
+                                  .n_until = task->n_until};
+    return tern_scorer_generate(scorer, &what, text, err);
+}
+
 static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, const tern_eval_params *params,
                                 const tern_answers *answers, tern_scorer *scorer, double *values, json_t **details,
                                 tern_error *err) {
     const tern_task *task = d->task;
     char *text = NULL;
-    tern_status status = tern_scorer_generate(scorer, item->context, params->chat,
-                                              params->max_tokens ? params->max_tokens : task->max_tokens, task->until,
-                                              task->n_until, &text, err);
+    tern_status status = generate(task, params, scorer, item->context, NULL, 0, &text, err);
     json_t *extracted = status ? NULL : json_array();
     for (size_t i = 0; !status && i < task->n_filters; i++) {
         char *answer = NULL;
@@ -172,6 +188,65 @@ static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, co
         *details = json_pack("{s:o, s:O}", "text", clean_text(text), "answers", extracted);
     json_decref(extracted);
     free(text);
+    return status;
+}
+
+/* The task's line with what stands for something replaced: "@text", "@turns", "@model", and "@field" of the record. */
+static json_t *fill_in(const json_t *template, const json_t *record, const char *model, const json_t *answers) {
+    const char *text = json_string_value(template), *key;
+    const json_t *value;
+    json_t *made;
+    if (text && strcmp(text, "@text") == 0)
+        return json_incref(json_array_get(answers, 0));
+    if (text && strcmp(text, "@turns") == 0)
+        return json_deep_copy(answers);
+    if (text && strcmp(text, "@model") == 0)
+        return clean_text(model);
+    if (text && text[0] == '@')
+        return json_deep_copy(tern_record_field(record, text + 1));
+    if (json_is_array(template)) {
+        made = json_array();
+        for (size_t i = 0; i < json_array_size(template); i++)
+            json_array_append_new(made, fill_in(json_array_get(template, i), record, model, answers));
+        return made;
+    }
+    if (!json_is_object(template))
+        return json_deep_copy(template);
+    made = json_object();
+    json_object_foreach((json_t *)template, key, value)
+        json_object_set_new(made, key, fill_in(value, record, model, answers));
+    return made;
+}
+
+/* The answers, one to the context or to each turn of a conversation, which somebody else judges. */
+static tern_status ask_for_sample(const tern_dataset *d, size_t index, const tern_item *item,
+                                  const tern_eval_params *params, tern_scorer *scorer, double *values, json_t **details,
+                                  tern_error *err) {
+    tern_message messages[2 * MAX_TURNS];
+    char *texts[MAX_TURNS] = {0};
+    size_t n = item->n_turns ? item->n_turns : 1;
+    json_t *answers = json_array();
+    tern_status status = TERN_OK;
+    if (n > MAX_TURNS)
+        status = tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu: a conversation of %zu questions; %d can be asked",
+                           d->path, d->lines[index], n, MAX_TURNS);
+    for (size_t i = 0; !status && i < n; i++) {
+        if (item->n_turns)
+            messages[2 * i] = (tern_message){"user", item->turns[i]};
+        status =
+            generate(d->task, params, scorer, item->context, messages, item->n_turns ? 2 * i + 1 : 0, &texts[i], err);
+        if (status)
+            break;
+        messages[2 * i + 1] = (tern_message){"assistant", texts[i]};
+        json_array_append_new(answers, clean_text(texts[i]));
+    }
+    values[0] = NAN;
+    if (!status)
+        *details = json_pack("{s:o, s:o}", "id", clean_text(item->id), "sample",
+                             fill_in(d->form->sample, json_array_get(d->records, index), params->model_name, answers));
+    for (size_t i = 0; i < MAX_TURNS; i++)
+        free(texts[i]);
+    json_decref(answers);
     return status;
 }
 
@@ -204,6 +279,8 @@ tern_status tern_evaluate(const tern_dataset *d, const tern_eval_params *params,
             break;
         if (d->task->kind == TERN_TASK_GENERATE)
             status = ask_for_text(d, &item, params, answers, scorer, values, &details, err);
+        else if (d->task->kind == TERN_TASK_SAMPLES)
+            status = ask_for_sample(d, i, &item, params, scorer, values, &details, err);
         else
             status = ask(d, &item, scorer, values, &details, err);
         tern_item_free(&item);

@@ -18,7 +18,7 @@ enum { MAX_DATA_BYTES = 1 << 30, MAX_CHOICES = 256 };
 static tern_status render(tern_arena *arena, const char *template, const json_t *record, const char **text,
                           tern_error *err) {
     tern_buffer out = {0};
-    tern_status status = tern_template_render(template, record, &out, err);
+    tern_status status = tern_record_render(template, record, &out, err);
     if (!status && !(*text = tern_arena_copy(arena, out.bytes ? out.bytes : "", out.size)))
         status = tern_fail_memory(err, "a text");
     tern_buffer_free(&out);
@@ -118,7 +118,7 @@ static tern_status find_gold(const tern_task_form *form, const json_t *record, s
 
 /* What a form makes of a record. */
 typedef struct made {
-    list contexts, choices, targets; /* one context; of PARTIAL several, and one choice: the continuation */
+    list contexts, choices, targets, turns; /* one context; of PARTIAL several, and one choice: the continuation */
     size_t gold;
 } made;
 
@@ -147,6 +147,10 @@ static tern_status make_parts(tern_arena *arena, const tern_task *task, const te
         status = add_field(arena, record, form->targets, NULL, 0, &m->targets, err);
     if (!status && task->kind == TERN_TASK_GENERATE && m->targets.n == 0)
         return tern_fail(err, TERN_ERR_FORMAT, "field '%s' is an empty array", form->targets);
+    if (!status && form->turns)
+        status = add_field(arena, record, form->turns, NULL, 0, &m->turns, err);
+    if (!status && form->turns && m->turns.n == 0)
+        return tern_fail(err, TERN_ERR_FORMAT, "field '%s' is an empty array", form->turns);
     if (!status && form->contexts)
         status = make_list(arena, form->contexts, record, &m->contexts, err);
     if (!status && form->choices)
@@ -238,6 +242,23 @@ static tern_status make_requests(const tern_dataset *d, const made *m, const ter
     return TERN_OK;
 }
 
+static const char **copy_list(tern_arena *arena, const list *texts) {
+    const char **copy = tern_arena_alloc(arena, (texts->n + 1) * sizeof *copy);
+    if (copy)
+        memcpy(copy, texts->texts, texts->n * sizeof *copy);
+    return copy;
+}
+
+static tern_status make_prompt(const tern_dataset *d, const made *m, const tern_buffer *shots, tern_item *item,
+                               tern_error *err) {
+    item->context = join(&item->arena, shots, d->form->turns ? "" : m->contexts.texts[0], "");
+    item->targets = copy_list(&item->arena, &m->targets);
+    item->n_targets = m->targets.n;
+    item->turns = copy_list(&item->arena, &m->turns);
+    item->n_turns = m->turns.n;
+    return item->context && item->targets && item->turns ? TERN_OK : tern_fail_memory(err, "an item");
+}
+
 tern_status tern_item_make(const tern_dataset *d, size_t index, tern_item *item, tern_error *err) {
     const json_t *record = json_array_get(d->records, index);
     tern_buffer shots = {0};
@@ -247,19 +268,15 @@ tern_status tern_item_make(const tern_dataset *d, size_t index, tern_item *item,
     if (!m)
         status = tern_fail_memory(err, "an item");
     if (!status && d->task->description)
-        status = tern_template_render(d->task->description, record, &shots, err);
+        status = tern_record_render(d->task->description, record, &shots, err);
     for (size_t i = 0; !status && i < d->n_shots; i++)
         status = add_shot(d, d->picks[index * d->n_shots + i], &shots, err);
     if (!status)
         status = make_parts(&item->arena, d->task, d->form, record, m, err);
-    if (!status && d->task->kind == TERN_TASK_GENERATE) {
-        item->context = join(&item->arena, &shots, m->contexts.texts[0], "");
-        item->targets = tern_arena_alloc(&item->arena, m->targets.n * sizeof *item->targets);
-        item->n_targets = m->targets.n;
-        if (item->context && item->targets)
-            memcpy(item->targets, m->targets.texts, m->targets.n * sizeof *item->targets);
-        else
-            status = tern_fail_memory(err, "an item");
+    if (!status && (d->task->kind == TERN_TASK_GENERATE || d->task->kind == TERN_TASK_SAMPLES)) {
+        status = make_prompt(d, m, &shots, item, err);
+        if (!status && d->form->id)
+            status = render(&item->arena, d->form->id, record, &item->id, err);
     } else if (!status) {
         item->gold = m->gold;
         status = make_requests(d, m, &shots, item, err);

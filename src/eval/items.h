@@ -20,6 +20,9 @@ typedef struct tern_item {
     const char *context; /* generation: the prompt, and what is right: one of them */
     const char **targets;
     size_t n_targets;
+    const char *id; /* samples: what a hook calls it, and the questions of a conversation, if it is one */
+    const char **turns;
+    size_t n_turns;
 } tern_item;
 
 typedef struct tern_dataset {

@@ -90,9 +90,9 @@ static bool read_item(const tern_results *results, const json_t *line) {
     double *values = tally->values + (size_t)index * tally->n_columns;
     for (size_t i = 0; i < tally->n_columns; i++) {
         const json_t *value = json_object_get(line, tally->columns[i]);
-        if (!json_is_number(value))
+        if (!json_is_number(value) && !json_is_null(value))
             return false;
-        values[i] = json_number_value(value);
+        values[i] = json_is_null(value) ? NAN : json_number_value(value); /* nobody has judged it yet */
     }
     tally->done[index] = true;
     return true;
@@ -207,7 +207,7 @@ tern_status tern_results_add(tern_results *results, tern_tally *tally, size_t in
     }
     json_t *line = json_pack("{s:s, s:I}", "task", tally->name, "item", (json_int_t)index);
     for (size_t i = 0; i < tally->n_columns; i++)
-        json_object_set_new(line, tally->columns[i], json_real(values[i]));
+        json_object_set_new(line, tally->columns[i], isnan(values[i]) ? json_null() : json_real(values[i]));
     if (details)
         json_object_update(line, details);
     json_decref(details);
@@ -217,7 +217,12 @@ tern_status tern_results_add(tern_results *results, tern_tally *tally, size_t in
 /* ---------------------------------------------------------------------- summary */
 
 bool tern_tally_is_share(const tern_tally *tally, size_t column) {
-    return strcmp(tally->columns[column], "perplexity") != 0;
+    return strcmp(tally->columns[column], "perplexity") != 0 && strcmp(tally->columns[column], "score") != 0;
+}
+
+/* Whether record i has a value: it was done, and somebody has judged it. */
+static bool counts(const tern_tally *tally, size_t i, size_t column) {
+    return tally->done[i] && !isnan(tally->values[i * tally->n_columns + column]);
 }
 
 tern_tally_mean tern_tally_mean_of(const tern_tally *tally, size_t column, size_t limit) {
@@ -225,16 +230,16 @@ tern_tally_mean tern_tally_mean_of(const tern_tally *tally, size_t column, size_
     double sum = 0, squares = 0;
     size_t n_records = limit < tally->n_records ? limit : tally->n_records;
     for (size_t i = 0; i < n_records; i++)
-        if (tally->done[i]) {
+        if (counts(tally, i, column)) {
             sum += tally->values[i * tally->n_columns + column];
             mean.n++;
         }
     mean.value = mean.n ? sum / (double)mean.n : NAN;
     for (size_t i = 0; i < n_records; i++)
-        if (tally->done[i])
+        if (counts(tally, i, column))
             squares += pow(tally->values[i * tally->n_columns + column] - mean.value, 2);
     mean.standard_error = mean.n > 1 ? sqrt(squares / (double)(mean.n - 1) / (double)mean.n) : NAN;
-    if (!tern_tally_is_share(tally, column)) {
+    if (strcmp(tally->columns[column], "perplexity") == 0) {
         mean.value = exp(-mean.value);     /* the values are log-likelihoods */
         mean.standard_error *= mean.value; /* to first order (the delta method) */
     }

@@ -54,6 +54,6 @@ typedef struct tern_tally_mean {
 
 /* Over the items that are done among the first `limit`. */
 tern_tally_mean tern_tally_mean_of(const tern_tally *tally, size_t column, size_t limit);
-bool tern_tally_is_share(const tern_tally *tally, size_t column); /* not a perplexity: shown as percent */
+bool tern_tally_is_share(const tern_tally *tally, size_t column); /* neither perplexity nor score: shown as percent */
 
 #endif

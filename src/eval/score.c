@@ -213,17 +213,16 @@ static bool on_text(void *user, const char *text, size_t n_bytes, int32_t id) {
     return tern_buffer_append(user, text, n_bytes);
 }
 
-static tern_status encode_prompt(tern_scorer *s, const char *context, bool chat, int32_t **ids, size_t *n,
+static tern_status encode_prompt(tern_scorer *s, const tern_generation *what, int32_t **ids, size_t *n,
                                  tern_error *err) {
-    const tern_message message = {"user", context};
-    if (chat)
-        return tern_chat_tokenize(s->tokenizer, &message, 1, true, TERN_TOKENIZE_BOS, ids, n, err);
-    return tern_tokenize(s->tokenizer, context, strlen(context), TERN_TOKENIZE_BOS | TERN_TOKENIZE_SPECIAL, ids, n,
-                         err);
+    if (what->n_messages)
+        return tern_chat_tokenize(s->tokenizer, what->messages, what->n_messages, true, TERN_TOKENIZE_BOS, ids, n, err);
+    return tern_tokenize(s->tokenizer, what->context, strlen(what->context), TERN_TOKENIZE_BOS | TERN_TOKENIZE_SPECIAL,
+                         ids, n, err);
 }
 
-tern_status tern_scorer_generate(tern_scorer *s, const char *context, bool chat, int64_t max_tokens,
-                                 const char *const *until, size_t n_until, char **text, tern_error *err) {
+tern_status tern_scorer_generate(tern_scorer *s, const tern_generation *what, char **text, tern_error *err) {
+    const int64_t max_tokens = what->max_tokens;
     int32_t *memory = NULL;
     size_t n = 0, room = tern_session_n_ctx(s->session);
     tern_generate_result result;
@@ -231,13 +230,13 @@ tern_status tern_scorer_generate(tern_scorer *s, const char *context, bool chat,
     tern_buffer out = {0};
     params.sampler = (tern_sampler_params){.top_p = 1, .repeat_penalty = 1};
     params.max_tokens = max_tokens;
-    params.stop = until;
-    params.n_stop = n_until;
+    params.stop = what->until;
+    params.n_stop = what->n_until;
     if (max_tokens < 1 || (uint64_t)max_tokens >= room)
         return tern_fail(err, TERN_ERR_ARGUMENT,
                          "up to %lld tokens are generated, but the context has %zu in all: --max-tokens N for fewer",
                          (long long)max_tokens, room);
-    tern_status status = encode_prompt(s, context, chat, &memory, &n, err);
+    tern_status status = encode_prompt(s, what, &memory, &n, err);
     if (status)
         return status;
     const int32_t *ids = memory;

@@ -29,10 +29,17 @@ void tern_scorer_free(tern_scorer *scorer);
 tern_status tern_scorer_score(tern_scorer *scorer, const tern_eval_request *requests, size_t n, tern_score *scores,
                               tern_error *err);
 
-/* The text that greedy decoding makes after the context, at most max_tokens, until one of the stop strings -> *text,
- * freed with free(). `chat`: the context is a user's message. */
-tern_status tern_scorer_generate(tern_scorer *scorer, const char *context, bool chat, int64_t max_tokens,
-                                 const char *const *until, size_t n_until, char **text, tern_error *err);
+/* What greedy decoding goes on with, at most max_tokens, until one of the stop strings [n_until] -> *text, freed with
+ * free(). */
+typedef struct tern_generation {
+    const char *context;          /* the text, or ... */
+    const tern_message *messages; /* [n_messages] in the model's chat template, the model to answer */
+    size_t n_messages;
+    int64_t max_tokens;
+    const char *const *until;
+    size_t n_until;
+} tern_generation;
+tern_status tern_scorer_generate(tern_scorer *scorer, const tern_generation *what, char **text, tern_error *err);
 
 void tern_scorer_get_stats(const tern_scorer *scorer, tern_scorer_stats *stats);
 

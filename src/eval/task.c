@@ -8,8 +8,8 @@
 
 enum { MAX_FILE_BYTES = 1 << 20, MAX_TOKENS = 1 << 20 };
 
-static const char *const kinds[] = {"choice", "partial", "continuation", "generate", NULL};
-static const char *const metrics[] = {"acc", "acc_norm", "mc2", "perplexity", "exact_match", NULL};
+static const char *const kinds[] = {"choice", "partial", "continuation", "generate", "samples", NULL};
+static const char *const metrics[] = {"acc", "acc_norm", "mc2", "perplexity", "exact_match", "pass@1", "score", NULL};
 
 const char *tern_metric_name(tern_metric metric) { return metrics[metric]; }
 
@@ -19,6 +19,7 @@ static const unsigned metrics_of[] = {
     [TERN_TASK_PARTIAL] = 1 << TERN_METRIC_ACC,
     [TERN_TASK_CONTINUATION] = 1 << TERN_METRIC_ACC | 1 << TERN_METRIC_PERPLEXITY,
     [TERN_TASK_GENERATE] = 1 << TERN_METRIC_EXACT_MATCH,
+    [TERN_TASK_SAMPLES] = 1 << TERN_METRIC_PASS | 1 << TERN_METRIC_SCORE,
 };
 
 /* What is read, for messages: "FILE: forms 2". */
@@ -109,8 +110,9 @@ static size_t get_word(reader *r, const json_t *object, const char *key, const c
 static bool is_text_or_array(const json_t *value) { return !value || json_is_string(value) || json_is_array(value); }
 
 static void read_form(reader *r, const json_t *object, const tern_task *task, bool of_shots, tern_task_form *form) {
-    static const char *const keys[] = {"needs",   "prompt",   "continuation", "target",      "gold",   "gold_labels",
-                                       "choices", "contexts", "targets",      "true_labels", "filter", NULL};
+    static const char *const keys[] = {"needs",       "prompt",  "continuation", "target",  "gold",
+                                       "gold_labels", "choices", "contexts",     "targets", "true_labels",
+                                       "filter",      "id",      "turns",        "sample",  NULL};
     if (!check_keys(r, object, "forms", keys))
         return;
     form->n_needs = get_texts(r, object, "needs", form->needs, TERN_TASK_MAX_LIST);
@@ -122,6 +124,9 @@ static void read_form(reader *r, const json_t *object, const tern_task *task, bo
     form->gold_at = json_is_integer(json_object_get(object, "gold")) ? get_number(r, object, "gold", 255, -1) : -1;
     form->gold = form->gold_at < 0 ? get_text(r, object, "gold", false) : NULL;
     form->true_labels = get_text(r, object, "true_labels", false);
+    form->id = get_text(r, object, "id", false);
+    form->turns = get_text(r, object, "turns", false);
+    form->sample = json_object_get(object, "sample");
     form->gold_labels = json_object_get(object, "gold_labels");
     form->choices = json_object_get(object, "choices");
     form->contexts = json_object_get(object, "contexts");
@@ -130,7 +135,9 @@ static void read_form(reader *r, const json_t *object, const tern_task *task, bo
     if (of_shots && form->prompt && form->target)
         return; /* which is all that an example needs */
     bool mc2 = task->n_metrics == 1 && task->metrics[0] == TERN_METRIC_MC2;
-    if (task->kind == TERN_TASK_PARTIAL ? !form->contexts : !form->prompt)
+    if (task->kind == TERN_TASK_SAMPLES && (!form->id || !json_is_object(form->sample)))
+        complain(r, form->id ? "sample" : "id", "is missing, or no object");
+    if (task->kind == TERN_TASK_PARTIAL ? !form->contexts : !form->prompt && !form->turns)
         complain(r, task->kind == TERN_TASK_PARTIAL ? "contexts" : "prompt", "is missing");
     if (task->kind == TERN_TASK_CHOICE && !form->choices)
         complain(r, "choices", "is missing");

@@ -12,6 +12,7 @@ typedef enum tern_task_kind {
     TERN_TASK_PARTIAL,      /* several contexts and one continuation, which alone is scored */
     TERN_TASK_CONTINUATION, /* a context and its one continuation */
     TERN_TASK_GENERATE,     /* a context, and a text that is generated */
+    TERN_TASK_SAMPLES,      /* the same, for somebody else to judge */
 } tern_task_kind;
 
 typedef enum tern_metric {
@@ -20,6 +21,8 @@ typedef enum tern_metric {
     TERN_METRIC_MC2,
     TERN_METRIC_PERPLEXITY,
     TERN_METRIC_EXACT_MATCH,
+    TERN_METRIC_PASS, /* these two come from a hook */
+    TERN_METRIC_SCORE,
 } tern_metric;
 
 enum { TERN_TASK_MAX_FORMS = 8, TERN_TASK_MAX_METRICS = 8, TERN_TASK_MAX_LIST = 16, TERN_TASK_MAX_SHOTS = 64 };
@@ -37,6 +40,8 @@ typedef struct tern_task_form {
     const json_t *choices;             /* a field, or an array of templates and {"each", "where", "is"} */
     const json_t *contexts;            /* an array of templates or a field */
     const char *true_labels, *targets; /* fields */
+    const char *id, *turns;            /* of samples: a template; a field with a conversation's questions */
+    const json_t *sample; /* the line that is written, with \"@field\", \"@text\", \"@turns\", \"@model\" */
 } tern_task_form;
 
 /* What is taken out of a generated text. */

@@ -229,7 +229,7 @@ static tern_status put_field(const char *what, size_t n, const json_t *record, t
     return status;
 }
 
-tern_status tern_template_render(const char *text, const json_t *record, tern_buffer *out, tern_error *err) {
+tern_status tern_record_render(const char *text, const json_t *record, tern_buffer *out, tern_error *err) {
     tern_status status = TERN_OK;
     while (!status && *text) {
         size_t n = strcspn(text, "{}");

@@ -11,7 +11,7 @@ const json_t *tern_record_field(const json_t *record, const char *path);
 
 /* Append `text`, whose {path} and {path|filter|filter:argument} are replaced by fields that are strings or whole
  * numbers; {{ and }} are braces. TERN_ERR_FORMAT: a field is missing or neither, or the template is none. */
-tern_status tern_template_render(const char *text, const json_t *record, tern_buffer *out, tern_error *err);
+tern_status tern_record_render(const char *text, const json_t *record, tern_buffer *out, tern_error *err);
 
 /* "name" or "name:argument" on *text, which is replaced. */
 tern_status tern_text_filter(const char *what, tern_buffer *text, tern_error *err);

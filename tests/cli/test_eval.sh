@@ -158,6 +158,76 @@ fails 1 "lambada.jsonl: line 2" "no JSON" "${worse[@]}" --tasks lambada
 fails 1 "openbookqa.jsonl: line 1 has none of the sets of fields" "other fields" "${worse[@]}" --tasks openbookqa
 fails 1 "names none of the 2 choices" "no such answer" "${worse[@]}" --tasks winogrande
 
+# --- generated answers: compared here, or written for somebody else to judge
+cat >"$WORK/words.json" <<'END'
+{
+  "name": "words", "kind": "generate", "metrics": ["exact_match"], "data": "words.jsonl", "max_tokens": 12,
+  "forms": [{"needs": ["q"], "prompt": "{q}", "targets": "a"}], "until": ["\n"], "ignore_case": true, "ignore": [" +"],
+  "filters": [{"name": "all"}, {"name": "one", "regex": "(.)"}, {"name": "none", "regex": "never in it"}]
+}
+END
+echo '{"q": "Once upon a", "a": ["x"]}' >"$data/words.jsonl"
+words=("${good[@]}" --task-file "$WORK/words.json")
+run "what is said" "${words[@]}" -o "$WORK/words.jsonl"
+is "$status" 0
+said=$("$TERN" run "$model" -p "Once upon a" -n 12 --temp 0 -t 1 --kv-type f32 2>/dev/null)
+python3 - "$data/words.jsonl" "${said%%$'\n'*}" <<'END'
+import json, sys
+said = sys.argv[2]
+line = {"q": "Once upon a", "a": ["no", " " + said.upper() + " "] + [said[:1]] * (said[:1] != " ")}
+open(sys.argv[1], "w").write(json.dumps(line) + "\n")
+END
+run "exact match" "${words[@]}" -o "$WORK/words2.jsonl" --json
+is "$status" 0
+is "$(grep -c '"value": 1' "$WORK/out")" 2
+is "$(grep -c '"value": 0' "$WORK/out")" 1
+has "$(cat "$WORK/words2.jsonl")" '"[invalid]"'
+run "in the chat template" "${words[@]}" --chat -o "$WORK/words3.jsonl"
+is "$status" 0
+fails 1 "another model, data or settings" "with another prompt" "${words[@]}" -o "$WORK/words3.jsonl"
+fails 1 "--max-tokens N for fewer" "no room" "${words[@]}" --max-tokens 128
+
+printf '{"task_id": "t/%s", "prompt": "def f():"}\n' 0 1 2 >"$data/humaneval.jsonl"
+cat >"$WORK/hook" <<'END'
+#!/bin/sh
+[ "$(wc -l <"$1")" = 3 ] && grep -q '"prompt"' "$2" && ! grep -v '^{"task_id":"t/[012]","completion":".*"}$' "$1" || exit 5
+echo "talk"
+echo '{"id": "t/0", "value": true}'
+echo '{"id": "t/1", "value": false}'
+END
+chmod +x "$WORK/hook"
+code=("${good[@]}" --tasks humaneval --max-tokens 5 --out "$WORK/code.jsonl" --samples "$WORK/samples.jsonl")
+run "samples" "${code[@]}"
+is "$status" 0
+is "$(wc -l <"$WORK/samples.jsonl")" 3
+run "hook" "${code[@]}" --hook "$WORK/hook" --json
+is "$status" 0
+has "$out" '"metric": "pass@1"'
+has "$(tr -d ' \n' <"$WORK/out")" '"value":0.5,'
+fails 1 "failed with status 3" "a hook that fails" "${code[@]}" --hook "exit 3 #"
+fails 1 "judged none" "a hook that says nothing" "${code[@]}" --hook true
+fails 2 "--samples needs" "samples of choices" "${good[@]}" --tasks arc_easy --samples x
+fails 2 "--hook needs" "a hook without samples" "${good[@]}" --tasks humaneval --hook true
+echo '{"question_id": 81, "turns": ["Hi", "Go on"]}' >"$data/mtbench-questions.jsonl"
+run "conversation" "${good[@]}" --tasks mtbench --max-tokens 4 --out "$WORK/talk.jsonl" --samples "$WORK/talk-answers.jsonl" \
+    --hook "echo '{\"id\": 81, \"value\": 7.5}' #" --json
+is "$status" 0
+has "$(tr -d ' \n' <"$WORK/out")" '"value":7.5,'
+run "answers" python3 -c 'import json, sys
+line, = map(json.loads, open(sys.argv[1]))
+assert line["question_id"] == 81 and len(line["choices"][0]["turns"]) == 2, line' "$WORK/talk-answers.jsonl"
+is "$status" 0
+
+# --- a chart
+if command -v gnuplot >/dev/null; then
+    run "chart" "$TERN" eval --report "$WORK/w.jsonl" --chart "$WORK/chart.svg"
+    is "$status" 0
+    has "$(cat "$WORK/chart.svg")" "arc_easy"
+    has "$(cat "$WORK/chart.svg")" "published"
+else
+    echo "no gnuplot: charts not tested"
+fi
+
 # --- a task of one's own
 cat >"$WORK/mine.json" <<'END'
 {

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The same benchmarks through lm-evaluation-harness and through `tern eval`: equal log-likelihoods and scores.
+r"""The same benchmarks through lm-evaluation-harness and through `tern eval`: equal log-likelihoods and scores.
 
     python3 harness.py MODEL --data FOLDER --tasks arc_easy,piqa --limit 100
-    python3 harness.py ../data/golden/small/model-f32.gguf --data records --record recorded.json
+    python3 harness.py ../data/golden/small/model-f32.gguf --data records --record recorded.json --tasks \
+        arc_easy,arc_easy:3,openbookqa,boolq,hellaswag,piqa,winogrande,commonsenseqa,truthfulqa_mc1,truthfulqa_mc2,mmlu:1,lambada
 
 The harness (pip install "lm-eval[api]") asks `tern serve`, with its own task files; only where the records are is told
 to it. Exit status 77: it is not installed. TERN is the command.
@@ -167,11 +168,11 @@ def harness_scores(task, url, n_ctx, bos, folder, n_shots, limit):
 
 # ------------------------------------------------------------------------------------ tern
 
-def ask_tern(task, n_ctx, n_shots, limit, folder):
+def ask_tern(model, data, task, n_ctx, n_shots, limit, folder):
     out = folder / f"{task}.results"
     # the server scores one token less than the context has
     ctx = n_ctx if task in GENERATED else n_ctx - 1
-    command = [TERN, "eval", ARGUMENTS.model, "--tasks", task, "--data", str(ARGUMENTS.data), "--json", "-t", "1",
+    command = [TERN, "eval", str(model), "--tasks", task, "--data", str(data), "--json", "-t", "1",
                "-c", str(ctx), "--out", str(out), "--shots", str(n_shots)]
     if task in GENERATED:
         command += ["--max-tokens", str(min(256, n_ctx // 2))]
@@ -194,9 +195,9 @@ def compare(task, ours, lines, scores, items):
             if line["text"] != item:
                 different.append(f"record {line['item']}: {line['text']!r}, the harness has {item!r}")
             continue
-        for a, b in zip(line["log_likelihoods"], item):
-            largest = max(largest, abs(a - b))
-        if len(line["log_likelihoods"]) != len(item) or largest > TOLERANCE:
+        apart = max(abs(a - b) for a, b in zip(line["log_likelihoods"], item))
+        largest = max(largest, apart)
+        if len(line["log_likelihoods"]) != len(item) or apart > TOLERANCE:
             different.append(f"record {line['item']}: {line['log_likelihoods']}, the harness has {item}")
     for metric in ours["metrics"]:
         name = metric["metric"]
@@ -233,26 +234,27 @@ def main():
     server, url = start_server()
     recorded, failed = {}, False
     try:
-        for task in ARGUMENTS.tasks.split(","):
-            n_shots = FILES[task]["shots"] if ARGUMENTS.shots is None else ARGUMENTS.shots
+        for key in ARGUMENTS.tasks.split(","):
+            task, _, shots = key.partition(":")
+            n_shots = int(shots) if shots else FILES[task]["shots"]
             with tempfile.TemporaryDirectory() as name:
                 folder = pathlib.Path(name)
                 scores, items = harness_scores(task, url, n_ctx, bos, folder, n_shots, ARGUMENTS.limit)
-                ours, lines = ask_tern(task, n_ctx, n_shots, ARGUMENTS.limit, folder)
+                ours, lines = ask_tern(ARGUMENTS.model, folder, task, n_ctx, n_shots, ARGUMENTS.limit, folder)
             different, largest = compare(task, ours, lines, scores, items)
             failed |= bool(different)
             values = ", ".join(f"{m['metric']} {m['value']:.4f}" for m in ours["metrics"])
             print(f"{task:15} {n_shots} shots, {len(items):4} records: {values}; "
                   + (f"{len(different)} DIFFER: {different[0]}" if different else
                      f"equal (log-likelihoods within {largest:.1e})"), flush=True)
-            metrics = {m["metric"]: m["value"] for m in ours["metrics"]}
-            recorded[task] = {"shots": n_shots, "metrics": metrics, "items": items}
+            names = {m["metric"] for m in ours["metrics"]} | {"acc"}
+            kept = {name: value for name, value in scores.items() if name.split(",")[0] in names}
+            recorded[f"{task}:{n_shots}"] = {"scores": kept, "items": items}
     finally:
         server.terminate()
         server.wait()
     if ARGUMENTS.record and not failed:
-        ARGUMENTS.record.write_text(json.dumps({"lm-eval": VERSION, "tasks": recorded}, ensure_ascii=False, indent=1) + "\n",
-                                    encoding="utf-8")
+        ARGUMENTS.record.write_text(json.dumps({"lm-eval": VERSION, "n_ctx": n_ctx, "tasks": recorded}) + "\n")
     return failed
 
 
@@ -260,9 +262,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("model")
     parser.add_argument("--data", type=pathlib.Path, required=True)
-    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--tasks", default=",".join(TASKS), help="arc_easy,mmlu:3: three shots")
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--shots", type=int)
     parser.add_argument("--record", type=pathlib.Path, help="write what the harness says, if all is equal")
     ARGUMENTS = parser.parse_args()
     FILES = {}
