@@ -20,6 +20,9 @@ tern_room(train USES base format tokenizer kernels model LIBRARIES PkgConfig::JA
 # Pruning stands on it; both are the command's.
 tern_room(prune USES base format tokenizer kernels model train LIBRARIES PkgConfig::JANSSON)
 
+# Post-training quantisation is the command's, too.
+tern_room(quant USES base format tokenizer kernels model)
+
 # Training over several processes: a module that is loaded in processes which mpirun started, so that the command itself
 # needs no libmpi. Without MPI's development files tern is built without it.
 include(GNUInstallDirs)
@@ -86,10 +89,11 @@ else()
 endif()
 
 # The command stands on the static library, so that build/tern runs from anywhere.
-# It sees tern.h, base and the entry headers of train, prune, server, rag and hub only
+# It sees tern.h, base and the entry headers of train, prune, quant, server, rag and hub only
 # (tests/rooms/check_includes.sh).
 file(GLOB_RECURSE command_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.c ${CMAKE_SOURCE_DIR}/src/eval/*.c)
-add_executable(tern_command ${command_sources} $<TARGET_OBJECTS:tern_train> $<TARGET_OBJECTS:tern_prune>)
+add_executable(tern_command ${command_sources} $<TARGET_OBJECTS:tern_train> $<TARGET_OBJECTS:tern_prune>
+               $<TARGET_OBJECTS:tern_quant>)
 set_target_properties(tern_command PROPERTIES OUTPUT_NAME tern RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 target_include_directories(tern_command PRIVATE ${CMAKE_SOURCE_DIR}/src)
 set(command_libraries tern_server tern_rag tern_hub tern_static PkgConfig::EDIT ${CMAKE_DL_LIBS})

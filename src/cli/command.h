@@ -30,7 +30,7 @@ typedef struct tern_command {
 extern const tern_command tern_command_run, tern_command_chat, tern_command_serve, tern_command_tokenize;
 extern const tern_command tern_command_bench, tern_command_perplexity, tern_command_logits, tern_command_synth,
     tern_command_inspect, tern_command_convert, tern_command_fit, tern_command_pull, tern_command_eval;
-extern const tern_command tern_command_prune;
+extern const tern_command tern_command_prune, tern_command_quantize;
 extern const tern_command tern_command_train_tokenizer, tern_command_train_data, tern_command_train_pretrain,
     tern_command_train_plot;
 

@@ -23,6 +23,7 @@ const tern_command *const tern_commands[] = {
     &tern_command_synth,
     &tern_command_convert,
     &tern_command_prune,
+    &tern_command_quantize,
     &tern_command_fit,
     &tern_command_pull,
     &tern_command_rag_add,

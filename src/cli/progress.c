@@ -20,7 +20,10 @@ static void format_amount(char text[32], tern_progress_unit unit, double amount)
     if (unit == TERN_PROGRESS_BYTES)
         tern_format_bytes(text, amount);
     else
-        snprintf(text, 32, amount < 10 ? "%.1f %s" : "%.0f %s", amount, unit == TERN_PROGRESS_TOKENS ? "tok" : "runs");
+        snprintf(text, 32, amount < 10 ? "%.1f %s" : "%.0f %s", amount,
+                 unit == TERN_PROGRESS_TOKENS   ? "tok"
+                 : unit == TERN_PROGRESS_LAYERS ? "layers"
+                                                : "runs");
 }
 
 static void draw(tern_progress *progress, double elapsed, double done, double total) {

@@ -16,7 +16,8 @@
 typedef enum tern_progress_unit {
     TERN_PROGRESS_BYTES = 0,
     TERN_PROGRESS_TOKENS,
-    TERN_PROGRESS_RUNS
+    TERN_PROGRESS_RUNS,
+    TERN_PROGRESS_LAYERS
 } tern_progress_unit;
 
 typedef struct tern_progress {

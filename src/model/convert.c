@@ -11,6 +11,7 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "model/convert.h"
 #include "model/convert_parts.h"
 #include "model/demo.h"
 #include "model/keys.h"
@@ -21,7 +22,8 @@ enum { ALIGNMENT = 64, GGUF_F32 = 0, GGUF_I8 = 24 };
 typedef struct conversion {
     const tern_checkpoint *checkpoint;
     const tern_convert_params *params;
-    const tern_kernels *kernels; /* the best here: they build the screen */
+    const tern_matrix_source *source; /* of the matrices; NULL: the checkpoint */
+    const tern_kernels *kernels;      /* the best here: they build the screen */
     const char *packing;
     const tern_codec *matrices;  /* their type; NULL: tern's own layout */
     const tern_codec *embedding; /* of embedding and head; NULL: as they are */
@@ -117,6 +119,11 @@ static const layer_part layer_parts[] = {
 };
 enum { N_LAYER_PARTS = sizeof layer_parts / sizeof *layer_parts };
 
+static bool is_absent(const conversion *c, const layer_part *part) {
+    return part->is_norm && c->weights.dims.no_sub_norms &&
+           (part->which == TERN_NORM_ATTN_SUB || part->which == TERN_NORM_FFN_SUB);
+}
+
 static tern_status check_norm(const conversion *c, uint32_t layer, tern_norm norm, tern_error *err) {
     char name[128];
     const tern_tensor *tensor = find_norm(c, layer, norm);
@@ -151,6 +158,8 @@ static tern_status put_layer(conversion *c, uint32_t layer, tern_error *err) {
     for (size_t i = 0; i < N_LAYER_PARTS; i++) {
         int which = layer_parts[i].which;
         tern_status status;
+        if (is_absent(c, &layer_parts[i]))
+            continue;
         if (layer_parts[i].is_norm) {
             status = check_norm(c, layer, (tern_norm)which, err);
             if (!status)
@@ -182,6 +191,9 @@ static void put_screen(conversion *c) {
     }
 }
 
+/* What RoPE's frequencies are divided by: llama.cpp's files have it as a tensor. */
+static const char rope_name[] = "rope_freqs.weight";
+
 static tern_status put_tensors(conversion *c, tern_error *err) {
     const tern_weights *weights = &c->weights;
     char name[128];
@@ -196,6 +208,10 @@ static tern_status put_tensors(conversion *c, tern_error *err) {
     if (!status)
         status =
             put_floats(c, norm_name(name, 0, TERN_NORM_OUTPUT), find_norm(c, 0, TERN_NORM_OUTPUT), norm_codec(c), err);
+    if (weights->rope_divisors) {
+        uint64_t n = weights->dims.head_dim / 2;
+        put(c, rope_name, GGUF_F32, 1, n, true, n * sizeof(float));
+    }
     if (status || c->matrices)
         return status;
     put_screen(c);
@@ -261,15 +277,75 @@ static tern_status write_floats(conversion *c, const tern_tensor *tensor, const 
 typedef struct layer_job {
     conversion *c;
     tern_layer *layer;
+    const int8_t *trits[TERN_LINEARS_PER_LAYER]; /* with another source of matrices */
+    const float *scales[TERN_LINEARS_PER_LAYER];
     tern_status status[TERN_LINEARS_PER_LAYER];
     tern_error errors[TERN_LINEARS_PER_LAYER];
 } layer_job;
+
+enum { Q, K }; /* places in tern_layer.linears */
+
+/* llama.cpp's files of architecture llama have the rows of Q and K in an order of their own (tern_linear_source_row):
+ * a copy of trits [rows, cols] in it, and of the scales in ordered [rows]. NULL: out of memory. */
+static int8_t *in_order_of_file(const tern_linear *linear, uint32_t head_dim, const int8_t *trits, const float *scales,
+                                float *ordered) {
+    const tern_linear file = {.rows = linear->rows, .cols = linear->cols, .interleaved = head_dim};
+    int8_t *copy = tern_alloc_array(file.rows, file.cols);
+    for (uint32_t row = 0; copy && row < file.rows; row++) {
+        uint32_t to = tern_linear_source_row(&file, row);
+        memcpy(copy + (size_t)to * file.cols, trits + (size_t)row * file.cols, file.cols);
+        ordered[to] = scales[row];
+    }
+    return copy;
+}
+
+/* trits [rows, cols] and scales [rows] -> out. Types with blocks have a scale in each one, I2_S has one in all. */
+static tern_status encode_given(const tern_codec *codec, const tern_linear *linear, const int8_t *trits,
+                                const float *scales, uint8_t *out, tern_error *err) {
+    uint32_t rows = linear->rows, cols = linear->cols;
+    size_t row_bytes = cols / codec->block_values * codec->block_bytes;
+    if (codec->ternary && codec->tail_bytes) {
+        codec->encode_trits(trits, rows, cols, scales[0], out);
+        return TERN_OK;
+    }
+    float *values = codec->ternary ? NULL : tern_alloc_array(cols, sizeof *values);
+    if (!codec->ternary && !values)
+        return tern_fail_memory(err, "a row of a matrix");
+    for (size_t row = 0; row < rows; row++) {
+        const int8_t *t = trits + row * cols;
+        for (uint32_t i = 0; values && i < cols; i++)
+            values[i] = (float)t[i] * scales[row];
+        if (values)
+            codec->encode_row(values, cols, out + row * row_bytes);
+        else
+            codec->encode_trits(t, 1, cols, scales[row], out + row * row_bytes);
+    }
+    free(values);
+    return TERN_OK;
+}
 
 static void pack_task(void *context, size_t task, int worker) {
     (void)worker;
     layer_job *job = context;
     tern_linear *linear = &job->layer->linears[task];
     const tern_codec *codec = job->c->matrices;
+    if (job->c->source && job->c->weights.dims.no_sub_norms && (task == Q || task == K)) {
+        float *scales = tern_alloc_array(linear->rows, sizeof *scales);
+        int8_t *trits = scales ? in_order_of_file(linear, job->c->weights.dims.head_dim, job->trits[task],
+                                                  job->scales[task], scales)
+                               : NULL;
+        job->status[task] =
+            trits ? encode_given(codec, linear, trits, scales, (uint8_t *)linear->packed, &job->errors[task])
+                  : tern_fail_memory(&job->errors[task], "a matrix");
+        free(trits);
+        free(scales);
+        return;
+    }
+    if (job->c->source) {
+        job->status[task] = encode_given(codec, linear, job->trits[task], job->scales[task], (uint8_t *)linear->packed,
+                                         &job->errors[task]);
+        return;
+    }
     if (linear->stored) /* neither copying nor unpacking would tell */
         job->status[task] = tern_check_linear(linear, &job->errors[task]);
     if (!job->status[task])
@@ -288,6 +364,11 @@ static tern_status write_layer(conversion *c, uint32_t layer, uint8_t *memory, t
         linear->packed = memory;
         memory += (size_t)linear->n_units * linear->unit_bytes;
     }
+    if (c->source) {
+        tern_status made = c->source->layer(c->source->user, layer, job.trits, job.scales, err);
+        if (made)
+            return made;
+    }
     tern_pool_run(c->pool, TERN_LINEARS_PER_LAYER, pack_task, &job);
     for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++) {
         if (job.status[j]) {
@@ -299,6 +380,8 @@ static tern_status write_layer(conversion *c, uint32_t layer, uint8_t *memory, t
     }
     tern_status status = TERN_OK;
     for (size_t i = 0; !status && i < N_LAYER_PARTS; i++) {
+        if (is_absent(c, &layer_parts[i]))
+            continue;
         const tern_linear *linear = &job.layer->linears[layer_parts[i].is_norm ? 0 : layer_parts[i].which];
         status = layer_parts[i].is_norm
                      ? write_floats(c, find_norm(c, layer, (tern_norm)layer_parts[i].which), norm_codec(c), err)
@@ -342,6 +425,8 @@ static tern_status write_tensors(conversion *c, tern_error *err) {
         status = write_layer(c, i, memory, err);
     if (!status)
         status = write_floats(c, find_norm(c, 0, TERN_NORM_OUTPUT), norm_codec(c), err);
+    if (!status && weights->rope_divisors)
+        status = write_bytes(c, weights->rope_divisors, weights->dims.head_dim / 2 * sizeof(float), err);
     if (!status && !c->matrices)
         status = write_screen(c, err);
     if (!status && !c->matrices)
@@ -443,11 +528,13 @@ static tern_status check_target(const char *in, const char *out, tern_error *err
     return TERN_OK;
 }
 
-tern_status tern_convert(const char *in, const char *out, const tern_convert_params *params, tern_error *err) {
+tern_status tern_convert_with(const char *in, const char *out, const tern_convert_params *params,
+                              const tern_matrix_source *source, tern_error *err) {
     static const tern_convert_params defaults = {0};
     tern_checkpoint *checkpoint = NULL;
     params = params ? params : &defaults;
-    conversion c = {.params = params, .progress = params->progress, .progress_user = params->progress_user};
+    conversion c = {
+        .params = params, .source = source, .progress = params->progress, .progress_user = params->progress_user};
     tern_status status = check_target(in, out, err);
     if (!status)
         status = check_name(params->name, err);
@@ -464,7 +551,7 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
     c.checkpoint = checkpoint;
     if (!status)
         status = tern_weights_bind(checkpoint, &c.weights, err);
-    if (!status && c.weights.dims.no_sub_norms)
+    if (!status && c.weights.dims.no_sub_norms && !source)
         status = tern_fail(err, TERN_ERR_UNSUPPORTED,
                            "%s: is a model of the LLaMA layout; those run, but tern does not convert them",
                            checkpoint->path);
@@ -487,4 +574,8 @@ tern_status tern_convert(const char *in, const char *out, const tern_convert_par
     tern_checkpoint_close(checkpoint);
     tern_pool_free(c.pool);
     return status;
+}
+
+tern_status tern_convert(const char *in, const char *out, const tern_convert_params *params, tern_error *err) {
+    return tern_convert_with(in, out, params, NULL, err);
 }

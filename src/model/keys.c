@@ -5,25 +5,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ARCH "bitnet-b1.58"
+/* The name of a key that belongs to the architecture: "llama.block_count". */
+typedef struct arch_key {
+    char name[64];
+} arch_key;
+
+static const char *key_of(const tern_dims *dims, const char *end, arch_key *key) {
+    snprintf(key->name, sizeof key->name, "%s.%s", dims->no_sub_norms ? "llama" : "bitnet-b1.58", end);
+    return key->name;
+}
 
 void tern_keys_put_model(tern_gguf_writer *writer, const char *name, const tern_dims *dims) {
-    tern_gguf_put_string(writer, "general.architecture", ARCH);
+    arch_key key;
+    const struct {
+        const char *end;
+        uint32_t value;
+    } sizes[] = {
+        {"vocab_size", dims->vocab_size},        {"context_length", dims->n_ctx},
+        {"embedding_length", dims->hidden_size}, {"block_count", dims->n_layers},
+        {"feed_forward_length", dims->ffn_size}, {"rope.dimension_count", dims->head_dim},
+        {"attention.head_count", dims->n_heads}, {"attention.head_count_kv", dims->n_kv_heads},
+    };
+    tern_gguf_put_string(writer, "general.architecture", dims->no_sub_norms ? "llama" : "bitnet-b1.58");
     tern_gguf_put_string(writer, "general.name", name);
-    tern_gguf_put_u32(writer, ARCH ".vocab_size", dims->vocab_size);
-    tern_gguf_put_u32(writer, ARCH ".context_length", dims->n_ctx);
-    tern_gguf_put_u32(writer, ARCH ".embedding_length", dims->hidden_size);
-    tern_gguf_put_u32(writer, ARCH ".block_count", dims->n_layers);
-    tern_gguf_put_u32(writer, ARCH ".feed_forward_length", dims->ffn_size);
-    tern_gguf_put_u32(writer, ARCH ".rope.dimension_count", dims->head_dim);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        tern_gguf_put_u32(writer, key_of(dims, sizes[i].end, &key), sizes[i].value);
     if (tern_q_size(dims) != dims->hidden_size) { /* else readers divide */
-        tern_gguf_put_u32(writer, ARCH ".attention.key_length", dims->head_dim);
-        tern_gguf_put_u32(writer, ARCH ".attention.value_length", dims->head_dim);
+        tern_gguf_put_u32(writer, key_of(dims, "attention.key_length", &key), dims->head_dim);
+        tern_gguf_put_u32(writer, key_of(dims, "attention.value_length", &key), dims->head_dim);
     }
-    tern_gguf_put_u32(writer, ARCH ".attention.head_count", dims->n_heads);
-    tern_gguf_put_u32(writer, ARCH ".attention.head_count_kv", dims->n_kv_heads);
-    tern_gguf_put_f32(writer, ARCH ".attention.layer_norm_rms_epsilon", dims->rms_eps);
-    tern_gguf_put_f32(writer, ARCH ".rope.freq_base", dims->rope_theta);
+    tern_gguf_put_f32(writer, key_of(dims, "attention.layer_norm_rms_epsilon", &key), dims->rms_eps);
+    tern_gguf_put_f32(writer, key_of(dims, "rope.freq_base", &key), dims->rope_theta);
 }
 
 /* As tern_tokenizer_export() calls and types the ids that no token has. */

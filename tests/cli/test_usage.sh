@@ -7,7 +7,7 @@ run help "$TERN" --help
 is "$status" 0
 is "$err" ""
 overview=$out
-for command in run chat tokenize bench perplexity eval logits inspect synth convert prune fit pull; do
+for command in run chat tokenize bench perplexity eval logits inspect synth convert quantize prune fit pull; do
     has "$overview" "  $command "
     run "$command --help" "$TERN" "$command" --help
     is "$status" 0

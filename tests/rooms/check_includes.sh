@@ -15,11 +15,12 @@ declare -A may=(
     [runtime]="base tokenizer kernels model grammar tern"
     [train]="base format tokenizer kernels model tern"
     [prune]="base format tokenizer kernels model train tern"
+    [quant]="base format tokenizer kernels model tern"
     [eval]="base tern"
     [server]="base tern"
     [rag]="base tokenizer kernels tern"
     [hub]="base tern"
-    [cli]="base eval train prune server rag hub tern"
+    [cli]="base eval train prune quant server rag hub tern"
 )
 # library header: the rooms that may include it
 declare -A library=(

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# tern quantize: models of floats in both layouts, its figures against tern perplexity, and bad input.
+. "$(dirname "$0")/lib.sh"
+
+small=$ROOT/tests/data/golden/small/hf-bf16
+cat >"$WORK/make.py" <<'END'
+import json, os, random, shutil, struct, sys
+kind, source, folder = sys.argv[1:]
+random.seed(3)
+hidden, ffn, vocab, layers = 128, 256, 277, 2
+llama = kind != "bitnet"
+head_dim = 64 if llama else 32 # four heads of 64 are wider than the hidden size
+q, kv = 4 * head_dim, 2 * head_dim
+os.mkdir(folder)
+shapes = {"model.embed_tokens.weight": (vocab, hidden), "model.norm.weight": (hidden,)}
+for i in range(layers):
+    p = "model.layers.%d." % i
+    shapes.update({p + "self_attn.q_proj.weight": (q, hidden), p + "self_attn.k_proj.weight": (kv, hidden),
+                   p + "self_attn.v_proj.weight": (kv, hidden), p + "self_attn.o_proj.weight": (hidden, q),
+                   p + "mlp.gate_proj.weight": (ffn, hidden), p + "mlp.up_proj.weight": (ffn, hidden),
+                   p + "mlp.down_proj.weight": (hidden, ffn), p + "input_layernorm.weight": (hidden,),
+                   p + "post_attention_layernorm.weight": (hidden,)})
+    if not llama:
+        shapes.update({p + "self_attn.attn_sub_norm.weight": (q,), p + "mlp.ffn_sub_norm.weight": (ffn,)})
+head, data = {}, bytearray()
+for name, shape in shapes.items():
+    n = shape[0] * (shape[1] if len(shape) > 1 else 1)
+    norm = len(shape) == 1
+    values = [1.0 + 0.1 * random.gauss(0, 1) if norm else random.gauss(0, 0.05) for _ in range(n)]
+    if kind == "nan" and name.endswith("1.mlp.up_proj.weight"):
+        values[5] = float("nan")
+    bits = b"".join(struct.pack("<f", v)[2:] for v in values) # bf16, cut off
+    head[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [len(data), len(data) + len(bits)]}
+    data += bits
+text = json.dumps(head).encode()
+with open(folder + "/model.safetensors", "wb") as f:
+    f.write(struct.pack("<Q", len(text)) + text + data)
+with open(source + "/config.json") as f:
+    config = json.load(f)
+del config["quantization_config"]
+config.update(hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers, num_attention_heads=4,
+              num_key_value_heads=2, head_dim=head_dim, vocab_size=vocab)
+if llama:
+    config.update(architectures=["LlamaForCausalLM"], model_type="llama", hidden_act="silu",
+                  rope_scaling={"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                                "original_max_position_embeddings": 32})
+with open(folder + "/config.json", "w") as f:
+    json.dump(config, f)
+for name in ("tokenizer.json", "tokenizer_config.json"):
+    shutil.copy(source + "/" + name, folder)
+END
+for i in $(seq 40); do echo "Line $i of a text that says little: $((i * 37 % 101)) birds fly far, $((i * 7)) rest."; done >"$WORK/text"
+
+value() { # key of the JSON object in $out
+    sed -n "s/^ *\"$1\": \([^,]*\),*$/\1/p" <<<"$out"
+}
+same() { # two numbers, to a thousandth
+    awk -v a="$1" -v b="$2" 'BEGIN { d = a - b; exit !(a > 0 && d * d < 1e-6 * a * a) }' ||
+        fail "$name: $1 is not $2"
+}
+
+for kind in bitnet llama; do
+    model=$WORK/$kind
+    python3 "$WORK/make.py" $kind "$small" "$model" || fail "make.py"
+    run "quantize $kind" "$TERN" quantize "$model" -o "$WORK/$kind.gguf" --text "$WORK/text" -c 64 -t 2
+    is "$status" 0
+    has "$out" "absmean"
+    has "$out" "perplexity before"
+    has "$out" "loss "
+    run "quantize $kind with calibration" "$TERN" quantize "$model" -o "$WORK/$kind-c.gguf" --calibrate "$WORK/text" \
+        --calibrate-tokens 500 --text "$WORK/text" -c 64 --json --name "a $kind"
+    is "$status" 0
+    is "$(value method)" '"compensated"'
+    is "$(value calibration_tokens)" 500
+    before=$(value perplexity_before)
+    after=$(value perplexity_after)
+    tokens=$(value tokens)
+    run "perplexity of the $kind file" "$TERN" perplexity "$WORK/$kind-c.gguf" "$WORK/text" -c 64 --json
+    is "$(value perplexity)" "$after"
+    is "$(value tokens)" "$tokens"
+    if [ $kind = llama ]; then # it runs as floats, too
+        run "perplexity of the floats" "$TERN" perplexity "$model" "$WORK/text" -c 64 --json
+        same "$(value perplexity)" "$before"
+    fi
+    run "the same file with one thread" "$TERN" quantize "$model" -o "$WORK/again.gguf" --force --calibrate "$WORK/text" \
+        --calibrate-tokens 500 --name "a $kind" -t 1
+    cmp "$WORK/again.gguf" "$WORK/$kind-c.gguf" || fail "another file with one thread"
+    run "the name" "$TERN" inspect "$WORK/$kind-c.gguf"
+    has "$out" "a $kind"
+    has "$out" "I2_S"
+    fails 1 "ternary already" "quantize it again" "$TERN" quantize "$WORK/$kind.gguf" -o "$WORK/no.gguf"
+done
+# plain rounding of floats is what tern makes of a BitNet master
+run "a master as it is run" "$TERN" perplexity "$WORK/bitnet" "$WORK/text" -c 64 --json
+plain=$(value perplexity)
+run "and quantized" "$TERN" perplexity "$WORK/bitnet.gguf" "$WORK/text" -c 64 --json
+is "$(value perplexity)" "$plain"
+
+# --- bad input: one line, and no file
+model=$WORK/llama
+fails 2 "-o is missing" "no output" "$TERN" quantize "$model"
+fails 1 "exists already" "no --force" "$TERN" quantize "$model" -o "$WORK/llama.gguf"
+fails 1 "directory" "onto a folder" "$TERN" quantize "$model" -o "$WORK"
+fails 1 "No such file" "no calibration text" "$TERN" quantize "$model" -o "$WORK/no.gguf" --calibrate "$WORK/none"
+: >"$WORK/empty"
+fails 1 "is empty" "an empty text" "$TERN" quantize "$model" -o "$WORK/no.gguf" --text "$WORK/empty"
+fails 1 "No such file" "no model" "$TERN" quantize "$WORK/none" -o "$WORK/no.gguf"
+fails 1 "quantization_config" "a ternary master" "$TERN" quantize "$small" -o "$WORK/no.gguf"
+fails 1 "ternary already" "the built-in model" "$TERN" quantize demo -o "$WORK/no.gguf"
+fails 2 "type 'q9'" "an unknown type" "$TERN" quantize "$WORK/bitnet" -o "$WORK/no.gguf" --type q9
+fails 2 "type 'tern'" "own layout" "$TERN" quantize "$model" -o "$WORK/no.gguf" --type tern
+fails 2 "type 'b1'" "one bit" "$TERN" quantize "$model" -o "$WORK/no.gguf" --type b1
+fails 2 "type 'f16'" "floats of a LLaMA model" "$TERN" quantize "$model" -o "$WORK/no.gguf" --type f16
+fails 1 "multiple of 256" "rows that do not fit" "$TERN" quantize "$model" -o "$WORK/no.gguf" --type tq2_0
+fails 2 "window" "a window too long" "$TERN" quantize "$model" -o "$WORK/no.gguf" --text "$WORK/text" -c 9999
+python3 "$WORK/make.py" nan "$small" "$WORK/nan"
+fails 1 "NaN or infinite" "a damaged model" "$TERN" quantize "$WORK/nan" -o "$WORK/no.gguf"
+fails 1 "blk.1.ffn_up.weight" "with calibration" "$TERN" quantize "$WORK/nan" -o "$WORK/no.gguf" --calibrate "$WORK/text"
+cp "$ROOT/tests/data/golden/small/model-f16.gguf" "$WORK/floats.gguf"
+fails 2 "another file" "output is input" "$TERN" quantize "$WORK/floats.gguf" -o "$WORK/floats.gguf" --force --type f16
+cmp "$WORK/floats.gguf" "$ROOT/tests/data/golden/small/model-f16.gguf" || fail "the input was changed"
+fails 2 "is a GGUF" "into the input" "$TERN" quantize "$model" -o "$model/model.safetensors" --force
+sed 's/"llama"/"gpt2"/; s/LlamaForCausalLM/GPT2LMHeadModel/' "$model/config.json" >"$WORK/config.json"
+mv "$WORK/config.json" "$WORK/nan/config.json"
+fails 1 "not supported" "another architecture" "$TERN" quantize "$WORK/nan" -o "$WORK/no.gguf"
+run "a full disk" bash -c 'trap "" XFSZ; ulimit -f 60; exec "$0" quantize "$1" -o "$2/no.gguf"' "$TERN" "$model" "$WORK"
+is "$status" 1
+has "$err" "no.gguf: cannot write"
+is "$(ls "$WORK" | grep -c '^no\.gguf')" 0
+finish
