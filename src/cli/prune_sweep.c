@@ -125,20 +125,19 @@ static int make_scratch(scratch *place) {
     tern_buffer folder = {0}, model = {0};
     tern_buffer_printf(&folder, "%s/tern-prune-XXXXXX", parent && *parent ? parent : "/tmp");
     *place = (scratch){.folder = tern_buffer_take(&folder, NULL)};
-    if (!place->folder)
-        return tern_cli_fail("out of memory");
-    if (!mkdtemp(place->folder)) {
-        int status = tern_cli_fail("%s: cannot make a folder for the models: %s", place->folder, strerror(errno));
-        free(place->folder);
-        return status;
-    }
-    tern_buffer_printf(&model, "%s/model", place->folder);
-    place->model = tern_buffer_take(&model, NULL);
-    if (place->model)
+    bool made = place->folder && mkdtemp(place->folder);
+    if (made && tern_buffer_printf(&model, "%s/model", place->folder) &&
+        (place->model = tern_buffer_take(&model, NULL)))
         return 0;
-    rmdir(place->folder);
+    if (place->folder && !made)
+        tern_cli_fail("%s: cannot make a folder for the models: %s", place->folder, strerror(errno));
+    else
+        tern_cli_fail("out of memory");
+    if (made)
+        rmdir(place->folder);
+    tern_buffer_free(&model);
     free(place->folder);
-    return tern_cli_fail("out of memory");
+    return TERN_EXIT_FAILURE;
 }
 
 /* The model is a file, or a folder of files. */

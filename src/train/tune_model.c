@@ -143,6 +143,12 @@ tern_status tern_tune_open(tune *t, tern_error *err) {
                            "%s: hidden size %" PRIu32 " and FFN size %" PRIu32
                            " must be multiples of %d to be trained and exported",
                            t->p->model, t->dims.hidden_size, t->dims.ffn_size, WIDTHS);
+    if (!status &&
+        tern_q_size(&t->dims) != t->dims.hidden_size) /* the configuration that a run is stored with divides */
+        status = tern_fail(err, TERN_ERR_UNSUPPORTED,
+                           "%s: its heads were pruned (%" PRIu32 " of %" PRIu32 " do not make the hidden size %" PRIu32
+                           "); only models that were pruned in the FFN alone are trained",
+                           t->p->model, t->dims.n_heads, t->dims.head_dim, t->dims.hidden_size);
     return status;
 }
 
