@@ -1,5 +1,6 @@
 """The fault matrix of tern pull (docs/PULL.md): answers that are not what they should be, redirects, this machine."""
 
+import os
 import random
 import resource
 import subprocess
@@ -11,6 +12,8 @@ REPO = "org/model-gguf"
 NAME = "model-i2_s.gguf"
 CHUNK = 256 << 10  # the smallest one (src/hub/fetch.c)
 DATA = random.Random(1).randbytes(9 * CHUNK + 1)
+
+SEEDS = range(int(os.environ.get("TERN_PULL_SEEDS", "3")))
 
 
 class Lies(HubTest):
@@ -234,6 +237,55 @@ class Lies(HubTest):
         with open(self.cache, "w", encoding="ascii") as file:
             file.write("x")
         self.assert_fails(self.pull(REPO), self.cache)
+
+
+class Chaos(HubTest):
+    """Everything at once, by dice: what comes out is the file or an error, and a quiet pull afterwards mends it."""
+
+    def answer(self, handler, dice, kind):
+        what = dice.choice(("drop", "short", "status", "other range", "whole", "garbage", "headers", "fine", "fine", "fine"))
+        if what == "drop":
+            handler.drop()
+        elif what == "status":
+            handler.reply(dice.choice((204, 301, 302, 400, 403, 404, 408, 416, 429, 500, 503)), b"x" * dice.randrange(99))
+        elif what == "headers":
+            handler.reply(dice.choice((200, 206, 302)), b"x" * dice.randrange(3000), Location=dice.choice(("", "::", "/", "?")),
+                          Content_Range=dice.choice(("bytes 5", "bytes -", "bytes 0-1/0", "bytes 9-1/*", "x", "")),
+                          Retry_After=dice.choice(("-1", "x", "0", "99999999999999999999")), ETag="W/" + "x" * 999)
+        elif kind != "store" or what == "fine":
+            return False
+        elif what == "whole":
+            handler.reply(200, DATA)
+        elif what == "garbage":
+            handler.serve(dice.randbytes(len(DATA)))
+        elif what == "other range":
+            handler.reply(206, DATA[7:900], Content_Range="bytes 7-899/%d" % len(DATA))
+        else:
+            handler.send_response(206)
+            handler.send_header("Content-Range", (handler.headers.get("Range") or "bytes=0-").replace("=", " ") +
+                                "/%d" % len(DATA))
+            handler.send_header("Content-Length", str(dice.randrange(CHUNK)))
+            handler.end_headers()
+            handler.wfile.write(DATA[:dice.randrange(1000)])
+            handler.drop()
+        return True
+
+    def test_dice(self):
+        for seed in SEEDS:
+            with self.subTest(seed=seed):
+                self.setUp()
+                self.hub.add(REPO, {NAME: DATA})
+                dice = random.Random(seed)
+                self.hub.faults.append(lambda handler, kind, count, dice=dice: (kind == "store" or dice.random() < 0.3) and
+                                       self.answer(handler, dice, kind))
+                status, out, err = self.pull(REPO, "--retries", "2", "--timeout", "5")
+                self.assertIn(status, (0, 1), err)
+                if status == 0:
+                    self.assert_pulled((status, out, err), DATA)
+                else:
+                    self.assertEqual(self.models(), [])
+                self.hub.faults.clear()
+                self.assert_pulled(self.pull(REPO), DATA)
 
 
 if __name__ == "__main__":
