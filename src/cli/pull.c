@@ -145,7 +145,7 @@ const tern_command tern_command_pull = {
                "tern pull microsoft/bitnet-b1.58-2B-4T-gguf:ggml-model-i2_s.gguf\n"
                "tern pull --list\n"
                "tern pull --remove microsoft/bitnet-b1.58-2B-4T\n",
-    .notes = "Prints where the model is; wherever a command runs or reads MODEL, REPO[@REVISION][:FILE] stands for it.\n"
+    .notes = "Prints where the model is; wherever MODEL is run or read, REPO[@REVISION][:FILE] stands for it.\n"
              "Without FILE it is the repository's GGUF file, of several the one that tern reads best, else its\n"
              "safetensors with configuration and tokenizer. A part of a name is enough: :i2_s. What broke off goes on\n"
              "with the same command; what came is compared with the hub's digests (SHA-256).\n"
