@@ -119,11 +119,11 @@ static bool unmark(const char *in, size_t n, const char *argument, tern_buffer *
 
 /* The first or, if `last`, the last place of `what` in in [n]; n: none. */
 static size_t find(const char *in, size_t n, const char *what, bool last) {
-    size_t length = strlen(what), found = n;
-    for (size_t at = 0; length && at + length <= n && (last || found == n); at++)
+    size_t length = strlen(what), place = n;
+    for (size_t at = 0; length && at + length <= n && (last || place == n); at++)
         if (memcmp(in + at, what, length) == 0)
-            found = at;
-    return found;
+            place = at;
+    return place;
 }
 
 static bool before(const char *in, size_t n, const char *argument, tern_buffer *out) {
