@@ -5,6 +5,7 @@
     venv/bin/python tools/make_llama_golden.py tests/data/llama
 
 plain/   an ordinary model in bf16: untied head, two KV heads for four heads, Llama 3's RoPE scaling
+         (Vocabularies are as large as the tokenizer of tests/data/golden/small, which tests put beside them.)
 packed/  a ternary one as the published ones are (quantization_config bitnet, U8 weights with weight_scale): tied head
          logits.f32 in each: float32 [tokens, vocabulary] of the ids that this file prints, evaluated in float32
 
@@ -21,15 +22,15 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-VOCAB, HIDDEN, FFN, LAYERS, HEADS, KV_HEADS, TOKENS = 48, 32, 48, 2, 4, 2, 40
+VOCAB, HIDDEN, FFN, LAYERS, HEADS, KV_HEADS, TOKENS = 277, 32, 48, 2, 4, 2, 24
 HEAD = HIDDEN // HEADS
 SCALING = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
            "original_max_position_embeddings": 32}
-IDS = [(7 * i * i + 3 * i + 1) % VOCAB for i in range(TOKENS)]
+IDS = [(7 * i * i + 31 * i + 1) % VOCAB for i in range(TOKENS)]
 
 
 def config(**more):
-    return {"architectures": ["LlamaForCausalLM"], "attention_bias": False, "bos_token_id": 1, "eos_token_id": 2,
+    return {"architectures": ["LlamaForCausalLM"], "attention_bias": False, "bos_token_id": 265, "eos_token_id": 266,
             "head_dim": HEAD, "hidden_act": "silu", "hidden_size": HIDDEN, "intermediate_size": FFN,
             "max_position_embeddings": 64, "mlp_bias": False, "model_type": "llama", "num_attention_heads": HEADS,
             "num_hidden_layers": LAYERS, "num_key_value_heads": KV_HEADS, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,

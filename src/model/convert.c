@@ -1,4 +1,5 @@
 /* Any model that tern loads -> GGUF, in tern's own layout (docs/FORMAT.md) or with tensors of other programs' types. */
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
@@ -100,8 +101,8 @@ static const tern_tensor *find_norm(const conversion *c, uint32_t layer, tern_no
 
 /* What stands in a layer, in the order in which it is used. */
 typedef struct layer_part {
-    bool is_norm;
-    int which; /* tern_norm or the linear's place */
+    bool is_norm; /* a sub norm only where there are any */
+    int which;    /* tern_norm or the linear's place */
 } layer_part;
 
 static const layer_part layer_parts[] = {
@@ -191,9 +192,6 @@ static void put_screen(conversion *c) {
     }
 }
 
-/* What RoPE's frequencies are divided by: llama.cpp's files have it as a tensor. */
-static const char rope_name[] = "rope_freqs.weight";
-
 static tern_status put_tensors(conversion *c, tern_error *err) {
     const tern_weights *weights = &c->weights;
     char name[128];
@@ -210,7 +208,7 @@ static tern_status put_tensors(conversion *c, tern_error *err) {
             put_floats(c, norm_name(name, 0, TERN_NORM_OUTPUT), find_norm(c, 0, TERN_NORM_OUTPUT), norm_codec(c), err);
     if (weights->rope_divisors) {
         uint64_t n = weights->dims.head_dim / 2;
-        put(c, rope_name, GGUF_F32, 1, n, true, n * sizeof(float));
+        put(c, TERN_ROPE_DIVISORS_NAME, GGUF_F32, 1, n, true, n * sizeof(float));
     }
     if (status || c->matrices)
         return status;
@@ -283,22 +281,6 @@ typedef struct layer_job {
     tern_error errors[TERN_LINEARS_PER_LAYER];
 } layer_job;
 
-enum { Q, K }; /* places in tern_layer.linears */
-
-/* llama.cpp's files of architecture llama have the rows of Q and K in an order of their own (tern_linear_source_row):
- * a copy of trits [rows, cols] in it, and of the scales in ordered [rows]. NULL: out of memory. */
-static int8_t *in_order_of_file(const tern_linear *linear, uint32_t head_dim, const int8_t *trits, const float *scales,
-                                float *ordered) {
-    const tern_linear file = {.rows = linear->rows, .cols = linear->cols, .interleaved = head_dim};
-    int8_t *copy = tern_alloc_array(file.rows, file.cols);
-    for (uint32_t row = 0; copy && row < file.rows; row++) {
-        uint32_t to = tern_linear_source_row(&file, row);
-        memcpy(copy + (size_t)to * file.cols, trits + (size_t)row * file.cols, file.cols);
-        ordered[to] = scales[row];
-    }
-    return copy;
-}
-
 /* trits [rows, cols] and scales [rows] -> out. Types with blocks have a scale in each one, I2_S has one in all. */
 static tern_status encode_given(const tern_codec *codec, const tern_linear *linear, const int8_t *trits,
                                 const float *scales, uint8_t *out, tern_error *err) {
@@ -324,26 +306,40 @@ static tern_status encode_given(const tern_codec *codec, const tern_linear *line
     return TERN_OK;
 }
 
+/* A matrix of floats as `codec`, another type of floats; rows in the model's order. */
+static tern_status encode_plain(const tern_linear *linear, const tern_codec *codec, uint8_t *out, tern_error *err) {
+    const tern_codec *source = tern_codec_of(linear->source->type);
+    size_t row_bytes = (size_t)linear->cols / codec->block_values * codec->block_bytes;
+    float most = codec->type == TERN_TYPE_F16 ? 65504.0f : FLT_MAX;
+    float *values = tern_alloc_array(linear->cols, sizeof *values);
+    if (!values)
+        return tern_fail_memory(err, "a row of a matrix");
+    bool fits = true;
+    for (uint32_t row = 0; fits && row < linear->rows; row++) {
+        source->decode_row(linear->source, tern_linear_source_row(linear, row), values);
+        for (uint32_t i = 0; i < linear->cols; i++)
+            fits &= fabsf(values[i]) <= most;
+        codec->encode_row(values, linear->cols, out + row * row_bytes);
+    }
+    free(values);
+    return fits ? TERN_OK
+                : tern_fail(err, TERN_ERR_UNSUPPORTED, "%s holds a value that is not finite or too large for %s",
+                            linear->source->name, codec->name);
+}
+
 static void pack_task(void *context, size_t task, int worker) {
     (void)worker;
     layer_job *job = context;
     tern_linear *linear = &job->layer->linears[task];
     const tern_codec *codec = job->c->matrices;
-    if (job->c->source && job->c->weights.dims.no_sub_norms && (task == Q || task == K)) {
-        float *scales = tern_alloc_array(linear->rows, sizeof *scales);
-        int8_t *trits = scales ? in_order_of_file(linear, job->c->weights.dims.head_dim, job->trits[task],
-                                                  job->scales[task], scales)
-                               : NULL;
-        job->status[task] =
-            trits ? encode_given(codec, linear, trits, scales, (uint8_t *)linear->packed, &job->errors[task])
-                  : tern_fail_memory(&job->errors[task], "a matrix");
-        free(trits);
-        free(scales);
-        return;
-    }
     if (job->c->source) {
         job->status[task] = encode_given(codec, linear, job->trits[task], job->scales[task], (uint8_t *)linear->packed,
                                          &job->errors[task]);
+        return;
+    }
+    if (linear->layout == TERN_LAYOUT_PLAIN) {
+        job->status[task] = encode_plain(linear, codec, (uint8_t *)linear->packed, &job->errors[task]);
+        tern_checkpoint_release(job->c->checkpoint, linear->source);
         return;
     }
     if (linear->stored) /* neither copying nor unpacking would tell */
@@ -354,6 +350,26 @@ static void pack_task(void *context, size_t task, int worker) {
                   : tern_pack_linear(job->c->checkpoint, tern_form_named(job->c->packing, (int)task), linear,
                                      &job->errors[task]);
     tern_checkpoint_release(job->c->checkpoint, linear->source);
+}
+
+/* A matrix whose rows are in the model's order. In files of other programs' types and the architecture llama, those of
+ * Q and K go to where llama.cpp wants them. */
+static tern_status write_matrix(conversion *c, const tern_linear *linear, int which, tern_error *err) {
+    enum { Q, K };
+    size_t n_bytes = (size_t)linear->n_units * linear->unit_bytes;
+    if (!c->matrices || !c->weights.dims.no_sub_norms || (which != Q && which != K))
+        return write_bytes(c, linear->packed, n_bytes, err);
+    const tern_linear file = {.interleaved = c->weights.dims.head_dim};
+    size_t row_bytes = (n_bytes - c->matrices->tail_bytes) / linear->rows; /* no block straddles rows */
+    uint8_t *ordered = malloc(n_bytes);
+    if (!ordered)
+        return tern_fail_memory(err, "a matrix");
+    for (uint32_t row = 0; row < linear->rows; row++)
+        memcpy(ordered + tern_linear_source_row(&file, row) * row_bytes, linear->packed + row * row_bytes, row_bytes);
+    memcpy(ordered + linear->rows * row_bytes, linear->packed + linear->rows * row_bytes, c->matrices->tail_bytes);
+    tern_status status = write_bytes(c, ordered, n_bytes, err);
+    free(ordered);
+    return status;
 }
 
 /* memory: room for all matrices of a layer. */
@@ -380,12 +396,11 @@ static tern_status write_layer(conversion *c, uint32_t layer, uint8_t *memory, t
     }
     tern_status status = TERN_OK;
     for (size_t i = 0; !status && i < N_LAYER_PARTS; i++) {
+        int which = layer_parts[i].which;
         if (is_absent(c, &layer_parts[i]))
             continue;
-        const tern_linear *linear = &job.layer->linears[layer_parts[i].is_norm ? 0 : layer_parts[i].which];
-        status = layer_parts[i].is_norm
-                     ? write_floats(c, find_norm(c, layer, (tern_norm)layer_parts[i].which), norm_codec(c), err)
-                     : write_bytes(c, linear->packed, (size_t)linear->n_units * linear->unit_bytes, err);
+        status = layer_parts[i].is_norm ? write_floats(c, find_norm(c, layer, (tern_norm)which), norm_codec(c), err)
+                                        : write_matrix(c, &job.layer->linears[which], which, err);
     }
     release_layer(c, layer);
     return status;
@@ -448,6 +463,22 @@ static tern_status convert(conversion *c, tern_error *err) {
     if (!status)
         status = tern_gguf_begin_data(c->writer, err);
     return status ? status : write_tensors(c, err);
+}
+
+/* A LLaMA model is one of floats or a ternary one by the type of its matrices alone: neither can become the other. */
+static tern_status check_kind(const conversion *c, tern_error *err) {
+    if (c->weights.plain && (!c->matrices || c->matrices->ternary))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED,
+                         "%s: has weights of floats, which are not ternary: tern quantize makes them so; "
+                         "here they can become F16, BF16 or F32",
+                         c->checkpoint->path);
+    if (!c->weights.plain && c->weights.dims.no_sub_norms && c->matrices && !c->matrices->ternary)
+        return tern_fail(
+            err, TERN_ERR_UNSUPPORTED,
+            "%s: is a ternary model of the LLaMA layout; as %s it would be run as one of floats. Take tern, "
+            "I2_S, TQ1_0 or TQ2_0",
+            c->checkpoint->path, c->matrices->name);
+    return TERN_OK;
 }
 
 static bool is_automatic(const char *packing) { return !packing || !*packing || strcmp(packing, "auto") == 0; }
@@ -551,10 +582,8 @@ tern_status tern_convert_with(const char *in, const char *out, const tern_conver
     c.checkpoint = checkpoint;
     if (!status)
         status = tern_weights_bind(checkpoint, &c.weights, err);
-    if (!status && c.weights.dims.no_sub_norms && !source)
-        status = tern_fail(err, TERN_ERR_UNSUPPORTED,
-                           "%s: is a model of the LLaMA layout; those run, but tern does not convert them",
-                           checkpoint->path);
+    if (!status && !source)
+        status = check_kind(&c, err);
     for (uint32_t i = 0; !status && params->binarize && i < c.weights.dims.n_layers; i++)
         for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++)
             c.weights.layers[i].linears[j].binarize = true;

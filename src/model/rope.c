@@ -5,9 +5,6 @@
 #include "base/mem.h"
 #include "model/weights.h"
 
-/* A GGUF has the divisors themselves, F32 [head_dim / 2]. */
-#define DIVISORS_NAME "rope_freqs.weight"
-
 /* As transformers and llama.cpp's converter have it: frequencies that turn less than low_freq_factor times within the
  * original context are divided by `factor`, those that turn more than high_freq_factor times are left, and between the
  * two the inverse of the divisor goes linearly with the number of turns. */
@@ -37,7 +34,7 @@ static tern_status read_divisors(const tern_checkpoint *checkpoint, const tern_t
 
 tern_status tern_rope_bind(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err) {
     const tern_rope_scaling *scaling = &checkpoint->config.rope_scaling;
-    const tern_tensor *tensor = tern_checkpoint_find(checkpoint, DIVISORS_NAME);
+    const tern_tensor *tensor = tern_checkpoint_find(checkpoint, TERN_ROPE_DIVISORS_NAME);
     tern_dims *dims = &weights->dims;
     uint32_t half = dims->head_dim / 2;
     if (!tensor && scaling->factor == 0)

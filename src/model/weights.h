@@ -125,6 +125,8 @@ uint32_t tern_norm_size(const tern_dims *dims, tern_norm norm);
 /* The name of a norm's gain in this kind of checkpoint; written to buffer or static. */
 const char *tern_norm_name(const tern_checkpoint *checkpoint, char buffer[static 128], uint32_t layer, tern_norm norm);
 
+/* A GGUF has RoPE's divisors as a tensor, F32 [head_dim / 2]. */
+#define TERN_ROPE_DIVISORS_NAME "rope_freqs.weight"
 /* What RoPE's frequencies are divided by -> weights->rope_divisors: from the configuration or the file's tensor. */
 tern_status tern_rope_bind(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err);
 
