@@ -166,6 +166,7 @@ class SynthParams(c.Structure):
         ("tokenizer", c.c_char_p),
         ("progress", ProgressFn),
         ("progress_user", c.c_void_p),
+        ("binary", c.c_bool),
     ]
 
 
@@ -180,6 +181,7 @@ class ConvertParams(c.Structure):
         ("n_threads", c.c_int),
         ("progress", ProgressFn),
         ("progress_user", c.c_void_p),
+        ("binarize", c.c_bool),
     ]
 
 

@@ -104,16 +104,19 @@ def convert(
     packing: Optional[str] = None,
     name: Optional[str] = None,
     screen: bool = True,
+    binarize: bool = False,
     n_threads: int = 0,
     progress: Optional[ProgressCallback] = None,
 ) -> bool:
     """Write a model to `out` in another form; the file is replaced whole or not at all.
 
-    type: "tern", tern's own layout, which loads at once (also None); "I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32":
+    type: "tern", tern's own layout, which loads at once (also None); "b1", the same with one bit a weight, for models
+        without zeros among them (docs/BINARY.md); "I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32":
         as other programs read them.
     embedding_type: of embedding and head: "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; None: as it is.
     name: the model's name in the file (general.name); None: as it is.
     packing, screen: of the layout "tern": see tern_convert_params in tern.h.
+    binarize: of master weights, make binary ones, sign(W - mean W) with the scale mean |W|: another model.
     progress: called with bytes (done, total); returning False cancels.
 
     Returns False if a screen of the LM head that would pay had to be left out, because this machine cannot make it.
@@ -127,6 +130,7 @@ def convert(
         name=_optional(name, "name"),
         no_screen=not screen,
         screen_missing=ctypes.pointer(missing),
+        binarize=binarize,
         n_threads=n_threads,
         progress=callback.c,
     )
