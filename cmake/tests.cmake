@@ -85,7 +85,7 @@ include(CheckFunctionExists)
 check_function_exists(__libc_malloc TERN_HAVE_LIBC_MALLOC) # glibc's
 if(TERN_HAVE_LIBC_MALLOC AND NOT CMAKE_CROSSCOMPILING)
   add_executable(failing_command ${CMAKE_SOURCE_DIR}/tests/fault/failing_command.c $<TARGET_OBJECTS:tern_command>
-                 $<TARGET_OBJECTS:tern_train> $<TARGET_OBJECTS:tern_prune>)
+                 $<TARGET_OBJECTS:tern_train> $<TARGET_OBJECTS:tern_prune> $<TARGET_OBJECTS:tern_quant>)
   target_link_libraries(failing_command PRIVATE ${command_libraries})
   if(TERN_SANITIZE OR TERN_FUZZ)
     target_compile_definitions(failing_command PRIVATE TERN_SANITIZED)
