@@ -49,7 +49,16 @@ static void reads_the_machine(void **state) {
 
 static void counts_parameters(void **state) {
     (void)state;
-    const tern_dims real = {128256, 4096, 2560, 6912, 30, 20, 5, 128, 1e-5f, 5e5f};
+    const tern_dims real = {.vocab_size = 128256,
+                            .n_ctx = 4096,
+                            .hidden_size = 2560,
+                            .ffn_size = 6912,
+                            .n_layers = 30,
+                            .n_heads = 20,
+                            .n_kv_heads = 5,
+                            .head_dim = 128,
+                            .rms_eps = 1e-5f,
+                            .rope_theta = 5e5f};
     assert_int_equal(tern_plan_params(&real), 2412820480); /* as published */
     const tern_dims dims = golden_dims();
     tern_params params;
@@ -63,7 +72,16 @@ static void counts_parameters(void **state) {
 
 /* The real model's masters: 4 + 4 + 8 bytes a weight. */
 static tern_plan plan_2b4t(uint32_t n_tokens, bool recompute) {
-    const tern_dims dims = {128256, 4096, 2560, 6912, 30, 20, 5, 128, 1e-5f, 5e5f};
+    const tern_dims dims = {.vocab_size = 128256,
+                            .n_ctx = 4096,
+                            .hidden_size = 2560,
+                            .ffn_size = 6912,
+                            .n_layers = 30,
+                            .n_heads = 20,
+                            .n_kv_heads = 5,
+                            .head_dim = 128,
+                            .rms_eps = 1e-5f,
+                            .rope_theta = 5e5f};
     uint64_t n = tern_plan_params(&dims) * 4;
     tern_plan plan = {.weights = n, .gradients = n, .moments = 2 * n, .micro = 1};
     const tern_net_params how = {.max_tokens = n_tokens, .recompute = recompute, .n_threads = 2};

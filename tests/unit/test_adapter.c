@@ -26,7 +26,16 @@ enum { LAYERS = 2, HIDDEN = 64, FFN = 64, KV = 32, VOCAB = 277, RANK = 5, ALL = 
 static tern_error err;
 static char folder[] = "/tmp/tern-adapter-XXXXXX";
 
-static const tern_dims dims = {VOCAB, 128, HIDDEN, FFN, LAYERS, 2, 1, 32, 1e-5f, 5e5f};
+static const tern_dims dims = {.vocab_size = VOCAB,
+                               .n_ctx = 128,
+                               .hidden_size = HIDDEN,
+                               .ffn_size = FFN,
+                               .n_layers = LAYERS,
+                               .n_heads = 2,
+                               .n_kv_heads = 1,
+                               .head_dim = 32,
+                               .rms_eps = 1e-5f,
+                               .rope_theta = 5e5f};
 
 static const char *path_of(const char *name) {
     static char path[4][128];
