@@ -165,6 +165,13 @@ endforeach()
 add_test(NAME room_includes COMMAND bash ${CMAKE_SOURCE_DIR}/tests/rooms/check_includes.sh ${CMAKE_SOURCE_DIR}/src)
 add_test(NAME room_includes_can_fail COMMAND bash ${CMAKE_SOURCE_DIR}/tests/rooms/check_includes_can_fail.sh)
 
+# No name twice in what the command is linked from.
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND NOT CMAKE_CROSSCOMPILING)
+  add_test(NAME room_symbols COMMAND bash ${CMAKE_SOURCE_DIR}/tests/rooms/check_symbols.sh $<TARGET_OBJECTS:tern_command>
+           $<TARGET_OBJECTS:tern_train> $<TARGET_OBJECTS:tern_prune> $<TARGET_OBJECTS:tern_quant> $<TARGET_FILE:tern_server> $<TARGET_FILE:tern_rag> $<TARGET_FILE:tern_hub>
+           $<TARGET_FILE:tern_static> COMMAND_EXPAND_LISTS)
+endif()
+
 if(NOT CMAKE_CROSSCOMPILING)
   separate_arguments(c_flags UNIX_COMMAND "${CMAKE_C_FLAGS}")
   if(TERN_SANITIZE)
