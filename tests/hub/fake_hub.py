@@ -1,6 +1,7 @@
 """A Hugging Face hub for the tests: the paths that tern pull asks, on the loopback, and a store on another port to which
 large files are redirected. Faults are put in by functions (hub.faults) that see each request first."""
 
+import glob
 import hashlib
 import http.server
 import json
@@ -17,7 +18,7 @@ import urllib.parse
 TERN = os.path.abspath(os.environ.get("TERN", "build/tern"))
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 TOKEN = "hf_testtoken"
-with open(os.path.join(ROOT, "models", "story.gguf"), "rb") as _story:
+with open(sorted(glob.glob(os.path.join(ROOT, "models", "*.gguf")))[0], "rb") as _story:  # the built-in model
     STORY = _story.read()
 
 
