@@ -23,6 +23,8 @@ CONSTANTS = {
     "TERN_KV_F16": _structs.KV_TYPES["f16"],
     "TERN_KV_F32": _structs.KV_TYPES["f32"],
     "TERN_KV_Q8": _structs.KV_TYPES["q8"],
+    "TERN_ACT_INT8": _structs.ACT_TYPES["int8"],
+    "TERN_ACT_INT4": _structs.ACT_TYPES["int4"],
     "TERN_NUMA_NONE": _structs.NUMA["none"],
     "TERN_NUMA_INTERLEAVE": _structs.NUMA["interleave"],
     "TERN_NUMA_LOCAL": _structs.NUMA["local"],
