@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import os
 import sys
 from typing import Any, Callable, Iterator, List, Optional, Tuple
@@ -23,10 +22,9 @@ def _candidates() -> Iterator[str]:
             path = os.path.normpath(os.path.join(folder, name))
             if os.path.exists(path):
                 yield path
-    found = ctypes.util.find_library("tern")
-    if found:
-        yield found
-    yield from _NAMES  # wherever the dynamic linker looks ($LD_LIBRARY_PATH)
+    # Wherever the dynamic linker looks ($LD_LIBRARY_PATH). Not ctypes.util.find_library(): it asks `ld -o /dev/null`,
+    # which, run by root, removes that device when there is no such library.
+    yield from _NAMES
 
 
 def _open(path: str) -> ctypes.CDLL:
