@@ -57,7 +57,7 @@ function(tern_room name)
 endfunction()
 
 # The demo model becomes part of the library (src/model/demo.c says how).
-set(TERN_DEMO ${CMAKE_SOURCE_DIR}/models/story.gguf)
+set(TERN_DEMO ${CMAKE_SOURCE_DIR}/models/demo.gguf)
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/model/demo.c PROPERTIES
   COMPILE_DEFINITIONS TERN_DEMO_PATH="${TERN_DEMO}" OBJECT_DEPENDS ${TERN_DEMO})
 

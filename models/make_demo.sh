@@ -205,7 +205,7 @@ values = {
     "half_steps": steps // 2,
     "warmup_steps": max(1, min(100, steps // 30)),
     "stage_mb": clamp(steps // 2 * per_step * ratio / 1e6 + 1, 2, 120),
-    "n_sft": clamp(tokens * 0.14 / (230 * 2), 1000, 24000),  # two passes over some 230 tokens each
+    "n_sft": clamp(tokens * 0.14 / (230 * 2), 1000, 24000),  # with as much of the texts between them, some 230 tokens each
     "n_dpo": clamp(tokens * 0.06 / (450 * 3), 200, 6000),  # two answers; two passes, and one of the reference
 }
 with open(path + ".new", "w") as file:
@@ -279,8 +279,8 @@ stop_after stage1
 step stage2 "$work/stage2.done" "$work/stage1.done" "$work/stage2.shard" -- stage2 run
 stop_after stage2
 sft() {
-    train sft "$work/run2" "$work/sft.shard" -o "$work/run-sft" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 1e-3 \
-        --batch 8 --ctx 512
+    train sft "$work/run2" "$work/sft.shard" -o "$work/run-sft" --tokenizer "$work/tokenizer.json" --epochs 1 \
+        --lr 1.2e-4 --batch 8 --ctx 512
 }
 step sft "$work/sft.done" "$work/stage2.done" "$work/sft.shard" -- sft
 stop_after sft
@@ -343,13 +343,14 @@ stop_after eval
 
 # ---------------------------------------------------------------------- full-precision twin
 
-# The same texts in the same order from the same first weights, but nothing is quantised.
+# The same texts in the same order from the same first weights, but nothing is quantised. It bears less of a learning rate:
+# 4.11 nats after 800 steps at 1e-3, 4.47 at 4e-3.
 twin() {
-    stage1 twin 'weights="float"'
-    stage2 twin 'weights="float"'
+    stage1 twin 'weights="float"' lr=1e-3
+    stage2 twin 'weights="float"' lr=1e-3 lr_stage2=7e-4
     cp "$work/twin2/log.jsonl" "$work/report/twin.jsonl"
 }
 if [ "$twin" = 1 ]; then
     step twin "$work/report/twin.jsonl" "$work/stage1.shard" "$work/stage2.shard" -- twin
 fi
-[ "$dry" = 1 ] || note "$work/demo.gguf: put it in the place of models/story.gguf, and build again"
+[ "$dry" = 1 ] || note "$work/demo.gguf: copy it to models/demo.gguf, and build again"

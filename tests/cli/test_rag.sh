@@ -29,7 +29,7 @@ fails 2 "name one" "nothing to add" "$TERN" rag add --db "$WORK/nothing.db"
 run "add" "$TERN" rag add docs --max-file-size 2000 --json
 is "$status" 0
 is "$(field '["added"]') $(field '["files"]') $(field '["changed"]') $(field '["other_kinds"]')" "4 4 0 2"
-is "$(field '["model"]')" story
+is "$(field '["model"]')" tern-demo
 is "$(python3 -c 'import json, os, sys
 print(sorted(os.path.basename(s["path"]) for s in json.load(sys.stdin)["skipped"]))' <"$WORK/out")" \
     "['bin.txt', 'large.txt', 'latin.txt', 'link.txt', 'pipe.txt']"
@@ -150,12 +150,12 @@ fails 1 "has no texts" "ask it" "$TERN" rag ask x --db begun.db
 "$TERN" synth other.gguf --shape tiny --layers 1 >/dev/null 2>&1
 run "begin" "$TERN" rag add docs --db d.db --chunk-tokens 32 --overlap 4
 is "$status" 0
-fails 1 "its vectors are those of the model story" "ask another model" "$TERN" rag ask dog --db d.db -m other.gguf
-fails 1 "its vectors are those of the model story" "add with another model" "$TERN" rag add docs --db d.db -m other.gguf
+fails 1 "its vectors are those of the model tern-demo" "ask another model" "$TERN" rag ask dog --db d.db -m other.gguf
+fails 1 "its vectors are those of the model tern-demo" "add with another model" "$TERN" rag add docs --db d.db -m other.gguf
 fails 1 "have 32 tokens, not 64" "other chunks" "$TERN" rag add docs --db d.db --chunk-tokens 64
 fails 1 "overlap by 4 tokens, not 5" "another overlap" "$TERN" rag add docs --db d.db --overlap 5
 fails 1 "can overlap by" "too much overlap" "$TERN" rag add docs --db e.db --overlap 40
-run "a converted model is the same" "$TERN" convert "$ROOT/models/story.gguf" fast.gguf
+run "a converted model is the same" "$TERN" convert "$ROOT/models/demo.gguf" fast.gguf
 run "and is taken" "$TERN" rag ask dog --db d.db -m fast.gguf --no-answer
 is "$status" 0
 run "a database of its own" "$TERN" rag add docs --db o.db -m other.gguf

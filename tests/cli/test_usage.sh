@@ -137,7 +137,7 @@ fails 2 "is empty" "an empty model name" "$TERN" run "" -p x
 fails 1 "directory" "a folder as prompt" "$TERN" run demo -f "$WORK"
 : >"$WORK/empty.gguf"
 fails 1 "empty.gguf" "empty model" "$TERN" run "$WORK/empty.gguf" -p x
-head -c 1000 "$ROOT/models/story.gguf" >"$WORK/short.gguf"
+head -c 1000 "$ROOT/models/demo.gguf" >"$WORK/short.gguf"
 fails 1 "short.gguf" "truncated model" "$TERN" run "$WORK/short.gguf" -p x
 mkdir "$WORK/folder"
 fails 1 "folder" "a folder that is no model" "$TERN" run "$WORK/folder" -p x

@@ -151,7 +151,7 @@ static tern_status use_model(const char *path, tern_error *err) {
     return status;
 }
 
-/* Candidates for a few hidden states from the screen of a head with 4105 rows, asked for twice. */
+/* Candidates for a few hidden states from the screen of a head with 4096 rows, asked for twice. */
 static tern_status search(const tern_weights *weights, const tern_kernels *kernels, tern_pool *pool, tern_error *err) {
     enum { TOKENS = 4, HIDDEN = 256 };
     static const int32_t forced[] = {17, 3};

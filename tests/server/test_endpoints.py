@@ -9,7 +9,7 @@ import unittest
 
 from harness import OPENAPI, ROOT, ServerTest
 
-MODEL = "story"  # the built-in one
+MODEL = "tern-demo"  # the built-in one
 STORY = "Once upon a time"
 GREEDY = {"prompt": STORY, "temperature": 0, "max_tokens": 12}
 CHAT = {"messages": [{"role": "user", "content": "Tell me a story."}], "temperature": 0, "max_tokens": 12}
@@ -241,7 +241,7 @@ class Others(ServerTest):
         status, _, data = self.server.request("GET", "/tokenizer_info")
         info = json.loads(data)
         self.assertEqual((status, info["bos_token"], info["eos_token"]), (200, "<|begin_of_text|>", "<|end_of_text|>"))
-        self.assertEqual((info["vocab_size"], info["model_max_length"]), (4105, 512))
+        self.assertEqual((info["vocab_size"], info["model_max_length"]), (4096, 512))
         self.assertIn("add_generation_prompt", info["chat_template"])
 
     def test_health_and_metrics(self):

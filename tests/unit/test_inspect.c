@@ -36,7 +36,7 @@ static void test_built_in(void **state) {
         n_ternary += tensor.has_scale;
         sum += tensor.bytes;
     }
-    assert_int_equal(n_ternary, 6 * 7); /* layers, matrices */
+    assert_int_equal(n_ternary, 8 * 7); /* layers, matrices */
     assert_true(sum > 0 && sum < tern_inspection_file_bytes(inspection));
     tern_inspection_free(inspection);
 }
