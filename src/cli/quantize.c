@@ -206,8 +206,13 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
         return tern_cli_fail("%s: is a directory; name a file", s->output);
     if (!s->force && tern_file_exists(s->output))
         return tern_cli_fail("%s: exists already; --force replaces it", s->output);
+    char *model = NULL;
+    int status = tern_cli_find_model(operands[0], &model);
+    if (status)
+        return status;
     tern_interrupt_watch(NULL); /* Ctrl-C comes through the progress function: no half file stays behind */
-    int status = quantize_and_measure(s, operands[0], &calibration, &measured);
+    status = quantize_and_measure(s, model, &calibration, &measured);
+    free(model);
     free(calibration.bytes);
     free(measured.bytes);
     return status;

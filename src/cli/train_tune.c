@@ -108,7 +108,11 @@ int tern_cli_tune(const tern_tune_options *options, const char *command, const c
     tern_error err;
     if (!options->out)
         return tern_cli_usage(command, "-o FOLDER is missing: where the run is to be kept");
-    params->model = operands[0];
+    char *model = NULL;
+    int failed = tern_cli_find_model(operands[0], &model);
+    if (failed)
+        return failed;
+    params->model = model;
     params->shard = operands[1];
     params->out = options->out;
     params->tokenizer = options->tokenizer;
@@ -142,6 +146,7 @@ int tern_cli_tune(const tern_tune_options *options, const char *command, const c
     params->on_export = on_export;
     tern_interrupt_watch(NULL);
     tern_status status = tern_tune(params, &err);
+    free(model);
     tern_train_display_clear(&r.display);
     if (r.in_reference)
         tern_progress_end(&r.reference);

@@ -46,6 +46,8 @@ class Use(HubTest):
             self.assertEqual(result[0], 0, result)
         out = os.path.join(self.folder, "out.gguf")
         self.assertEqual(self.run_tern("convert", "org/story", out, "--type", "tq2_0")[0], 0)
+        self.assertIn("none.shard", self.run_tern("train", "continue", "org/story", "none.shard", "-o", "run")[2])
+        self.assertIn("ternary", self.run_tern("quantize", "org/story", "-o", "q.gguf")[2])
         self.assertEqual(self.hub.requests, [])
 
     def test_files_go_first(self):
