@@ -206,6 +206,12 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
         return tern_cli_fail("%s: is a directory; name a file", s->output);
     if (!s->force && tern_file_exists(s->output))
         return tern_cli_fail("%s: exists already; --force replaces it", s->output);
+    const char *const texts[] = {s->calibration, s->text};
+    tern_error err;
+    tern_writer writer; /* told now what would fail after hours of work */
+    if (tern_check_output(s->output, texts, 2, &err) || tern_writer_open(s->output, &writer, &err))
+        return tern_cli_error(&err);
+    tern_writer_abort(&writer);
     char *model = NULL;
     int status = tern_cli_find_model(operands[0], &model);
     if (status)

@@ -88,6 +88,9 @@ static tern_status begin_passage(source *s, const char *text, size_t n_bytes, si
         return status;
     if (!n_ids)
         return tern_fail(err, TERN_ERR_ARGUMENT, "the text is empty");
+    if (window < 2)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s: a context of one token, the BOS, has no room for a text",
+                         s->checkpoint->path);
     for (size_t i = 0; i < n_ids; i++)
         if (s->ids[i] < 0 || (uint32_t)s->ids[i] >= s->weights.dims.vocab_size)
             return tern_fail(err, TERN_ERR_FORMAT, "%s: the tokenizer has tokens that the model has not",

@@ -119,6 +119,14 @@ fails 1 "blk.1.ffn_up.weight" "with calibration" "$TERN" quantize "$WORK/nan" -o
 cp "$ROOT/tests/data/golden/small/model-f16.gguf" "$WORK/floats.gguf"
 fails 2 "another file" "output is input" "$TERN" quantize "$WORK/floats.gguf" -o "$WORK/floats.gguf" --force --type f16
 cmp "$WORK/floats.gguf" "$ROOT/tests/data/golden/small/model-f16.gguf" || fail "the input was changed"
+cp "$WORK/text" "$WORK/text.kept"
+fails 1 "input and output at once" "onto the text" "$TERN" quantize "$model" -o "$WORK/text" --force --text "$WORK/text"
+fails 1 "input and output at once" "onto the calibration" "$TERN" quantize "$model" -o "$WORK/text" --force \
+    --calibrate "$WORK/text"
+cmp "$WORK/text" "$WORK/text.kept" || fail "the text was changed"
+cp -r "$model" "$WORK/short"
+sed 's/"max_position_embeddings": *[0-9]*/"max_position_embeddings": 1/' "$model/config.json" >"$WORK/short/config.json"
+fails 1 "no room for a text" "a context of one token" "$TERN" quantize "$WORK/short" -o "$WORK/no.gguf" --calibrate "$WORK/text"
 fails 2 "is a GGUF" "into the input" "$TERN" quantize "$model" -o "$model/model.safetensors" --force
 sed 's/"llama"/"gpt2"/; s/LlamaForCausalLM/GPT2LMHeadModel/' "$model/config.json" >"$WORK/config.json"
 mv "$WORK/config.json" "$WORK/nan/config.json"
