@@ -83,6 +83,10 @@ fails 1 "short: the text to calibrate with is too short" "a short text" \
     "$TERN" prune "$model" --text "$WORK/short" --ffn 10% -o "$WORK/no.gguf"
 fails 1 "--force" "the output exists" "${prune[@]}" --ffn 10% -o "$WORK/out.gguf"
 fails 1 "is the model that is to be pruned" "onto itself" "${prune[@]}" --ffn 10% --force -o "$model"
+cp "$text" "$WORK/text.kept"
+fails 1 "input and output at once" "onto the text" "${prune[@]}" --ffn 10% --force -o "$text"
+cmp "$text" "$WORK/text.kept" || fail "the text was changed"
+fails 1 "cannot write" "into no folder" "${prune[@]}" --ffn 10% -o "$WORK/none/no.gguf"
 fails 1 "is a folder" "onto a folder" "${prune[@]}" --ffn 10% --force -o "$WORK"
 fails 1 "own layout" "tern's own layout" "$TERN" prune "$WORK/own.gguf" --text "$text" --ffn 10% -o "$WORK/no.gguf"
 is "$(ls "$WORK" | grep -c '^no\.gguf')" 0
