@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -39,7 +40,7 @@ static const tern_option options[] = {
      "put the prompts of generated answers into the model's chat\ntemplate, each as a user's message", 0, 0, NULL,
      NULL},
     {"ctx", 'c', TERN_OPTION_INT, offsetof(settings, session.n_ctx), "N",
-     "context in tokens; of what is longer, the last part is taken", 2, MAX_CONTEXT, NULL, "the model's"},
+     "context in tokens; of what is longer, the last part is taken", 8, MAX_CONTEXT, NULL, "the model's"},
     {"no-reuse", 0, TERN_OPTION_FLAG, offsetof(settings, no_reuse), NULL,
      "evaluate every context anew, for measuring; scores stay the same", 0, 0, NULL, NULL},
     {0},
@@ -117,6 +118,9 @@ static const tern_task *find_task(const work *w, const char *name, size_t n) {
 
 static int choose_tasks(work *w) {
     const char *at = w->s->tasks ? w->s->tasks : "";
+    for (size_t i = 0; i < w->n_own; i++)
+        if (find_task(w, w->own[i].name, strlen(w->own[i].name)) != &w->own[i])
+            return tern_cli_usage("eval", "--task-file: two of them call their task '%s'", w->own[i].name);
     for (size_t i = 0; i < w->n_own && !w->s->tasks; i++) /* without --tasks: those that were named as files */
         w->chosen[w->n_chosen++] = &w->own[i];
     for (size_t n; *at; at += n + (at[n] == ',')) {
@@ -195,16 +199,38 @@ static int get_shard(work *w) {
 
 /* ---------------------------------------------------------------------- running */
 
+/* An error if the file, to be written, is one that is read here. */
+static int check_output(const work *w, const char *path, bool is_out) {
+    tern_error err;
+    tern_status status = TERN_OK;
+    const char *const results[] = {is_out ? NULL : w->out};
+    status = tern_check_output(path, results, 1, &err);
+    for (size_t i = 0; i < w->n_datasets && !status; i++) {
+        const char *const inputs[] = {w->datasets[i].path, w->datasets[i].n_shots ? w->datasets[i].shots_path : NULL};
+        status = tern_check_output(path, inputs, 2, &err);
+    }
+    if (!status)
+        status = tern_check_output(path, w->s->task_files.items, w->s->task_files.count, &err);
+    return status ? tern_cli_error(&err) : 0;
+}
+
+/* What comes out of an evaluation of hours: told now what cannot be written then. */
+static int check_outputs(const work *w) {
+    int status = w->out[0] ? check_output(w, w->out, true) : 0;
+    if (!status && w->s->samples)
+        status = check_output(w, w->s->samples, false);
+    return !status && w->s->chart ? check_output(w, w->s->chart, false) : status;
+}
+
 static int open_results(work *w) {
     tern_error err;
     tern_status status = TERN_OK;
     if (!w->out[0])
         return 0;
-    for (size_t i = 0; i < w->n_datasets && !status; i++) {
-        const char *const inputs[] = {w->datasets[i].path, w->datasets[i].shots_path};
-        status = tern_check_output(w->out, inputs, w->datasets[i].n_shots ? 2 : 1, &err);
-    }
-    if (!status && tern_file_exists(w->out))
+    struct stat info;
+    if (stat(w->out, &info) == 0 && !S_ISREG(info.st_mode))
+        return tern_cli_fail("%s: is no regular file; results must be where they can be read again", w->out);
+    if (tern_file_exists(w->out))
         status = tern_results_read(&w->results, w->out, &err);
     if (!status)
         status = tern_results_open(&w->results, w->out, &err);
@@ -322,6 +348,8 @@ static int evaluate(work *w, const char *model_path) {
     if (!status)
         status = read_data(w); /* before the model: it fails faster */
     if (!status)
+        status = check_outputs(w);
+    if (!status)
         status = open_results(w);
     if (!status)
         status = tern_cli_load_model(model_path, &w->s->model, &model);
@@ -336,6 +364,8 @@ static int report(work *w, const char *const *paths, size_t n_paths) {
     tern_error err;
     if (n_paths == 0)
         return tern_cli_usage("eval", "--report needs files of results (--out)");
+    if (w->s->chart && tern_check_output(w->s->chart, paths, n_paths, &err))
+        return tern_cli_error(&err);
     for (size_t i = 0; i < n_paths; i++)
         if (tern_results_read(&w->results, paths[i], &err))
             return tern_cli_error(&err);

@@ -12,6 +12,32 @@
 
 enum { MAX_TURNS = 16 };
 
+/* ------------------------------------------------------------------------ texts */
+
+/* A model may make bytes that are no UTF-8, and may be called by such: each then becomes a question mark. */
+static json_t *clean_text(const char *text) {
+    json_t *string = json_string(text);
+    char *copy = string ? NULL : strdup(text);
+    for (char *at = copy; at && *at; at++)
+        *at = (unsigned char)*at >= 0x80 ? '?' : *at;
+    if (copy)
+        string = json_string(copy);
+    free(copy);
+    return string;
+}
+
+/* As much of the text as fits: whole characters, or the JSON that it goes into would be none. */
+static void copy_text(char *out, size_t size, const char *text) {
+    json_t *clean = clean_text(text);
+    const char *from = clean ? json_string_value(clean) : "";
+    size_t n = strlen(from) < size ? strlen(from) : size - 1;
+    while (n > 0 && ((unsigned char)from[n] & 0xc0) == 0x80)
+        n--;
+    memcpy(out, from, n);
+    out[n] = 0;
+    json_decref(clean);
+}
+
 /* ------------------------------------------------------------------ configuration */
 
 /* What the results depend on: the task but for what is only told about it, the data, the model, the settings. */
@@ -47,8 +73,8 @@ tern_status tern_evaluate_begin(const tern_dataset *d, const tern_eval_params *p
     const tern_task *task = d->task;
     tern_tally wanted = {.n_records = d->n, .n_shots = d->n_shots};
     snprintf(wanted.name, sizeof wanted.name, "%s", task->name);
-    snprintf(wanted.title, sizeof wanted.title, "%s", task->title);
-    snprintf(wanted.model, sizeof wanted.model, "%s", params->model_name);
+    copy_text(wanted.title, sizeof wanted.title, task->title);
+    copy_text(wanted.model, sizeof wanted.model, params->model_name);
     if (task->kind == TERN_TASK_GENERATE) {
         wanted.n_columns = task->n_filters;
         for (size_t i = 0; i < task->n_filters; i++)
@@ -60,8 +86,8 @@ tern_status tern_evaluate_begin(const tern_dataset *d, const tern_eval_params *p
             snprintf(wanted.columns[i], sizeof wanted.columns[i], "%s", tern_metric_name(task->metrics[i]));
     }
     if (task->published_metric) {
-        snprintf(wanted.published_metric, sizeof wanted.published_metric, "%s", task->published_metric);
-        snprintf(wanted.published_source, sizeof wanted.published_source, "%s", task->published_source);
+        copy_text(wanted.published_metric, sizeof wanted.published_metric, task->published_metric);
+        copy_text(wanted.published_source, sizeof wanted.published_source, task->published_source);
         wanted.published = task->published;
         wanted.published_shots = (size_t)task->published_shots;
     }
@@ -138,18 +164,6 @@ static tern_status ask(const tern_dataset *d, const tern_item *item, tern_scorer
         *details = describe_scores(item, scores);
     free(scores);
     return status;
-}
-
-/* A model may make bytes that are no UTF-8: each then becomes a question mark. */
-static json_t *clean_text(const char *text) {
-    json_t *string = json_string(text);
-    char *copy = string ? NULL : strdup(text);
-    for (char *at = copy; at && *at; at++)
-        *at = (unsigned char)*at >= 0x80 ? '?' : *at;
-    if (copy)
-        string = json_string(copy);
-    free(copy);
-    return string;
 }
 
 /* After the context or, if there are messages [n], as the answer to them. */

@@ -30,6 +30,14 @@ typedef struct list {
     size_t n;
 } list;
 
+/* The rendered template at the list's end. */
+static tern_status add_rendered(tern_arena *arena, const char *template, const json_t *record, list *to,
+                                tern_error *err) {
+    if (to->n == MAX_CHOICES)
+        return tern_fail(err, TERN_ERR_FORMAT, "there are more than %d texts", MAX_CHOICES);
+    return render(arena, template, record, &to->texts[to->n++], err);
+}
+
 static tern_status add_text(tern_arena *arena, const json_t *value, const char *field, list *to, tern_error *err) {
     if (!json_is_string(value))
         return tern_fail(err, TERN_ERR_FORMAT, "field '%s' holds something that is no text", field);
@@ -67,10 +75,10 @@ static tern_status make_list(tern_arena *arena, const json_t *what, const json_t
         if (each)
             status = add_field(arena, record, each, json_string_value(json_object_get(part, "where")),
                                json_integer_value(json_object_get(part, "is")), to, err);
-        else if (!json_is_string(part) || to->n == MAX_CHOICES)
+        else if (!json_is_string(part))
             status = tern_fail(err, TERN_ERR_FORMAT, "the task file's list of choices holds what is no template");
         else
-            status = render(arena, json_string_value(part), record, &to->texts[to->n++], err);
+            status = add_rendered(arena, json_string_value(part), record, to, err);
     }
     return status;
 }
@@ -140,9 +148,9 @@ static tern_status make_parts(tern_arena *arena, const tern_task *task, const te
     tern_status status = TERN_OK;
     *m = (made){.contexts.n = 0};
     if (form->prompt)
-        status = render(arena, form->prompt, record, &m->contexts.texts[m->contexts.n++], err);
+        status = add_rendered(arena, form->prompt, record, &m->contexts, err);
     if (!status && form->target)
-        status = render(arena, form->target, record, &m->targets.texts[m->targets.n++], err);
+        status = add_rendered(arena, form->target, record, &m->targets, err);
     if (!status && form->targets)
         status = add_field(arena, record, form->targets, NULL, 0, &m->targets, err);
     if (!status && task->kind == TERN_TASK_GENERATE && m->targets.n == 0)
@@ -156,7 +164,7 @@ static tern_status make_parts(tern_arena *arena, const tern_task *task, const te
     if (!status && form->choices)
         status = make_list(arena, form->choices, record, &m->choices, err);
     if (!status && form->continuation)
-        status = render(arena, form->continuation, record, &m->choices.texts[m->choices.n++], err);
+        status = add_rendered(arena, form->continuation, record, &m->choices, err);
     if (!status && form->filter)
         status = filter_all(arena, form->filter, &m->contexts, err);
     if (!status && form->filter)
@@ -169,22 +177,29 @@ static tern_status make_parts(tern_arena *arena, const tern_task *task, const te
     return find_gold(form, record, n, &m->gold, err);
 }
 
+/* An example: its question and its answer. */
+static tern_status put_shot(const tern_task *task, const made *m, tern_buffer *out, tern_error *err) {
+    bool partial = task->kind == TERN_TASK_PARTIAL;
+    const char *question = m->contexts.texts[partial ? m->gold : 0];
+    const char *answer = m->targets.n ? m->targets.texts[0] : m->choices.texts[partial ? 0 : m->gold];
+    if (!question || !answer)
+        return tern_fail(err, TERN_ERR_FORMAT, "nothing says what %s an example has: --shots 0, or 'shot_forms'",
+                         question ? "answer" : "question");
+    tern_buffer_text(out, question);
+    /* a continuation that is scored as it stands has its blank of its own */
+    tern_buffer_text(out, task->kind == TERN_TASK_CONTINUATION ? "" : task->delimiter);
+    tern_buffer_text(out, answer);
+    tern_buffer_text(out, task->shots_delimiter);
+    return out->failed ? tern_fail_memory(err, "an example") : TERN_OK;
+}
+
 static tern_status add_shot(const tern_dataset *d, size_t place, tern_buffer *out, tern_error *err) {
-    const tern_task *task = d->task;
     tern_arena arena = {0};
     made *m = malloc(sizeof *m);
-    tern_status status = m ? make_parts(&arena, task, d->shot_form, json_array_get(d->shots, place), m, err)
+    tern_status status = m ? make_parts(&arena, d->task, d->shot_form, json_array_get(d->shots, place), m, err)
                            : tern_fail_memory(err, "an example");
-    if (!status) {
-        bool partial = task->kind == TERN_TASK_PARTIAL;
-        const char *answer = m->targets.n ? m->targets.texts[0] : m->choices.texts[partial ? 0 : m->gold];
-        tern_buffer_text(out, m->contexts.texts[partial ? m->gold : 0]);
-        /* a continuation that is scored as it stands has its blank of its own */
-        tern_buffer_text(out, task->kind == TERN_TASK_CONTINUATION ? "" : task->delimiter);
-        tern_buffer_text(out, answer);
-        tern_buffer_text(out, task->shots_delimiter);
-        status = out->failed ? tern_fail_memory(err, "an example") : TERN_OK;
-    }
+    if (!status)
+        status = put_shot(d->task, m, out, err);
     free(m);
     tern_arena_free(&arena);
     return status;
@@ -221,6 +236,8 @@ static tern_status make_requests(const tern_dataset *d, const made *m, const ter
     const tern_buffer none = {0};
     bool partial = d->task->kind == TERN_TASK_PARTIAL;
     size_t n = partial ? m->contexts.n : m->choices.n;
+    if (n == 0)
+        return tern_fail(err, TERN_ERR_FORMAT, "there are no choices");
     item->requests = tern_arena_alloc(&item->arena, n * sizeof *item->requests);
     item->n_requests = n;
     if (!item->requests)

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -11,6 +12,9 @@
 #include "base/status.h"
 
 enum { MAX_RECORDS = 1 << 26, MAX_FILE_BYTES = 1 << 30 };
+
+/* What each line begins with: write_line() puts the objects' first key first. */
+static const char beginning[] = "{\"task\":";
 
 static void free_tally(tern_tally *tally) {
     free(tally->values);
@@ -66,7 +70,8 @@ static bool read_head(const json_t *line, tern_tally *head) {
     head->n_shots = (size_t)json_integer_value(json_object_get(line, "shots"));
     head->n_records = n_records > 0 && n_records <= MAX_RECORDS ? (size_t)n_records : 0;
     head->n_columns = json_array_size(metrics);
-    if (!good || !head->n_records || !head->n_columns || head->n_columns > TERN_TALLY_COLUMNS)
+    if (!good || !tern_task_is_name(head->name) || !head->n_records || !head->n_columns ||
+        head->n_columns > TERN_TALLY_COLUMNS)
         return false;
     for (size_t i = 0; i < head->n_columns; i++) {
         const char *name = json_string_value(json_array_get(metrics, i));
@@ -110,6 +115,11 @@ static tern_status read_line(tern_results *results, const json_t *line, const ch
     if (!read_head(line, &head))
         return tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu is no line of results of tern eval", path, number);
     const tern_tally *there = tern_results_find(results, head.name);
+    uint64_t n_records = there ? 0 : head.n_records;
+    for (size_t i = 0; i < results->n; i++)
+        n_records += results->tallies[i].n_records;
+    if (n_records > MAX_RECORDS)
+        return tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu: more than %d records in all", path, number, MAX_RECORDS);
     if (there && (strcmp(there->config, head.config) != 0 || there->n_records != head.n_records ||
                   there->n_columns != head.n_columns))
         return tern_fail(err, TERN_ERR_ARGUMENT,
@@ -127,8 +137,13 @@ tern_status tern_results_read(tern_results *results, const char *path, tern_erro
     for (char *line = text, *stop = text + n_bytes, *end; !status && line < stop; line = end + 1, number++) {
         json_error_t where;
         end = memchr(line, '\n', (size_t)(stop - line));
-        if (!end)
+        if (!end) { /* an unfinished line, which will be cut off: if it is one */
+            size_t n = (size_t)(stop - line);
+            if (memcmp(line, beginning, n < sizeof beginning - 1 ? n : sizeof beginning - 1) != 0)
+                status =
+                    tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu is no line of results of tern eval", path, number);
             break;
+        }
         json_t *object = json_loadb(line, (size_t)(end - line), 0, &where);
         if (!json_is_object(object))
             status = tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu is no line of results of tern eval", path, number);
@@ -147,6 +162,8 @@ tern_status tern_results_open(tern_results *results, const char *path, tern_erro
     results->file = fopen(path, "a+e");
     if (!results->file)
         return tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
+    if (flock(fileno(results->file), LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        return tern_fail(err, TERN_ERR_IO, "%s: another tern eval is writing to it; name another file, or wait", path);
     off_t whole = 0, at = 0;
     rewind(results->file);
     for (int c; (c = getc(results->file)) != EOF;) {

@@ -237,8 +237,12 @@ tern_status tern_scorer_generate(tern_scorer *s, const tern_generation *what, ch
                          "up to %lld tokens are generated, but the context has %zu in all: --max-tokens N for fewer",
                          (long long)max_tokens, room);
     tern_status status = encode_prompt(s, what, &memory, &n, err);
-    if (status)
+    if (!status && n == 0) /* no text, and a model without BOS */
+        status = tern_fail(err, TERN_ERR_FORMAT, "the prompt is empty");
+    if (status) {
+        tern_free(memory);
         return status;
+    }
     const int32_t *ids = memory;
     if (n + (size_t)max_tokens > room) { /* its last part */
         ids += n - (room - (size_t)max_tokens);

@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "base/status.h"
 
-enum { MAX_FILE_BYTES = 1 << 20, MAX_TOKENS = 1 << 20 };
+enum { MAX_FILE_BYTES = 1 << 20, MAX_TOKENS = 1 << 20, MAX_FILTER_NAME = 30 };
 
 static const char *const kinds[] = {"choice", "partial", "continuation", "generate", "samples", NULL};
 static const char *const metrics[] = {"acc", "acc_norm", "mc2", "perplexity", "exact_match", "pass@1", "score", NULL};
@@ -193,9 +193,15 @@ static void read_generation(reader *r, tern_task *task) {
     }
     if (n == 0)
         task->n_filters = 1; /* the text as it is */
-    for (size_t i = 0; i < task->n_filters; i++)
+    for (size_t i = 0; i < task->n_filters; i++) {
         if (!task->filters[i].name)
             task->filters[i].name = "";
+        bool good = strlen(task->filters[i].name) <= MAX_FILTER_NAME;
+        for (size_t k = 0; k < i; k++)
+            good &= strcmp(task->filters[k].name, task->filters[i].name) != 0;
+        if (!good)
+            complain(r, "filters", "need different names of at most 30 bytes");
+    }
 }
 
 static void read_published(reader *r, tern_task *task) {
@@ -226,12 +232,13 @@ static void read_metrics(reader *r, tern_task *task) {
     }
     if (n == 0)
         complain(r, "metrics", "is missing");
+    if (task->kind == TERN_TASK_SAMPLES && n > 1)
+        complain(r, "metrics", "must be one: an answer that others judge gets one value");
 }
 
 /* -------------------------------------------------------------------- the whole */
 
-/* A name becomes part of file names and of tables. */
-static bool is_name(const char *text) {
+bool tern_task_is_name(const char *text) {
     size_t n = strlen(text);
     return n > 0 && n <= 40 && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_-") == n;
 }
@@ -257,7 +264,7 @@ static void read_names(reader *r, tern_task *task) {
         task->shots_delimiter = "\n\n";
     if (!task->title)
         task->title = task->name;
-    if (!r->status && !is_name(task->name))
+    if (!r->status && !tern_task_is_name(task->name))
         complain(r, "name", "must be of a-z, 0-9, _ and -");
     if (!r->status && (!is_file_name(task->data) || (task->shots_data && !is_file_name(task->shots_data))))
         complain(r, "data", "must be the name of a file, without a folder");

@@ -88,6 +88,8 @@ tern_status tern_task_parse(json_t *root, const char *where, tern_task *task, te
 void tern_task_free(tern_task *task); /* its contents */
 void tern_tasks_free(tern_task *tasks, size_t n_tasks);
 
+/* A name of a task, which becomes part of file names and of tables: 1 to 40 of a-z, 0-9, _ and -. */
+bool tern_task_is_name(const char *text);
 const char *tern_metric_name(tern_metric metric);
 
 #endif

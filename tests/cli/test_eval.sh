@@ -245,4 +245,65 @@ sed 's/{q}/{q/' "$WORK/mine.json" >"$WORK/wrong.json"
 fails 1 "brace" "open brace" "${good[@]}" --task-file "$WORK/wrong.json"
 sed 's/"acc"/"mc3"/' "$WORK/mine.json" >"$WORK/wrong.json"
 fails 1 "'mc3' is no metric" "no metric" "${good[@]}" --task-file "$WORK/wrong.json"
+
+# --- task files, records and results that want to break something
+# own NAME=VALUE...: the task above with these JSON values instead, to $WORK/own.json
+own() {
+    python3 -c 'import json, sys
+task = json.load(open(sys.argv[1]))
+for part in sys.argv[2:]:
+    key, value = part.split("=", 1)
+    task[key] = json.loads(value)
+json.dump(task, sys.stdout)' "$WORK/mine.json" "$@" >"$WORK/own.json"
+}
+mine=("${good[@]}" --task-file "$WORK/own.json")
+python3 -c 'print("{\"q\": \"x\", \"right\": 0, \"c\": %s}" % ["a%d" % i for i in range(256)])' | tr "'" '"' >"$data/many.jsonl"
+own data='"many.jsonl"' forms='[{"prompt": "{q}", "choices": "c", "continuation": " z", "gold": "right"}]'
+fails 1 "many.jsonl: line 1: there are more than 256 texts" "a choice too many" "${mine[@]}"
+echo '{"q": "x", "c": [], "t": ["x"], "l": []}' >"$data/none.jsonl"
+own data='"none.jsonl"' metrics='["mc2"]' forms='[{"prompt": "{q}", "choices": "c", "true_labels": "l"}]'
+fails 1 "there are no choices" "no choices" "${mine[@]}"
+own data='"none.jsonl"' shots_data='"none.jsonl"' metrics='["mc2"]' \
+    forms='[{"prompt": "{q}", "choices": "c", "true_labels": "l"}]'
+fails 1 "what answer an example has" "examples without answers" "${mine[@]}" --shots 1
+own data='"none.jsonl"' shots_data='"none.jsonl"' kind='"samples"' metrics='["score"]' \
+    forms='[{"turns": "t", "id": "{q}", "sample": {}}]'
+fails 1 "what question an example has" "examples without questions" "${mine[@]}" --shots 1
+own kind='"samples"' metrics='["pass@1", "score"]' forms='[{"prompt": "{q}", "id": "{q}", "sample": {}}]'
+fails 1 "must be one" "two values of a judge" "${mine[@]}"
+own kind='"generate"' metrics='["exact_match"]' forms='[{"prompt": "{q}", "target": "{q}"}]' \
+    filters='[{"name": "a"}, {"name": "a", "strip": true}]'
+fails 1 "different names" "two filters of one name" "${mine[@]}"
+own title="\"$(printf 'x%.0s' {1..78})\u00e9\""
+run "a title that does not fit" "${mine[@]}" -o "$WORK/title.jsonl"
+is "$status" 0
+own
+fails 2 "two of them" "one task twice" "${mine[@]}" --task-file "$WORK/own.json"
+
+# nothing is written over what is read, and nothing is cut off but a line of results
+cp "$WORK/own.json" "$WORK/own.kept"
+fails 1 "input and output at once" "the task file as results" "${mine[@]}" -o "$WORK/own.json"
+is "$(cmp "$WORK/own.json" "$WORK/own.kept")" ""
+cp "$data/humaneval.jsonl" "$WORK/records.kept"
+fails 1 "input and output at once" "the records as samples" "${good[@]}" --tasks humaneval --max-tokens 5 \
+    -o "$WORK/code2.jsonl" --samples "$data/humaneval.jsonl"
+is "$(cmp "$data/humaneval.jsonl" "$WORK/records.kept")" ""
+run "results" "${mine[@]}" -o "$WORK/own.jsonl"
+is "$status" 0
+fails 1 "input and output at once" "the results as chart" "${mine[@]}" -o "$WORK/own.jsonl" --chart "$WORK/own.jsonl"
+fails 1 "input and output at once" "a report's file as chart" "$TERN" eval --report "$WORK/own.jsonl" --chart "$WORK/own.jsonl"
+printf 'a note of one line' >"$WORK/note"
+fails 1 "line 1 is no line of results" "a note as results" "${mine[@]}" -o "$WORK/note"
+is "$(cat "$WORK/note")" "a note of one line"
+fails 1 "no regular file" "a device as results" "${mine[@]}" -o /dev/null
+fails 1 "another tern eval is writing" "two at once" python3 -c 'import fcntl, subprocess, sys
+with open(sys.argv[1], "a") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    sys.exit(subprocess.run(sys.argv[2:], pass_fds=()).returncode)' "$WORK/own.jsonl" "${mine[@]}" -o "$WORK/own.jsonl"
+for i in 1 2; do
+    printf '{"task":"t%s","config":"c","n_records":60000000,"metrics":["acc"]}\n' $i
+done >"$WORK/huge.jsonl"
+fails 1 "line 2: more than" "a report of what cannot be" "$TERN" eval --report "$WORK/huge.jsonl"
+printf '{"task":"\\u001b[31m","config":"c","n_records":1,"metrics":["acc"]}\n' >"$WORK/odd.jsonl"
+fails 1 "line 1 is no line of results" "a name that is none" "$TERN" eval --report "$WORK/odd.jsonl"
 finish
