@@ -283,6 +283,8 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     if (tern_read_file(s->text, MAX_TEXT_BYTES, &text, &n_text, &err) ||
         (s->eval && tern_read_file(s->eval, MAX_TEXT_BYTES, &held_out, &n_held_out, &err)))
         status = tern_cli_error(&err);
+    else if (s->eval && n_held_out == 0) /* told now, not when the model is written */
+        status = tern_cli_fail("%s: is empty; a text is wanted", s->eval);
     else
         status = with_texts(s, model, (tern_prune_text){text, n_text}, (tern_prune_text){held_out, n_held_out});
     free(text);

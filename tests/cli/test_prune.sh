@@ -86,6 +86,8 @@ fails 1 "is the model that is to be pruned" "onto itself" "${prune[@]}" --ffn 10
 cp "$text" "$WORK/text.kept"
 fails 1 "input and output at once" "onto the text" "${prune[@]}" --ffn 10% --force -o "$text"
 cmp "$text" "$WORK/text.kept" || fail "the text was changed"
+: >"$WORK/empty"
+fails 1 "empty: is empty" "nothing to measure" "${prune[@]}" --ffn 10% --eval "$WORK/empty" -o "$WORK/no.gguf"
 fails 1 "cannot write" "into no folder" "${prune[@]}" --ffn 10% -o "$WORK/none/no.gguf"
 fails 1 "is a folder" "onto a folder" "${prune[@]}" --ffn 10% --force -o "$WORK"
 fails 1 "own layout" "tern's own layout" "$TERN" prune "$WORK/own.gguf" --text "$text" --ffn 10% -o "$WORK/no.gguf"
