@@ -14,6 +14,11 @@ foreach(source ${tests})
   add_test(NAME ${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:${name}>)
 endforeach()
 
+# The checks of IFEval are the command's, not the library's.
+set(instruction_sources instructions.c instruction_checks.c json_text.c pattern.c template.c)
+list(TRANSFORM instruction_sources PREPEND ${CMAKE_SOURCE_DIR}/src/eval/)
+target_sources(test_instructions PRIVATE ${instruction_sources})
+
 # tests/train/test_*.c, tests/prune/test_*.c: the same, with the rooms of training and pruning.
 file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/train/test_*.c ${CMAKE_SOURCE_DIR}/tests/prune/test_*.c)
 foreach(source ${tests})

@@ -40,6 +40,17 @@ static void print_sources(const tern_results *results) {
     }
 }
 
+/* Records that nothing can judge here are no wrong answers, and no right ones. */
+static void print_left_out(const tern_results *results, const tern_eval_report *report) {
+    for (size_t i = 0; i < results->n; i++) {
+        const tern_tally *tally = &results->tallies[i];
+        size_t n = strstr(tally->columns[0], "_level_") ? tern_tally_n_left_out(tally, report->limit) : 0;
+        if (n)
+            printf("%s: %zu records are left out: an instruction of theirs cannot be checked (docs/EVAL.md)\n",
+                   tally->name, n);
+    }
+}
+
 static void print_table(const tern_results *results, const tern_eval_report *report) {
     int width = 4;
     for (size_t i = 0; i < results->n; i++)
@@ -57,6 +68,7 @@ static void print_table(const tern_results *results, const tern_eval_report *rep
                    mean.n, tally->n_shots, format_published(published, tally, c));
         }
     }
+    print_left_out(results, report);
     print_sources(results);
 }
 
@@ -72,9 +84,10 @@ static json_t *describe(const tern_tally *tally, const tern_eval_report *report)
                                                  json_value(mean.standard_error), "n", (json_int_t)mean.n, "published",
                                                  published ? json_real(tally->published / 100) : NULL));
     }
-    return json_pack("{s:s, s:s, s:I, s:I, s:s, s:o}", "task", tally->name, "title", tally->title, "shots",
-                     (json_int_t)tally->n_shots, "records", (json_int_t)tally->n_records, "config", tally->config,
-                     "metrics", metrics);
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:o}", "task", tally->name, "title", tally->title, "shots",
+                     (json_int_t)tally->n_shots, "records", (json_int_t)tally->n_records, "not_judged",
+                     (json_int_t)tern_tally_n_left_out(tally, report->limit), "config", tally->config, "metrics",
+                     metrics);
 }
 
 static int print_json(const tern_results *results, const tern_eval_report *report) {

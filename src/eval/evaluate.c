@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "eval/answers.h"
+#include "eval/instructions.h"
 #include "eval/template.h"
 
 enum { MAX_TURNS = 16 };
@@ -55,8 +56,7 @@ static tern_status make_config(const tern_dataset *d, const tern_eval_params *pa
                                 d->n_shots,
                                 d->n_shots ? params->seed : 0,
                                 params->fingerprint,
-                                params->chat &&
-                                    (d->task->kind == TERN_TASK_GENERATE || d->task->kind == TERN_TASK_SAMPLES),
+                                params->chat && tern_task_generates(d->task),
                                 (uint64_t)params->max_tokens};
     tern_hash hash;
     tern_hash_start(&hash);
@@ -205,6 +205,57 @@ static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, co
     return status;
 }
 
+static json_t *list_flags(const bool *flags, size_t n) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_boolean(flags[i]));
+    return list;
+}
+
+static double count_flags(const bool *flags, size_t n) {
+    size_t followed = 0;
+    for (size_t i = 0; i < n; i++)
+        followed += flags[i];
+    return (double)followed;
+}
+
+/* The share of its instructions that the text follows. A record with one that cannot be checked has no value; nothing
+ * is generated for it. */
+static tern_status ask_to_follow(const tern_dataset *d, size_t index, const tern_item *item,
+                                 const tern_eval_params *params, tern_scorer *scorer, double *values, json_t **details,
+                                 tern_error *err) {
+    const size_t n = item->n_instructions;
+    bool strict[TERN_MAX_INSTRUCTIONS] = {false}, loose[TERN_MAX_INSTRUCTIONS] = {false};
+    char *text = NULL;
+    if (item->unchecked_why) {
+        for (size_t i = 0; i < d->task->n_metrics; i++)
+            values[i] = NAN;
+        *details = json_pack("{s:I, s:s, s:s}", "instructions", (json_int_t)n, "not_checked", item->unchecked, "why",
+                             item->unchecked_why);
+        return TERN_OK;
+    }
+    tern_status status = generate(d->task, params, scorer, item->context, NULL, 0, &text, err);
+    json_t *answer = status ? NULL : clean_text(text);
+    free(text);
+    if (!status && !answer)
+        status = tern_fail_memory(err, "an answer");
+    if (!status)
+        status =
+            tern_instructions_check(json_array_get(d->records, index), json_string_value(answer), strict, loose, err);
+    for (size_t i = 0; !status && i < d->task->n_metrics; i++) {
+        const tern_metric metric = d->task->metrics[i];
+        const bool is_loose = metric == TERN_METRIC_PROMPT_LOOSE || metric == TERN_METRIC_INSTRUCTION_LOOSE;
+        const bool is_whole = metric == TERN_METRIC_PROMPT_STRICT || metric == TERN_METRIC_PROMPT_LOOSE;
+        double share = count_flags(is_loose ? loose : strict, n) / (double)n;
+        values[i] = is_whole ? share == 1 : share;
+    }
+    if (!status)
+        *details = json_pack("{s:I, s:O, s:o, s:o}", "instructions", (json_int_t)n, "text", answer, "strict",
+                             list_flags(strict, n), "loose", list_flags(loose, n));
+    json_decref(answer);
+    return status;
+}
+
 /* The task's line with what stands for something replaced: "@text", "@turns", "@model", and "@field" of the record. */
 static json_t *fill_in(const json_t *template, const json_t *record, const char *model, const json_t *answers) {
     const char *text = json_string_value(template), *key;
@@ -293,6 +344,8 @@ tern_status tern_evaluate(const tern_dataset *d, const tern_eval_params *params,
             break;
         if (d->task->kind == TERN_TASK_GENERATE)
             status = ask_for_text(d, &item, params, answers, scorer, values, &details, err);
+        else if (d->task->kind == TERN_TASK_INSTRUCTIONS)
+            status = ask_to_follow(d, i, &item, params, scorer, values, &details, err);
         else if (d->task->kind == TERN_TASK_SAMPLES)
             status = ask_for_sample(d, i, &item, params, scorer, values, &details, err);
         else

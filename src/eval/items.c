@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
+#include "eval/instructions.h"
 #include "eval/shots.h"
 #include "eval/template.h"
 
@@ -290,7 +291,9 @@ tern_status tern_item_make(const tern_dataset *d, size_t index, tern_item *item,
         status = add_shot(d, d->picks[index * d->n_shots + i], &shots, err);
     if (!status)
         status = make_parts(&item->arena, d->task, d->form, record, m, err);
-    if (!status && (d->task->kind == TERN_TASK_GENERATE || d->task->kind == TERN_TASK_SAMPLES)) {
+    if (!status && d->task->kind == TERN_TASK_INSTRUCTIONS)
+        status = tern_instructions_read(record, &item->n_instructions, &item->unchecked_why, &item->unchecked, err);
+    if (!status && tern_task_generates(d->task)) {
         status = make_prompt(d, m, &shots, item, err);
         if (!status && d->form->id)
             status = render(&item->arena, d->form->id, record, &item->id, err);

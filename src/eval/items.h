@@ -23,6 +23,9 @@ typedef struct tern_item {
     const char *id; /* samples: what a hook calls it, and the questions of a conversation, if it is one */
     const char **turns;
     size_t n_turns;
+    size_t
+        n_instructions; /* of a task of instructions; why the first one of them that has no verdict has none: NULL, */
+    const char *unchecked_why, *unchecked; /* or all have one. The record's, like the name */
 } tern_item;
 
 typedef struct tern_dataset {

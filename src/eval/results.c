@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 
-enum { MAX_RECORDS = 1 << 26, MAX_FILE_BYTES = 1 << 30 };
+enum { MAX_RECORDS = 1 << 26, MAX_FILE_BYTES = 1 << 30, MAX_WEIGHT = 1 << 16 };
 
 /* What each line begins with: write_line() puts the objects' first key first. */
 static const char beginning[] = "{\"task\":";
@@ -19,6 +19,7 @@ static const char beginning[] = "{\"task\":";
 static void free_tally(tern_tally *tally) {
     free(tally->values);
     free(tally->done);
+    free(tally->weights);
 }
 
 void tern_results_free(tern_results *results) {
@@ -42,7 +43,8 @@ static tern_tally *add_tally(tern_results *results, const tern_tally *wanted, te
     tern_tally made = *wanted;
     made.values = tern_calloc_array(made.n_records * made.n_columns, sizeof *made.values);
     made.done = tern_calloc_array(made.n_records, sizeof *made.done);
-    if (!made.values || !made.done ||
+    made.weights = tern_calloc_array(made.n_records, sizeof *made.weights);
+    if (!made.values || !made.done || !made.weights ||
         !tern_grow_array((void **)&results->tallies, &results->capacity, results->n + 1, sizeof made)) {
         free_tally(&made);
         tern_fail_memory(err, "the results");
@@ -86,6 +88,12 @@ static bool read_head(const json_t *line, tern_tally *head) {
     return good;
 }
 
+static void set_done(tern_tally *tally, size_t index, const json_t *details) {
+    json_int_t n = json_integer_value(json_object_get(details, "instructions"));
+    tally->done[index] = true;
+    tally->weights[index] = n > 0 && n < MAX_WEIGHT ? (uint32_t)n : 1;
+}
+
 static bool read_item(const tern_results *results, const json_t *line) {
     const char *name = json_string_value(json_object_get(line, "task"));
     tern_tally *tally = name ? tern_results_find(results, name) : NULL;
@@ -99,7 +107,7 @@ static bool read_item(const tern_results *results, const json_t *line) {
             return false;
         values[i] = json_is_null(value) ? NAN : json_number_value(value); /* nobody has judged it yet */
     }
-    tally->done[index] = true;
+    set_done(tally, (size_t)index, line);
     return true;
 }
 
@@ -217,7 +225,7 @@ tern_status tern_results_begin(tern_results *results, const tern_tally *wanted, 
 tern_status tern_results_add(tern_results *results, tern_tally *tally, size_t index, const double *values,
                              json_t *details, tern_error *err) {
     memcpy(tally->values + index * tally->n_columns, values, tally->n_columns * sizeof *values);
-    tally->done[index] = true;
+    set_done(tally, index, details);
     if (!results->file) {
         json_decref(details);
         return TERN_OK;
@@ -242,7 +250,30 @@ static bool counts(const tern_tally *tally, size_t i, size_t column) {
     return tally->done[i] && !isnan(tally->values[i * tally->n_columns + column]);
 }
 
+size_t tern_tally_n_left_out(const tern_tally *tally, size_t limit) {
+    size_t n = 0;
+    for (size_t i = 0; i < limit && i < tally->n_records; i++)
+        n += tally->done[i] && !counts(tally, i, 0);
+    return n;
+}
+
+/* Of all records' instructions together. lm-evaluation-harness states no standard error of that. */
+static tern_tally_mean mean_of_instructions(const tern_tally *tally, size_t column, size_t limit) {
+    tern_tally_mean mean = {.standard_error = NAN};
+    double followed = 0, all = 0;
+    for (size_t i = 0; i < limit && i < tally->n_records; i++)
+        if (counts(tally, i, column)) {
+            followed += round(tally->values[i * tally->n_columns + column] * tally->weights[i]);
+            all += tally->weights[i];
+            mean.n++;
+        }
+    mean.value = mean.n ? followed / all : NAN;
+    return mean;
+}
+
 tern_tally_mean tern_tally_mean_of(const tern_tally *tally, size_t column, size_t limit) {
+    if (strncmp(tally->columns[column], "inst_level_", 11) == 0)
+        return mean_of_instructions(tally, column, limit);
     tern_tally_mean mean = {.n = 0};
     double sum = 0, squares = 0;
     size_t n_records = limit < tally->n_records ? limit : tally->n_records;

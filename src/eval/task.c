@@ -8,10 +8,25 @@
 
 enum { MAX_FILE_BYTES = 1 << 20, MAX_TOKENS = 1 << 20, MAX_FILTER_NAME = 30 };
 
-static const char *const kinds[] = {"choice", "partial", "continuation", "generate", "samples", NULL};
-static const char *const metrics[] = {"acc", "acc_norm", "mc2", "perplexity", "exact_match", "pass@1", "score", NULL};
+static const char *const kinds[] = {"choice", "partial", "continuation", "generate", "instructions", "samples", NULL};
+static const char *const metrics[] = {"acc",
+                                      "acc_norm",
+                                      "mc2",
+                                      "perplexity",
+                                      "exact_match",
+                                      "prompt_level_strict_acc",
+                                      "inst_level_strict_acc",
+                                      "prompt_level_loose_acc",
+                                      "inst_level_loose_acc",
+                                      "pass@1",
+                                      "score",
+                                      NULL};
 
 const char *tern_metric_name(tern_metric metric) { return metrics[metric]; }
+
+bool tern_task_generates(const tern_task *task) {
+    return task->kind == TERN_TASK_GENERATE || task->kind == TERN_TASK_INSTRUCTIONS || task->kind == TERN_TASK_SAMPLES;
+}
 
 /* Which metrics a kind has, as bits. */
 static const unsigned metrics_of[] = {
@@ -19,6 +34,8 @@ static const unsigned metrics_of[] = {
     [TERN_TASK_PARTIAL] = 1 << TERN_METRIC_ACC,
     [TERN_TASK_CONTINUATION] = 1 << TERN_METRIC_ACC | 1 << TERN_METRIC_PERPLEXITY,
     [TERN_TASK_GENERATE] = 1 << TERN_METRIC_EXACT_MATCH,
+    [TERN_TASK_INSTRUCTIONS] = 1 << TERN_METRIC_PROMPT_STRICT | 1 << TERN_METRIC_INSTRUCTION_STRICT |
+                               1 << TERN_METRIC_PROMPT_LOOSE | 1 << TERN_METRIC_INSTRUCTION_LOOSE,
     [TERN_TASK_SAMPLES] = 1 << TERN_METRIC_PASS | 1 << TERN_METRIC_SCORE,
 };
 
@@ -291,6 +308,8 @@ tern_status tern_task_parse(json_t *root, const char *where, tern_task *task, te
         read_published(&r, task);
         if (task->n_forms == 0)
             complain(&r, "forms", "is missing");
+        if (task->kind == TERN_TASK_INSTRUCTIONS && task->shots_data)
+            complain(&r, "shots_data", "means nothing to tasks of instructions");
     }
     if (r.status)
         tern_task_free(task);

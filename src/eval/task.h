@@ -12,6 +12,7 @@ typedef enum tern_task_kind {
     TERN_TASK_PARTIAL,      /* several contexts and one continuation, which alone is scored */
     TERN_TASK_CONTINUATION, /* a context and its one continuation */
     TERN_TASK_GENERATE,     /* a context, and a text that is generated */
+    TERN_TASK_INSTRUCTIONS, /* the same, and instructions that the text has to follow (eval/instructions.h) */
     TERN_TASK_SAMPLES,      /* the same, for somebody else to judge */
 } tern_task_kind;
 
@@ -21,6 +22,10 @@ typedef enum tern_metric {
     TERN_METRIC_MC2,
     TERN_METRIC_PERPLEXITY,
     TERN_METRIC_EXACT_MATCH,
+    TERN_METRIC_PROMPT_STRICT, /* all instructions of a record, or how many of them, are followed ... */
+    TERN_METRIC_INSTRUCTION_STRICT,
+    TERN_METRIC_PROMPT_LOOSE, /* ... by the text or by what is left of it without its frame */
+    TERN_METRIC_INSTRUCTION_LOOSE,
     TERN_METRIC_PASS, /* these two come from a hook */
     TERN_METRIC_SCORE,
 } tern_metric;
@@ -91,5 +96,6 @@ void tern_tasks_free(tern_task *tasks, size_t n_tasks);
 /* A name of a task, which becomes part of file names and of tables: 1 to 40 of a-z, 0-9, _ and -. */
 bool tern_task_is_name(const char *text);
 const char *tern_metric_name(tern_metric metric);
+bool tern_task_generates(const tern_task *task); /* a text, whatever becomes of it */
 
 #endif

@@ -1,0 +1,29 @@
+/* Whether an answer follows instructions that a program can check: IFEval (Zhou et al. 2023, arXiv 2311.07911), as
+ * lm-evaluation-harness 0.4.13 checks them. */
+#ifndef TERN_EVAL_INSTRUCTIONS_H
+#define TERN_EVAL_INSTRUCTIONS_H
+
+#include <jansson.h>
+
+#include "tern/tern.h"
+
+enum { TERN_MAX_INSTRUCTIONS = 16 }; /* of a record */
+
+/* Why an instruction has no verdict; NULL: it has one. TERN_ERR_FORMAT: no instruction of IFEval, or an argument of
+ * another type. The text is static. */
+tern_status tern_instruction_unchecked(const char *id, const json_t *arguments, const char **why, tern_error *err);
+
+/* Whether `answer` follows an instruction that has a verdict; an answer of white space follows none. `loose`: also if
+ * it does without its first line, its last line, its asterisks. The answer is UTF-8. */
+tern_status tern_instruction_follows(const char *id, const json_t *arguments, const char *answer, bool loose,
+                                     bool *follows, tern_error *err);
+
+/* The fields instruction_id_list and kwargs of a record: its number of instructions, and why it has no verdict (NULL:
+ * it has one; *which is then the first instruction without). TERN_ERR_FORMAT: what is wrong with them. */
+tern_status tern_instructions_read(const json_t *record, size_t *n, const char **why, const char **which,
+                                   tern_error *err);
+/* -> strict, loose [n] */
+tern_status tern_instructions_check(const json_t *record, const char *answer, bool *strict, bool *loose,
+                                    tern_error *err);
+
+#endif
