@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 #include "base/str.h"
 #include "cli/eval.h"
 
-enum { MAX_FILE_BYTES = 1 << 30, READ_BYTES = 4096 };
+enum { MAX_FILE_BYTES = 1 << 30, READ_BYTES = 4096, POLL_MILLISECONDS = 100 };
 
 /* Call `use` for each line of the text that is a JSON object; false stops. */
 static bool each_object(const char *text, size_t n_bytes, bool (*use)(void *user, json_t *object), void *user) {
@@ -75,13 +76,34 @@ int tern_eval_write_samples(const char *results_path, const char *task, const ch
 
 extern char **environ;
 
+/* What comes until the end or until Ctrl-C, which does not wait for what the command has started itself: that holds the
+ * pipe, too. -> errno or 0 */
+static int read_all(int fd, tern_buffer *out) {
+    char buffer[READ_BYTES];
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    while (!tern_interrupted()) {
+        int ready = poll(&wait, 1, POLL_MILLISECONDS); /* a signal may come between the look and the wait */
+        if (ready < 0 && errno != EINTR)
+            return errno;
+        if (ready <= 0)
+            continue;
+        ssize_t n = read(fd, buffer, sizeof buffer);
+        if (n == 0)
+            return 0;
+        if (n < 0 && errno != EINTR)
+            return errno;
+        if (n > 0)
+            tern_buffer_append(out, buffer, (size_t)n);
+    }
+    return 0;
+}
+
 /* What `sh -c 'COMMAND "$@"' sh SAMPLES DATA` prints -> *out. */
 static int run_command(const char *command, const char *sample_path, const char *data, tern_buffer *out) {
     tern_buffer line = {0};
     posix_spawn_file_actions_t actions;
     pid_t child;
     int ends[2], status = 0, failure;
-    char buffer[READ_BYTES];
     if (!tern_buffer_printf(&line, "%s \"$@\"", command))
         return tern_cli_fail("out of memory");
     char *const arguments[] = {"sh", "-c", line.bytes, "sh", (char *)sample_path, (char *)data, NULL};
@@ -99,14 +121,10 @@ static int run_command(const char *command, const char *sample_path, const char 
         posix_spawn_file_actions_destroy(&actions);
     }
     close(ends[1]);
-    for (ssize_t n; !failure && (n = read(ends[0], buffer, sizeof buffer)) != 0;) {
-        if (n > 0)
-            tern_buffer_append(out, buffer, (size_t)n);
-        else if (errno != EINTR)
-            failure = errno;
-        else if (tern_interrupted())
-            kill(child, SIGTERM);
-    }
+    if (!failure)
+        failure = read_all(ends[0], out);
+    if (!failure && tern_interrupted())
+        kill(child, SIGTERM);
     close(ends[0]);
     while (!failure && waitpid(child, &status, 0) < 0)
         failure = errno == EINTR ? 0 : errno;

@@ -205,6 +205,20 @@ is "$status" 0
 has "$out" '"metric": "pass@1"'
 has "$(tr -d ' \n' <"$WORK/out")" '"value":0.5,'
 fails 1 "failed with status 3" "a hook that fails" "${code[@]}" --hook "exit 3 #"
+cat >"$WORK/interrupt.py" <<'END'
+import os, signal, subprocess, sys, time
+work, command = sys.argv[1], sys.argv[2:]
+hook = "sh -c 'touch %s/started; sleep 15; touch %s/ended' -; true" % (work, work)
+tern = subprocess.Popen(command + ["--hook", hook])
+while not os.path.exists(work + "/started") and tern.poll() is None:
+    time.sleep(0.05)
+tern.send_signal(signal.SIGINT)
+status = tern.wait()
+assert status == 130, status
+assert not os.path.exists(work + "/ended"), "waited for what the hook had started"
+END
+run "interrupt while a hook works" python3 "$WORK/interrupt.py" "$WORK" "${code[@]}"
+is "$status" 0
 fails 1 "judged none" "a hook that says nothing" "${code[@]}" --hook true
 fails 2 "--samples needs" "samples of choices" "${good[@]}" --tasks arc_easy --samples x
 fails 2 "--hook needs" "a hook without samples" "${good[@]}" --tasks humaneval --hook true
