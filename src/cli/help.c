@@ -81,7 +81,8 @@ void tern_help_overview(FILE *file) {
             fprintf(file, "  %-12s %s: tern %s --help\n", groups[i].name, groups[i].summary, groups[i].name);
     fprintf(file,
             "\nMODEL is a .gguf file, a Hugging Face folder (config.json, *.safetensors, tokenizer.json), or demo:\n"
-            "the model that is built in, also used when no MODEL is named.\n\n"
+            "the model that is built in, also used when no MODEL is named. ORG/NAME is a model of the Hugging Face\n"
+            "hub: tern pull --help.\n\n"
             "  tern COMMAND --help    examples and options of a command\n"
             "  tern --version         the version\n\n"
             "%s\n"
