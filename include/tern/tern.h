@@ -651,7 +651,8 @@ typedef struct tern_convert_params {
     const char *type; /* "tern": tern's own layout, which loads at once (docs/FORMAT.md); NULL: that. "b1": the same
                          with one bit a weight, which a model with zeros among its weights is refused (docs/BINARY.md).
                          "I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32": matrices of that type, as other programs read
-                         them */
+                         them. "hf-packed": a Hugging Face folder of a BitNet model, four weights to a byte; `packing`,
+                         `no_screen`, `name` and `embedding_type` do not go with it */
     const char
         *embedding_type; /* of embedding and head: "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; NULL: as it is */
     const char *packing; /* "t5r16", "t2r16", "b1r16"; NULL: b1r16 if no weight is zero, else what this machine's best
@@ -670,8 +671,9 @@ typedef struct tern_convert_params {
 
 /* Write the model `in` (as for tern_model_load()) to `out`, first to a temporary name, renamed when whole. What it
  * computes stays the same, bit by bit, but for what is rounded: the scales, to 16 bits, where the type is TQ1_0, TQ2_0,
- * F16 or BF16 (I2_S and F32 keep them), and embedding and head where another type is asked for. `out` must not be `in`;
- * `params` may be NULL. */
+ * F16 or BF16 (I2_S, F32 and hf-packed keep them), and embedding and head where another type is asked for. A folder in
+ * the place of the new one is replaced if it holds nothing but a model. `out` must not be `in`; `params` may be NULL.
+ */
 TERN_API tern_status tern_convert(const char *in, const char *out, const tern_convert_params *params, tern_error *err);
 
 #ifdef __cplusplus

@@ -1,6 +1,7 @@
 /* tern convert: a model into another layout. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -20,7 +21,7 @@ static const tern_option main_options[] = {
      "weight, for\n"
      "models without zeros among them; i2_s, tq1_0, tq2_0, f16,\n"
      "bf16 or f32: a GGUF with matrices of that type, for other\n"
-     "programs too",
+     "programs too; hf-packed: a Hugging Face folder, four weights\nto a byte, as transformers loads it",
      0, 0, NULL, NULL},
     {"embedding-type", 0, TERN_OPTION_STRING, offsetof(settings, embedding_type), "TYPE",
      "of embedding and head: f16, bf16, f32, q8_0, q6_k, q4_0", 0, 0, NULL, "as it is"},
@@ -35,7 +36,8 @@ static const tern_option main_options[] = {
      0, NULL, "as it is"},
     {"no-screen", 0, TERN_OPTION_FLAG, offsetof(settings, no_screen), NULL,
      "leave out the screen of the LM head; it is then built\nwhenever the model is loaded", 0, 0, NULL, NULL},
-    {"force", 0, TERN_OPTION_FLAG, offsetof(settings, force), NULL, "replace OUT.gguf if it exists", 0, 0, NULL, NULL},
+    {"force", 0, TERN_OPTION_FLAG, offsetof(settings, force), NULL,
+     "replace OUT if it exists; a folder only if it holds nothing\nbut a model", 0, 0, NULL, NULL},
     {"threads", 't', TERN_OPTION_INT, offsetof(settings, model.threads), "N", "threads; 0: all CPUs", 0, 4096, NULL,
      NULL},
     {0},
@@ -53,7 +55,8 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     tern_progress progress;
     tern_inspection *inspection;
     (void)n_operands;
-    if (tern_is_directory(path))
+    bool folder = strcasecmp(s->type, "hf-packed") == 0;
+    if (!folder && tern_is_directory(path))
         return tern_cli_fail("%s: is a directory; name a file", path);
     if (!s->force && tern_file_exists(path))
         return tern_cli_fail("%s: exists already; --force replaces it", path);
@@ -81,7 +84,7 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     if (failed == TERN_ERR_ARGUMENT)
         return tern_cli_usage("convert", "%s", err.message);
     char time[32], size[32];
-    if (!failed && !is_regular(path)) { /* a pipe or a device cannot be read again */
+    if (!failed && !folder && !is_regular(path)) { /* a pipe or a device cannot be read again */
         fprintf(stderr, "%s: written in %s\n", path, tern_format_seconds(time, tern_seconds() - start));
         return 0;
     }
@@ -103,18 +106,23 @@ static const settings defaults = {.type = "tern"};
 
 const tern_command tern_command_convert = {
     .name = "convert",
-    .operands = "MODEL OUT.gguf",
-    .summary = "write a model in tern's own layout, or as another GGUF",
+    .operands = "MODEL OUT",
+    .summary = "write a model in tern's own layout, as another GGUF or folder",
     .example = "tern convert model.gguf model-tern.gguf\n"
                "tern convert folder/ model-i2_s.gguf --type i2_s\n"
                "tern convert binary.gguf binary-b1.gguf --type b1\n"
-               "tern convert folder/ small.gguf --type tq1_0 --embedding-type q6_k\n",
+               "tern convert folder/ small.gguf --type tq1_0 --embedding-type q6_k\n"
+               "tern convert model.gguf folder/ --type hf-packed\n",
     .notes = "tern's own layout holds the weights as the kernels read them, so that loading it takes no work and no\n"
              "memory of the process's own. It runs on every CPU; where the kernels read another packing it is packed\n"
              "again while loading, as other files are. The new file computes the same, bit by bit.\n"
              "\n"
              "In the other types the ternary values stay what they are. I2_S and F32 keep a matrix's scale, too;\n"
-             "TQ1_0, TQ2_0, F16 and BF16 round it to 16 bits. Another embedding type rounds embedding and head.\n",
+             "TQ1_0, TQ2_0, F16 and BF16 round it to 16 bits. Another embedding type rounds embedding and head.\n"
+             "\n"
+             "A folder (hf-packed) rounds nothing: if bf16 does not hold embedding, norms and scales, they are all F32 "
+             "and its torch_dtype is\n"
+             "float32. Models of BitNet's layout can be made into one.\n",
     .min_operands = 2,
     .max_operands = 2,
     .groups = {{"Options", main_options, 0}},

@@ -21,7 +21,7 @@ static const tern_codec codecs[] = {
     {TERN_TYPE_I2_S, "I2_S", 36, 128, 32, .tail_bytes = 32, .ternary = true, .decode_trits = tern_i2_s_decode,
      .scale = tern_i2_s_scale, .encode_trits = tern_i2_s_encode},
     {TERN_TYPE_HF_PACKED, "HF_PACKED", NOT_IN_GGUF, 4, 1, .ternary = true, .decode_trits = tern_hf_packed_decode,
-     .scale = tern_hf_packed_scale},
+     .scale = tern_hf_packed_scale, .encode_trits = tern_hf_packed_encode_trits},
 };
 
 enum { N_CODECS = sizeof codecs / sizeof codecs[0] };

@@ -77,5 +77,6 @@ bool tern_hf_packed_decode(const tern_tensor *tensor, uint64_t row, uint64_t n_r
 tern_status tern_hf_packed_scale(const tern_tensor *tensor, float *scale, tern_error *err);
 /* trits [rows, cols], rows a multiple of 4, -> out [rows / 4, cols]; the scale goes into a tensor of its own. */
 void tern_hf_packed_encode(const int8_t *trits, uint64_t rows, uint64_t cols, uint8_t *out);
+void tern_hf_packed_encode_trits(const int8_t *trits, uint64_t rows, uint64_t cols, float scale, uint8_t *out);
 
 #endif

@@ -48,3 +48,8 @@ void tern_hf_packed_encode(const int8_t *trits, uint64_t rows, uint64_t cols, ui
         out[i] = (uint8_t)byte;
     }
 }
+
+void tern_hf_packed_encode_trits(const int8_t *trits, uint64_t rows, uint64_t cols, float scale, uint8_t *out) {
+    (void)scale;
+    tern_hf_packed_encode(trits, rows, cols, out);
+}

@@ -18,6 +18,7 @@
 #include "model/keys.h"
 #include "tokenizer/unicode.h"
 
+#define FOLDER_TYPE "hf-packed"
 enum { ALIGNMENT = 64, GGUF_F32 = 0, GGUF_I8 = 24 };
 
 typedef struct conversion {
@@ -483,6 +484,10 @@ static tern_status check_kind(const conversion *c, tern_error *err) {
 
 static bool is_automatic(const char *packing) { return !packing || !*packing || strcmp(packing, "auto") == 0; }
 
+static bool is_folder(const tern_convert_params *params) {
+    return params->type && strcasecmp(params->type, FOLDER_TYPE) == 0;
+}
+
 static bool is_b1(const char *type) { return type && strcasecmp(type, "b1") == 0; }
 
 /* The packing to write: the one asked for, as when a model is loaded, or (once the model is open) what the best kernels
@@ -508,15 +513,34 @@ static tern_status choose_packing(conversion *c, tern_error *err) {
     return TERN_OK;
 }
 
+/* What a folder has no place for. */
+static tern_status check_folder(const tern_convert_params *params, tern_error *err) {
+    if (params->name)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "a folder's model has the folder's name; it takes no other");
+    if (params->embedding_type)
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "a folder's embedding is of the type that holds it, bf16 or F32; it takes no other");
+    return TERN_OK;
+}
+
 /* Of the matrices, and of embedding and head. */
 static tern_status choose_types(conversion *c, tern_error *err) {
     const char *type = c->params->type, *embedding = c->params->embedding_type;
+    if (type && strcasecmp(type, "hf-master") == 0)
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "type 'hf-master': masters are what a model is trained with, and no conversion has them; copy "
+                         "the folder that does, or let tern train export one. Take " FOLDER_TYPE
+                         " for ternary weights");
     if (type && strcasecmp(type, "tern") != 0 && !is_b1(type)) {
-        c->matrices = tern_keys_weight_type(type);
+        c->matrices =
+            is_folder(c->params) && !c->source ? tern_codec_of(TERN_TYPE_HF_PACKED) : tern_keys_weight_type(type);
         if (!c->matrices)
-            return tern_fail(err, TERN_ERR_ARGUMENT, "type '%s' is not one of tern, b1, %s", type,
-                             tern_keys_weight_types);
+            return tern_fail(err, TERN_ERR_ARGUMENT, "type '%s' is not one of tern, b1, %s%s", type,
+                             tern_keys_weight_types, c->source ? "" : ", " FOLDER_TYPE);
     }
+    tern_status status = is_folder(c->params) ? check_folder(c->params, err) : TERN_OK;
+    if (status)
+        return status;
     if (is_b1(type) && !is_automatic(c->params->packing) && strcmp(c->params->packing, tern_packing_b1r16.name) != 0)
         return tern_fail(err, TERN_ERR_ARGUMENT, "type b1 is packed as %s, not as %s", tern_packing_b1r16.name,
                          c->params->packing);
@@ -559,6 +583,21 @@ static tern_status check_target(const char *in, const char *out, tern_error *err
     return TERN_OK;
 }
 
+static tern_status convert_file(conversion *c, const char *out, tern_error *err) {
+    tern_status status = tern_gguf_writer_create(out, &c->writer, err);
+    if (!status)
+        status = convert(c, err);
+    if (!status)
+        return tern_gguf_writer_finish(c->writer, err);
+    tern_gguf_writer_abort(c->writer);
+    return status;
+}
+
+static tern_status convert_folder(conversion *c, const char *out, tern_error *err) {
+    const tern_folder_params params = {.pool = c->pool, .progress = c->progress, .progress_user = c->progress_user};
+    return tern_convert_folder(c->checkpoint, &c->weights, out, &params, err);
+}
+
 tern_status tern_convert_with(const char *in, const char *out, const tern_convert_params *params,
                               const tern_matrix_source *source, tern_error *err) {
     static const tern_convert_params defaults = {0};
@@ -590,13 +629,7 @@ tern_status tern_convert_with(const char *in, const char *out, const tern_conver
     if (!status && !c.matrices)
         status = choose_packing(&c, err);
     if (!status)
-        status = tern_gguf_writer_create(out, &c.writer, err);
-    if (!status)
-        status = convert(&c, err);
-    if (status)
-        tern_gguf_writer_abort(c.writer);
-    else
-        status = tern_gguf_writer_finish(c.writer, err);
+        status = is_folder(params) ? convert_folder(&c, out, err) : convert_file(&c, out, err);
     if (!status && !c.matrices)
         tern_file_reread(out); /* it will be used where it is mapped */
     tern_weights_free(&c.weights);

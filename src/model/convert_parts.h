@@ -12,4 +12,18 @@ tern_status tern_convert_keys(const tern_checkpoint *checkpoint, const tern_weig
                               const char *packing, const tern_codec *matrices, tern_gguf_writer *writer,
                               tern_error *err);
 
+typedef struct tern_folder_params {
+    const tern_codec
+        *embedding; /* of embedding and head: F16, BF16 or F32; NULL: as they are, F32 for types in blocks */
+    tern_pool *pool;
+    tern_progress_fn progress;
+    void *progress_user;
+} tern_folder_params;
+
+/* A Hugging Face folder with packed matrices at `out`, whole or not at all; an old one there is replaced if it holds
+ * nothing but such files. Embedding, norms and scales are bf16 if that holds all their values, else F32: none is
+ * rounded. `weights` are bound, never loaded. */
+tern_status tern_convert_folder(const tern_checkpoint *checkpoint, tern_weights *weights, const char *out,
+                                const tern_folder_params *params, tern_error *err);
+
 #endif

@@ -86,6 +86,13 @@ static tern_status scale_of(const tern_checkpoint *checkpoint, tern_linear *line
     return tern_absmean(tensor, buffer, &linear->scale, err);
 }
 
+tern_status tern_linear_find_scale(const tern_checkpoint *checkpoint, tern_linear *linear, tern_error *err) {
+    float *buffer = tern_alloc_array(linear->cols, sizeof *buffer);
+    tern_status status = buffer ? scale_of(checkpoint, linear, buffer, err) : tern_fail_memory(err, "a row of weights");
+    free(buffer);
+    return status;
+}
+
 static bool decode_rows(const tern_linear *linear, uint32_t row, uint32_t n_rows, float *buffer, int8_t *trits) {
     const tern_tensor *tensor = linear->source;
     const size_t ld = linear->cols;

@@ -76,6 +76,11 @@ static tern_status from_gguf(const tern_checkpoint *checkpoint, tern_tokenizer *
 
 static bool is_known_wrong(const char *chat_template) { return strstr(chat_template, "BITNETAssistant") != NULL; }
 
+const char *tern_vocab_template(const tern_checkpoint *checkpoint) {
+    const char *source = checkpoint->chat_template;
+    return source && is_known_wrong(source) ? tern_default_template : source;
+}
+
 /* A template that cannot be used must not keep anybody from generating plain text: only chatting is refused. */
 static tern_status set_template(const tern_checkpoint *checkpoint, tern_tokenizer *tokenizer, tern_error *err) {
     tern_error why;

@@ -170,6 +170,8 @@ tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form 
  * trit * scale. Types with a smaller scale than F32 (TQ1_0, TQ2_0, F16, BF16) round it. */
 tern_status tern_encode_linear(const tern_checkpoint *checkpoint, const tern_codec *codec, tern_linear *linear,
                                uint8_t *out, tern_error *err);
+/* Its ->scale alone, as the above will find it. */
+tern_status tern_linear_find_scale(const tern_checkpoint *checkpoint, tern_linear *linear, tern_error *err);
 /* Of one that is stored packed (bound, ->stored is not NULL): fails if a code is no ternary value. */
 tern_status tern_check_linear(const tern_linear *linear, tern_error *err);
 /* Add the head's screen, if it is large enough for one to pay: the file's, or else one that is made, if `make` allows.

@@ -4,57 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
+#include "base/folder.h"
 #include "base/mem.h"
 #include "format/safetensors_write.h"
 #include "prune/parts.h"
-#include "train/export_parts.h"
 
 static const char *const file_names[] = {
     "config.json", "model.safetensors",  "generation_config.json", "tokenizer.json",  "tokenizer_config.json",
     "vocab.json",  "merges.txt",         "added_tokens.json",      "tokenizer.model", "special_tokens_map.json",
     "LICENSE",     "chat_template.jinja"};
 enum { N_FILES = sizeof file_names / sizeof *file_names, FIRST_COPIED = 2, MAX_BYTES = 256 << 20 };
-
-/* folder/name, for free(). */
-static char *join(const char *folder, const char *name) {
-    tern_buffer path = {0};
-    tern_buffer_printf(&path, "%s/%s", folder, name);
-    return tern_buffer_take(&path, NULL);
-}
-
-static tern_status write_text(const char *folder, const char *name, const char *text, size_t n_bytes, tern_error *err) {
-    tern_writer writer;
-    char *path = join(folder, name);
-    tern_status status = path ? tern_writer_open(path, &writer, err) : tern_fail_memory(err, name);
-    free(path);
-    if (status)
-        return status;
-    fwrite(text, 1, n_bytes, writer.file);
-    return tern_writer_commit(&writer, err); /* sees every error */
-}
-
-/* A file of the old folder; *text NULL if there is none. */
-static tern_status read_text(const tern_pruner *pruner, const char *name, char **text, size_t *n_bytes,
-                             tern_error *err) {
-    char *path = join(pruner->checkpoint->path, name);
-    tern_status status = path ? TERN_OK : tern_fail_memory(err, name);
-    *text = NULL;
-    if (!status && tern_file_exists(path))
-        status = tern_read_regular(path, MAX_BYTES, text, n_bytes, err);
-    free(path);
-    return status;
-}
-
-static tern_status copy(const tern_pruner *pruner, const char *folder, const char *name, tern_error *err) {
-    char *text;
-    size_t n_bytes;
-    tern_status status = read_text(pruner, name, &text, &n_bytes, err);
-    if (!status && text)
-        status = write_text(folder, name, text, n_bytes, err);
-    free(text);
-    return status;
-}
 
 static bool set_size(json_t *config, const char *key, uint32_t value) {
     return json_object_set_new(config, key, json_integer(value)) == 0;
@@ -64,7 +23,7 @@ static tern_status write_config(const tern_pruner *pruner, const char *folder, t
     const tern_dims *dims = &pruner->after;
     char *text, *changed = NULL;
     size_t n_bytes = 0;
-    tern_status status = read_text(pruner, "config.json", &text, &n_bytes, err);
+    tern_status status = tern_folder_read(pruner->checkpoint->path, "config.json", MAX_BYTES, &text, &n_bytes, err);
     if (status)
         return status;
     json_t *config = text ? json_loadb(text, n_bytes, 0, NULL) : NULL;
@@ -76,7 +35,7 @@ static tern_status write_config(const tern_pruner *pruner, const char *folder, t
     json_decref(config);
     if (!changed)
         return tern_fail(err, TERN_ERR_IO, "%s: config.json cannot be read again", pruner->checkpoint->path);
-    status = write_text(folder, "config.json", changed, strlen(changed), err);
+    status = tern_folder_write(folder, "config.json", changed, strlen(changed), err);
     free(changed);
     return status;
 }
@@ -121,7 +80,7 @@ static tern_status write_tensor(const tern_pruner *pruner, tern_safetensors_writ
 static tern_status write_weights(const tern_pruner *pruner, const char *folder, tern_error *err) {
     const tern_checkpoint *checkpoint = pruner->checkpoint;
     tern_safetensors_writer *writer = NULL;
-    char *path = join(folder, "model.safetensors");
+    char *path = tern_folder_path(folder, "model.safetensors");
     tern_status status =
         path ? tern_safetensors_writer_create(path, &writer, err) : tern_fail_memory(err, "model.safetensors");
     free(path);
@@ -146,7 +105,7 @@ tern_status tern_prune_write_hf(const tern_pruner *pruner, const char *path, ter
         return status;
     status = write_config(pruner, staging.temporary, err);
     for (int i = FIRST_COPIED; !status && i < N_FILES; i++)
-        status = copy(pruner, staging.temporary, file_names[i], err);
+        status = tern_folder_copy(pruner->checkpoint->path, staging.temporary, file_names[i], MAX_BYTES, NULL, err);
     if (!status)
         status = write_weights(pruner, staging.temporary, err);
     if (!status)

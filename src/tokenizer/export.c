@@ -28,6 +28,7 @@ static bool export_token(const tern_vocab *vocab, const tern_alphabet *a, size_t
     if (!text)
         return false;
     out->tokens[id] = (tern_view){text, tern_alphabet_spell(a, bytes, text)};
+    text[out->tokens[id].size] = 0;
     return true;
 }
 

@@ -48,7 +48,7 @@ extern const char tern_default_template[];
  * the same ids. */
 typedef struct tern_vocab_export {
     tern_arena arena;  /* all texts */
-    tern_view *tokens; /* [n_tokens]; ids that no token has are called "[PADn]", of type 5 */
+    tern_view *tokens; /* [n_tokens], zero-terminated; ids that no token has are called "[PADn]", of type 5 */
     int32_t *types;    /* [n_tokens] */
     size_t n_tokens;
     tern_view *merges; /* [n_merges] */
@@ -61,6 +61,9 @@ typedef struct tern_vocab_export {
 /* To be freed with tern_vocab_export_free(); needs none after a failure. */
 tern_status tern_tokenizer_export(const tern_tokenizer *tokenizer, tern_vocab_export *out, tern_error *err);
 void tern_vocab_export_free(tern_vocab_export *out);
+/* The same as a tokenizer.json: zero-terminated text, to be freed with free(). Ids of types that are no token's are
+ * left out. Tokens that are no UTF-8, or two with one text, are TERN_ERR_UNSUPPORTED. */
+tern_status tern_vocab_export_json(const tern_vocab_export *vocab, char **json, size_t *n_bytes, tern_error *err);
 
 /* A conversation to learn from. The tokens are those that the model has before it and behind it when it answers: up to
  * each answer what tern_chat_tokenize() gives with a generation prompt, then the answer on its own, so that no token

@@ -1,11 +1,13 @@
 /* A Hugging Face folder as the 2B4T repositories have it: bf16 masters, or packed (numerics: docs/FORMAT.md). */
-#include <jansson.h>
-#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "base/file.h"
+#include "base/folder.h"
 #include "base/half.h"
 #include "base/mem.h"
 #include "format/codecs.h"
+#include "format/hf_write.h"
 #include "format/safetensors_write.h"
 #include "train/export_parts.h"
 
@@ -13,95 +15,34 @@ static const char *const file_names[] = {"config.json", "generation_config.json"
                                          "tokenizer_config.json"};
 enum { N_FILES = sizeof file_names / sizeof *file_names, MAX_TOKENIZER = 256 << 20 };
 
-/* path/name, for free(). */
-static char *join(const char *folder, const char *name) {
-    tern_buffer path = {0};
-    tern_buffer_printf(&path, "%s/%s", folder, name);
-    return tern_buffer_take(&path, NULL);
-}
-
-static tern_status write_text(const char *folder, const char *name, const char *text, size_t n_bytes, tern_error *err) {
-    tern_writer writer;
-    char *path = join(folder, name);
-    tern_status status = path ? tern_writer_open(path, &writer, err) : tern_fail_memory(err, name);
-    free(path);
-    if (status)
-        return status;
-    fwrite(text, 1, n_bytes, writer.file);
-    return tern_writer_commit(&writer, err); /* sees every error */
-}
-
-/* Takes over `json`; NULL: it could not be made. */
-static tern_status write_json(const char *folder, const char *name, json_t *json, tern_error *err) {
-    char *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
-    tern_status status = text ? write_text(folder, name, text, strlen(text), err) : tern_fail_memory(err, name);
-    free(text);
-    json_decref(json);
-    return status;
-}
-
-/* ----------------------------------------------------------- configuration */
-
-/* 1e-05 and not 9.99999975e-06: the shortest decimal that gives the same float. */
-static double shortest(float value) {
-    char text[32];
-    int digits = 5;
-    do
-        snprintf(text, sizeof text, "%.*g", ++digits, (double)value);
-    while (strtof(text, NULL) != value && digits < 9);
-    return strtod(text, NULL);
-}
-
-static json_t *id_or_null(int32_t id) { return id >= 0 ? json_integer(id) : json_null(); }
-
-static json_t *make_config(const tern_export_job *job) {
+/* What the folder says of the model. */
+static tern_hf_card make_card(const tern_export_job *job) {
     const tern_dims *d = &job->params->dims;
-    json_t *json = json_pack("{s:[s], s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:f, s:s, s:f, s:I, s:I, s:I, s:I, s:f}",
-                             "architectures", "BitNetForCausalLM", /* */
-                             "bos_token_id", id_or_null(tern_tokenizer_bos(job->tokenizer)), "eos_token_id",
-                             id_or_null(tern_tokenizer_eos(job->tokenizer)), "hidden_act", "relu2", "hidden_size",
-                             (json_int_t)d->hidden_size, "intermediate_size", (json_int_t)d->ffn_size,
-                             "max_position_embeddings", (json_int_t)d->n_ctx, "vocab_size", (json_int_t)d->vocab_size,
-                             "initializer_range", 0.02, "model_type", "bitnet", "rms_norm_eps", shortest(d->rms_eps),
-                             "num_attention_heads", (json_int_t)d->n_heads, "num_hidden_layers",
-                             (json_int_t)d->n_layers, "num_key_value_heads", (json_int_t)d->n_kv_heads, "head_dim",
-                             (json_int_t)d->head_dim, "rope_theta", shortest(d->rope_theta));
-    if (!json)
-        return NULL;
-    json_object_set_new(json, "tie_word_embeddings", json_true());
-    json_object_set_new(json, "torch_dtype", json_string("bfloat16"));
-    json_object_set_new(json, "use_cache", json_true());
-    if (job->how->mode != TERN_WEIGHTS_FLOAT)
-        json_object_set_new(json, "quantization_config",
-                            json_pack("{s:s, s:s, s:s}", "quant_method", "bitnet", "linear_class", "autobitlinear",
-                                      "quantization_mode",
-                                      job->how->kind == TERN_EXPORT_HF_PACKED ? "offline" : "online"));
-    return json;
-}
-
-static json_t *make_generation_config(const tern_export_job *job) {
-    json_t *ends = json_array();
-    int32_t eos = tern_tokenizer_eos(job->tokenizer), eot = tern_tokenizer_find_special(job->tokenizer, "<|eot_id|>");
-    if (eos >= 0)
-        json_array_append_new(ends, json_integer(eos));
-    if (eot >= 0 && eot != eos)
-        json_array_append_new(ends, json_integer(eot));
-    return json_pack("{s:o, s:o, s:b, s:I}", "bos_token_id", id_or_null(tern_tokenizer_bos(job->tokenizer)),
-                     "eos_token_id", ends, "do_sample", 1, "max_length", (json_int_t)job->params->dims.n_ctx);
-}
-
-static json_t *token_text(const tern_export_job *job, int32_t id) {
-    size_t n;
-    const char *text = id >= 0 ? tern_tokenizer_token(job->tokenizer, id, &n) : NULL;
-    return text ? json_stringn(text, n) : json_null();
-}
-
-static json_t *make_tokenizer_config(const tern_export_job *job) {
-    int32_t bos = tern_tokenizer_bos(job->tokenizer), eos = tern_tokenizer_eos(job->tokenizer);
-    return json_pack("{s:o, s:o, s:o, s:s, s:b, s:I, s:[s, s], s:s}", "bos_token", token_text(job, bos), "eos_token",
-                     token_text(job, eos), "pad_token", token_text(job, eos), "chat_template", job->chat_template,
-                     "clean_up_tokenization_spaces", 0, "model_max_length", (json_int_t)job->params->dims.n_ctx,
-                     "model_input_names", "input_ids", "attention_mask", "tokenizer_class", "PreTrainedTokenizerFast");
+    bool packed = job->how->kind == TERN_EXPORT_HF_PACKED;
+    tern_hf_card card = {.vocab_size = d->vocab_size,
+                         .n_ctx = d->n_ctx,
+                         .hidden_size = d->hidden_size,
+                         .ffn_size = d->ffn_size,
+                         .n_layers = d->n_layers,
+                         .n_heads = d->n_heads,
+                         .n_kv_heads = d->n_kv_heads,
+                         .head_dim = d->head_dim,
+                         .rms_eps = d->rms_eps,
+                         .rope_theta = d->rope_theta,
+                         .tied = true,
+                         .weights = packed                                 ? TERN_HF_PACKED
+                                    : job->how->mode != TERN_WEIGHTS_FLOAT ? TERN_HF_MASTERS
+                                                                           : TERN_HF_FLOATS,
+                         .dtype = "bfloat16",
+                         .bos_id = tern_tokenizer_bos(job->tokenizer),
+                         .eos_id = tern_tokenizer_eos(job->tokenizer),
+                         .eot_id = tern_tokenizer_find_special(job->tokenizer, "<|eot_id|>"),
+                         .chat_template = job->chat_template};
+    if (card.bos_id >= 0)
+        card.bos.bytes = tern_tokenizer_token(job->tokenizer, card.bos_id, &card.bos.size);
+    if (card.eos_id >= 0)
+        card.eos.bytes = tern_tokenizer_token(job->tokenizer, card.eos_id, &card.eos.size);
+    return card;
 }
 
 static tern_status copy_tokenizer(const tern_export_job *job, const char *folder, tern_error *err) {
@@ -110,7 +51,7 @@ static tern_status copy_tokenizer(const tern_export_job *job, const char *folder
     tern_status status = tern_read_regular(job->how->tokenizer_json, MAX_TOKENIZER, &text, &n_bytes, err);
     if (status)
         return status;
-    status = write_text(folder, "tokenizer.json", text, n_bytes, err);
+    status = tern_folder_write(folder, "tokenizer.json", text, n_bytes, err);
     free(text);
     return status;
 }
@@ -189,7 +130,7 @@ static tern_status write_tensors(tern_export_job *job, tern_safetensors_writer *
 
 static tern_status write_weights(tern_export_job *job, const char *folder, tern_error *err) {
     tern_safetensors_writer *writer = NULL;
-    char *path = join(folder, "model.safetensors");
+    char *path = tern_folder_path(folder, "model.safetensors");
     tern_status status =
         path ? tern_safetensors_writer_create(path, &writer, err) : tern_fail_memory(err, "model.safetensors");
     free(path);
@@ -207,11 +148,12 @@ tern_status tern_export_hf(tern_export_job *job, const char *path, tern_error *e
     if (status)
         return status;
     const char *folder = staging.temporary;
-    status = write_json(folder, "config.json", make_config(job), err);
+    const tern_hf_card card = make_card(job);
+    status = tern_hf_write_config(folder, &card, err);
     if (!status)
-        status = write_json(folder, "generation_config.json", make_generation_config(job), err);
+        status = tern_hf_write_generation_config(folder, &card, err);
     if (!status)
-        status = write_json(folder, "tokenizer_config.json", make_tokenizer_config(job), err);
+        status = tern_hf_write_tokenizer_config(folder, &card, err);
     if (!status)
         status = copy_tokenizer(job, folder, err);
     if (!status)

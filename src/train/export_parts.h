@@ -20,16 +20,4 @@ tern_status tern_export_quantize(tern_export_job *job, const tern_param *param, 
 tern_status tern_export_gguf(tern_export_job *job, const char *path, tern_error *err);
 tern_status tern_export_hf(tern_export_job *job, const char *path, tern_error *err);
 
-/* A folder of files that appears whole: made beside `path` under another name. */
-typedef struct tern_staging {
-    char *path, *temporary;
-} tern_staging;
-
-/* If there is a folder at `path` already, it must hold nothing but files of these names [n]: it will be replaced. */
-tern_status tern_staging_begin(const char *path, const char *const *names, size_t n, tern_staging *staging,
-                               tern_error *err);
-/* Put it in the old one's place, or (_abort) remove what there is. Both free. */
-tern_status tern_staging_commit(tern_staging *staging, const char *const *names, size_t n, tern_error *err);
-void tern_staging_abort(tern_staging *staging, const char *const *names, size_t n);
-
 #endif

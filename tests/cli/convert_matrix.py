@@ -13,6 +13,7 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MATRICES = ("tern", "I2_S", "F32", "TQ1_0", "TQ2_0", "F16", "BF16")
 EMBEDDINGS = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q4_0")
+FOLDER = "HF packed"
 TEXT = "Once upon a time, 12345 bees\n\n don't <|eot_id|> \u20ac \U0001f426"
 
 
@@ -42,6 +43,14 @@ class Converter:
         elif embedding:
             options += ["--embedding-type", embedding.lower()]
         self.run("convert", source, out, *options)
+        return out
+
+    def to_folder(self, source, name):
+        """-> a new folder of packed matrices, called so: its name becomes the model's."""
+        self.n += 1
+        os.mkdir(self.path(str(self.n)))
+        out = os.path.join(self.path(str(self.n)), name)
+        self.run("convert", source, out, "--type", "hf-packed", "-t", "1")
         return out
 
     def peak(self, source, out, *options):
@@ -268,6 +277,68 @@ def folder_table(converter):
     print_table("Hugging Face folders:", "", MATRICES, rows)
 
 
+def read_safetensors(folder):
+    """-> {tensor: (type, shape, its bytes)}"""
+    with open(os.path.join(folder, "model.safetensors"), "rb") as file:
+        data = file.read()
+    start = 8 + struct.unpack_from("<Q", data)[0]
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    return {name: (t["dtype"], t["shape"], data[start + t["data_offsets"][0]:start + t["data_offsets"][1]])
+            for name, t in header.items()}
+
+
+def described(path):
+    """What a folder says of a model, too: the sizes, the tokenizer and the template."""
+    others = ("general.", "tern.", "tokenizer.ggml.pre", "tokenizer.ggml.scores", "tokenizer.ggml.padding_token_id")
+    return {key: value for key, value in read_gguf(path)[0].items() if not key.startswith(others)}
+
+
+def stored(path):
+    """The tensors, but for an embedding's type: a folder has F32 for all floats if bf16 does not hold them."""
+    tensors = read_gguf(path)[1]
+    del tensors["token_embd.weight"]
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("screen.")}
+
+
+def packed_table(converter):
+    """A -> a folder -> A, with scales that are any 32-bit floats, and a folder -> A -> a folder."""
+    wide = converter.path("wide.gguf")
+    folder = converter.path("packed")  # which folder_table() has made
+    first, texts = read_safetensors(folder), {}
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        with open(os.path.join(converter.to_folder(folder, "again"), name), encoding="utf-8") as file:
+            texts[name] = json.load(file)
+    there, back_again = [], []
+    master = converter.path("master")
+    if stored(converter.convert(master, "I2_S")) != stored(converter.convert(converter.to_folder(master, "made"), "I2_S")):
+        raise SystemExit(f"HF bf16 master -> {FOLDER}: other matrices or norms")
+    for a in MATRICES:
+        begin = converter.convert(wide, a)
+        made = converter.to_folder(begin, "made")
+        back = converter.convert(made, a)
+        if described(begin) != described(back):
+            raise SystemExit(f"{a} -> {FOLDER} -> {a}: other metadata: "
+                             f"{sorted(k for k, _ in described(begin).items() ^ described(back).items())}")
+        there.append("same" if stored(begin) == stored(back) else "rounds")
+        if trits(converter, begin) != trits(converter, made):
+            raise SystemExit(f"{a} -> {FOLDER}: other ternary values")
+        made = converter.to_folder(converter.convert(folder, a), "packed")
+        back_again.append("same" if read_safetensors(made) == first else "rounds")
+        with open(os.path.join(made, "tokenizer_config.json"), encoding="utf-8") as file:
+            if json.load(file).get("chat_template") != texts["tokenizer_config.json"].get("chat_template"):
+                raise SystemExit(f"{FOLDER} -> {a} -> {FOLDER}: another template")
+        with open(os.path.join(made, "tokenizer.json"), encoding="utf-8") as file:
+            model, wanted = json.load(file)["model"], texts["tokenizer.json"]["model"]
+        merges = [m if isinstance(m, str) else " ".join(m) for m in wanted["merges"]]
+        if model["vocab"] != wanted["vocab"] or model["merges"] != merges:
+            raise SystemExit(f"{FOLDER} -> {a} -> {FOLDER}: another vocabulary")
+        if converter.run("tokenize", made, "-p", TEXT) != converter.run("tokenize", folder, "-p", TEXT):
+            raise SystemExit(f"{FOLDER} -> {a} -> {FOLDER}: another tokenizer")
+    print_table("To and from packed folders:", "through a folder, and from a folder back to one", MATRICES,
+                [(f"to {FOLDER} and back", there), (f"{FOLDER} to it and back", back_again)])
+
+
 def memory_table(converter):
     """Twelve layers against three: what is kept in memory must not grow with the file."""
     few, many, hidden, ffn = 3, 12, 1024, 2816
@@ -303,6 +374,7 @@ def main():
         matrix_table(converter)
         embedding_table(converter)
         folder_table(converter)
+        packed_table(converter)
 
 
 if __name__ == "__main__":

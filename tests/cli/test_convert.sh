@@ -172,6 +172,46 @@ fails 1 "multiple of 256" "rows that do not divide" "$TERN" convert "$WORK/odd.g
 "$TERN" synth "$WORK/odd.gguf" --shape tiny --hidden 128 --heads 2 --kv-heads 1 --force 2>/dev/null || fail "synth --hidden 128"
 fails 1 "multiple of 256" "rows of an embedding" "$TERN" convert "$WORK/odd.gguf" "$WORK/no.gguf" --type i2_s --embedding-type q6_k
 is "$(ls "$WORK" | grep -c '^no\.gguf')" 0
+
+# --- Hugging Face folders
+folder=$WORK/folder
+run "convert --type hf-packed" "$TERN" convert demo "$folder" --type hf-packed
+is "$status" 0
+is "$out" ""
+has "$err" "folder: Hugging Face (packed)"
+run "logits of a folder" "$TERN" logits "$folder" -p "Once upon a time" -o "$WORK/out.f32"
+cmp -s "$WORK/out.f32" "$WORK/wanted.f32" || fail "$name: other logits"
+before=$(cat "$folder"/* | cksum)
+fails 1 "--force" "a folder is not overwritten" "$TERN" convert "$model" "$folder" --type hf-packed
+fails 1 "directory" "a file onto a folder" "$TERN" convert demo "$folder" --type i2_s --force
+fails 2 "another file" "a folder onto itself" "$TERN" convert "$folder" "$folder" --type hf-packed --force
+fails 1 "cannot be replaced by a folder" "a folder onto a file" "$TERN" convert demo "$own" --type hf-packed --force
+is "$(cat "$folder"/* | cksum)" "$before"
+run "a folder from a folder" "$TERN" convert "$folder" "$WORK/folder2" --type hf-packed
+diff -r "$folder" "$WORK/folder2" >/dev/null || fail "$name: another folder"
+run "a folder with --force" "$TERN" convert "$model" "$WORK/folder2" --type hf-packed --force -t 1
+is "$status" 0
+run "its text" "$TERN" run "$WORK/folder2" -p "Once upon" -n 12 --temp 0
+is "$status" 0
+wanted=$out
+run "the text of what it was made of" "$TERN" run "$model" -p "Once upon" -n 12 --temp 0
+is "$out" "$wanted"
+echo mine >"$folder/notes.txt"
+fails 2 "notes.txt" "a folder with something else in it" "$TERN" convert demo "$folder" --type hf-packed --force
+is "$(cat "$folder/notes.txt")" mine
+fails 2 "takes no other" "a folder's embedding" "$TERN" convert demo "$WORK/no" --type hf-packed --embedding-type f16
+fails 2 "takes no other" "a folder's name" "$TERN" convert demo "$WORK/no" --type hf-packed --name bird
+fails 2 "goes with tern's own layout" "a folder's packing" "$TERN" convert demo "$WORK/no" --type hf-packed --packing t5r16
+damage norm "$own"
+fails 1 "not finite" "a folder of a damaged norm" "$TERN" convert "$WORK/bad.gguf" "$WORK/no" --type hf-packed
+"$TERN" convert "$model" "$own" --force --packing t5r16 2>/dev/null || fail "convert --packing t5r16"
+damage codes "$own"
+fails 1 "no ternary values" "a folder of damaged codes" "$TERN" convert "$WORK/bad.gguf" "$WORK/no" --type hf-packed
+run "a folder on a full disk" bash -c 'trap "" XFSZ; ulimit -f 300; exec "$0" convert "$1" "$2" --type hf-packed' \
+    "$TERN" "$model" "$WORK/no"
+is "$status" 1
+has "$err" ": cannot write"
+is "$(ls -d "$WORK"/no* 2>/dev/null)" ""
 run "inspect --json" "$TERN" inspect "$own" --json
 has "$out" '"packing":'
 finish

@@ -1,4 +1,5 @@
-/* Folders that are replaced whole or not at all. */
+#include "base/folder.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +10,6 @@
 
 #include "base/file.h"
 #include "base/str.h"
-#include "train/export_parts.h"
 
 static bool is_among(const char *name, const char *const *names, size_t n) {
     for (size_t i = 0; i < n; i++)
@@ -29,7 +29,7 @@ static tern_status check_contents(const char *path, const char *const *names, si
     for (struct dirent *entry; !status && (entry = readdir(folder));)
         if (!is_among(entry->d_name, names, n))
             status = tern_fail(err, TERN_ERR_ARGUMENT,
-                               "%s: holds %.100s, which is no part of an exported model; export to another folder",
+                               "%s: holds %.100s, which is no part of a model that tern writes; name another folder",
                                path, entry->d_name);
     closedir(folder);
     return status;
@@ -118,4 +118,47 @@ void tern_staging_abort(tern_staging *staging, const char *const *names, size_t 
     if (staging->temporary)
         remove_folder(staging->temporary, names, n);
     free_staging(staging);
+}
+
+/* ------------------------------------------------------------------- files */
+
+char *tern_folder_path(const char *folder, const char *name) {
+    tern_buffer path = {0};
+    tern_buffer_printf(&path, "%s/%s", folder, name);
+    return tern_buffer_take(&path, NULL);
+}
+
+tern_status tern_folder_write(const char *folder, const char *name, const char *text, size_t n_bytes, tern_error *err) {
+    tern_writer writer;
+    char *path = tern_folder_path(folder, name);
+    tern_status status = path ? tern_writer_open(path, &writer, err) : tern_fail_memory(err, name);
+    free(path);
+    if (status)
+        return status;
+    fwrite(text, 1, n_bytes, writer.file);
+    return tern_writer_commit(&writer, err); /* sees every error */
+}
+
+tern_status tern_folder_read(const char *folder, const char *name, size_t max_bytes, char **text, size_t *n_bytes,
+                             tern_error *err) {
+    char *path = tern_folder_path(folder, name);
+    tern_status status = path ? TERN_OK : tern_fail_memory(err, name);
+    *text = NULL;
+    if (!status && tern_file_exists(path))
+        status = tern_read_regular(path, max_bytes, text, n_bytes, err);
+    free(path);
+    return status;
+}
+
+tern_status tern_folder_copy(const char *from, const char *to, const char *name, size_t max_bytes, bool *copied,
+                             tern_error *err) {
+    char *text;
+    size_t n_bytes;
+    tern_status status = tern_folder_read(from, name, max_bytes, &text, &n_bytes, err);
+    if (copied)
+        *copied = text != NULL;
+    if (!status && text)
+        status = tern_folder_write(to, name, text, n_bytes, err);
+    free(text);
+    return status;
 }
