@@ -4,8 +4,8 @@
 Example:
   python3 models/ask.py build/tern build/demo/demo.gguf -n 100
 
-Each request names a creature and a thing, in words of its own (other requests than those that it was trained on, of the
-same kind). Counted are the answers that have both, that end by themselves, and that say no sentence twice.
+Each request names a creature and a thing of the lexicon that the training conversations are made from, in sentences that
+those do not have. Counted are the answers that have both, that end by themselves, and that say no sentence twice.
 """
 
 import argparse

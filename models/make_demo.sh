@@ -230,6 +230,14 @@ for stage in 1 2; do
     step mix "$work/stage$stage.jsonl" "$text"/* "$work/plan.sh" -- \
         python3 models/corpus.py mix --stage $stage --mb "$stage_mb" --text "$text" -o "$work/stage$stage.jsonl"
 done
+# The mixes once more, as they are trained on.
+check_mixes() {
+    python3 models/corpus.py check "$heldout" "$work"/stage?.jsonl >"$work/check-mixes.txt" ||
+        die "held-out text is in the mixes"
+}
+if [ -n "$heldout" ]; then
+    step check "$work/check-mixes.txt" "$work/stage1.jsonl" "$work/stage2.jsonl" -- check_mixes
+fi
 stop_after mix
 
 make_chat() {
@@ -326,7 +334,7 @@ report() {
         done
     } >"$work/report.new/samples.txt"
     cp "$work/plan.sh" "$work/stage1-run.json" "$work/stage2-run.json" "$work/report.new"
-    [ -z "$heldout" ] || cp "$work/check.txt" "$work/report.new"
+    [ -z "$heldout" ] || cat "$work/check.txt" "$work/check-mixes.txt" >"$work/report.new/check.txt"
     cp "$work/run2/log.jsonl" "$work/report.new/pretrain.jsonl"
     cp "$work/run-sft/log.jsonl" "$work/report.new/sft.jsonl"
     cp "$work/run-dpo/log.jsonl" "$work/report.new/dpo.jsonl"
