@@ -20,16 +20,17 @@
 #define TERN_EMBED_END ".popsection\n"
 #endif
 
-/* The file (a string) as symbol[] to symbol_end, at a multiple of 64 bytes, with a zero byte behind it. At file scope,
- * once a program. */
+/* The file (a string), or several by lines of .incbin, as symbol[] to symbol_end, at a multiple of 64 bytes, with a
+ * zero byte behind it. At file scope, once a program. */
 /* clang-format off */
-#define TERN_EMBED(symbol, file)                    \
+#define TERN_EMBED(symbol, file) TERN_EMBED_FILES(symbol, ".incbin \"" file "\"\n")
+#define TERN_EMBED_FILES(symbol, lines)             \
     __asm__(TERN_EMBED_BEGIN                        \
             TERN_EMBED_LOCAL(symbol)                \
             TERN_EMBED_LOCAL(symbol##_end)          \
             ".balign 64\n"                          \
             TERN_EMBED_SYMBOL(symbol) ":\n"         \
-            ".incbin \"" file "\"\n"                \
+            lines                                   \
             TERN_EMBED_SYMBOL(symbol##_end) ":\n"   \
             ".byte 0\n"                             \
             TERN_EMBED_END);                        \

@@ -4,57 +4,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/embed.h"
 #include "base/mem.h"
 #include "base/status.h"
 
-/*
- * data/tasks/ one after the other, copied by the assembler as in src/model/demo.c (which says why). The list of
- * .incbin lines is written by cmake/targets.cmake, which also rebuilds this file when one of them changes.
- */
+/* data/tasks/ one after the other. The list of .incbin lines is written by cmake/targets.cmake, which also rebuilds
+ * this file when one of them changes. */
 #include TERN_TASKS_LIST
-
-#if defined(__APPLE__)
-#define SYMBOL(name) "_" #name
-#define SECTION_BEGIN ".const_data\n"
-#define SECTION_END ".text\n"
-#define LOCAL(name) ".private_extern " SYMBOL(name) "\n.globl " SYMBOL(name) "\n"
-#else
-#define SYMBOL(name) #name
-#define SECTION_BEGIN ".pushsection .rodata\n"
-#define SECTION_END ".popsection\n"
-#define LOCAL(name) ".globl " SYMBOL(name) "\n.hidden " SYMBOL(name) "\n.type " SYMBOL(name) ", %object\n"
-#endif
-
-/* clang-format off */
-__asm__(SECTION_BEGIN
-        LOCAL(tern_tasks_text)
-        LOCAL(tern_tasks_text_end)
-        SYMBOL(tern_tasks_text) ":\n"
-        TERN_TASKS_INCBIN
-        SYMBOL(tern_tasks_text_end) ":\n"
-        ".byte 0\n"
-        SECTION_END);
-/* clang-format on */
-
-extern const char tern_tasks_text[], tern_tasks_text_end[];
+TERN_EMBED_FILES(tern_tasks_text, TERN_TASKS_INCBIN);
 
 static int by_name(const void *a, const void *b) {
     return strcmp(((const tern_task *)a)->name, ((const tern_task *)b)->name);
 }
 
 tern_status tern_tasks_builtin(tern_task **tasks, size_t *n_tasks, tern_error *err) {
-    const char *at = tern_tasks_text;
+    const char *at = (const char *)tern_tasks_text, *end = (const char *)tern_tasks_text_end;
     tern_task *made = NULL;
     size_t n = 0, capacity = 0;
     tern_status status = TERN_OK;
     for (;;) {
         json_error_t where;
-        while (at < tern_tasks_text_end && strchr(" \n", *at))
+        while (at < end && strchr(" \n", *at))
             at++;
-        if (at == tern_tasks_text_end || status)
+        if (at == end || status)
             break;
-        json_t *root =
-            json_loadb(at, (size_t)(tern_tasks_text_end - at), JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &where);
+        json_t *root = json_loadb(at, (size_t)(end - at), JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &where);
         if (!root)
             status =
                 tern_fail(err, TERN_ERR_FORMAT, "data/tasks: task %zu: line %d: %s", n + 1, where.line, where.text);

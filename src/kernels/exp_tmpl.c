@@ -1,4 +1,4 @@
-/* Part of float_tmpl.c and attention_tmpl.c. */
+/* Part of float_tmpl.c, attention_tmpl.c and train/ops_rows_tmpl.c. */
 
 /* exp of ref/exp.h, operation by operation. */
 INLINE v16 v16_exp(v16 x) {

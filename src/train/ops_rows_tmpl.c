@@ -6,23 +6,8 @@
 #include "base/cpu.h"
 #include "kernels/rungs.h"
 #include "kernels/tmpl.h"
+#include "kernels/exp_tmpl.c"
 #include "train/ops_rows.h"
-
-/* exp as kernels/ref/exp.h explains it */
-INLINE v16 exp_of(v16 x) {
-    v16 n = v16_round(v16_mul(x, v16_set1(TERN_EXP_LOG2E)));
-    v16 r = v16_fma(n, v16_set1(-TERN_EXP_LN2_HI), x);
-    r = v16_fma(n, v16_set1(-TERN_EXP_LN2_LO), r);
-    v16 p = v16_set1(1.0f / 5040.0f);
-    p = v16_fma(p, r, v16_set1(1.0f / 720.0f));
-    p = v16_fma(p, r, v16_set1(1.0f / 120.0f));
-    p = v16_fma(p, r, v16_set1(1.0f / 24.0f));
-    p = v16_fma(p, r, v16_set1(1.0f / 6.0f));
-    p = v16_fma(p, r, v16_set1(0.5f));
-    p = v16_fma(p, r, v16_set1(1.0f));
-    p = v16_fma(p, r, v16_set1(1.0f));
-    return v16_if_less(x, v16_set1(TERN_EXP_MIN), v16_zero(), v16_mul(p, v16_pow2(n)));
-}
 
 INLINE v16 load_up_to(const float *p, size_t left) { return left >= 16 ? v16_load(p) : v16_load_n(p, left); }
 INLINE void store_up_to(float *p, v16 a, size_t left) {
@@ -81,7 +66,7 @@ static void scale_row(float *x, size_t n, float factor) {
 static void attention_gradient(float *p, float *dp, size_t n, float lse, float delta, float scale) {
     v16 shift = v16_set1(lse), mean = v16_set1(delta), factor = v16_set1(scale);
     for (size_t i = 0; i < n; i += 16) {
-        v16 weight = exp_of(v16_sub(v16_load(p + i), shift));
+        v16 weight = v16_exp(v16_sub(v16_load(p + i), shift));
         v16 slope = v16_mul(v16_mul(weight, v16_sub(v16_load(dp + i), mean)), factor);
         v16_store(p + i, weight);
         v16_store(dp + i, slope);
