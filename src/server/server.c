@@ -75,6 +75,8 @@ static tern_status start(tern_server *server, const tern_server_config *config, 
         status = tern_scheduler_create(server->model, &server->config.scheduler, &server->scheduler, err);
     if (!status)
         status = tern_watch_start(server, err);
+    if (!status)
+        status = tern_workers_start(&server->workers, err);
     return status ? status : tern_http_start(server, err);
 }
 
@@ -121,8 +123,10 @@ void tern_server_stop(tern_server *server) {
     if (server->daemon)
         finish_active(server);
     tern_watch_stop(server);
+    tern_workers_stop(&server->workers); /* libmicrohttpd must not stop with connections that nobody will resume */
     tern_http_stop(server);
     tern_scheduler_free(server->scheduler); /* no handler is left that could hand in something */
+    tern_workers_free(&server->workers);
     if (server->listener >= 0)
         close(server->listener);
     if (server->has_links_mutex)
