@@ -24,6 +24,7 @@ typedef struct tern_server_config {
     double timeout;              /* seconds that a request may take, waiting included */
     bool log_prompts;
     const char *sysfs; /* where the system shows its sensors of energy, for /metrics; NULL: do not look */
+    const char *nvml;  /* with it: the library that knows NVIDIA's cards; NULL: do not look for any */
     tern_scheduler_params scheduler;
 } tern_server_config;
 
