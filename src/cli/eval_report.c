@@ -51,6 +51,16 @@ static void print_left_out(const tern_results *results, const tern_eval_report *
     }
 }
 
+/* What a regular expression needs too many steps for counts as not found, which may be unjust. */
+static void print_given_up(const tern_results *results, const tern_eval_report *report) {
+    for (size_t i = 0; i < results->n; i++) {
+        size_t n = tern_tally_n_gave_up(&results->tallies[i], report->limit);
+        if (n)
+            printf("%s: on %zu answer%s an expression gave up after too many steps; it counts as not found there\n",
+                   results->tallies[i].name, n, n == 1 ? "" : "s");
+    }
+}
+
 static void print_table(const tern_results *results, const tern_eval_report *report) {
     int width = 4;
     for (size_t i = 0; i < results->n; i++)
@@ -69,6 +79,7 @@ static void print_table(const tern_results *results, const tern_eval_report *rep
         }
     }
     print_left_out(results, report);
+    print_given_up(results, report);
     print_sources(results);
 }
 
@@ -84,9 +95,10 @@ static json_t *describe(const tern_tally *tally, const tern_eval_report *report)
                                                  json_value(mean.standard_error), "n", (json_int_t)mean.n, "published",
                                                  published ? json_real(tally->published / 100) : NULL));
     }
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:o}", "task", tally->name, "title", tally->title, "shots",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o}", "task", tally->name, "title", tally->title, "shots",
                      (json_int_t)tally->n_shots, "records", (json_int_t)tally->n_records, "not_judged",
-                     (json_int_t)tern_tally_n_left_out(tally, report->limit), "config", tally->config, "metrics",
+                     (json_int_t)tern_tally_n_left_out(tally, report->limit), "gave_up",
+                     (json_int_t)tern_tally_n_gave_up(tally, report->limit), "config", tally->config, "metrics",
                      metrics);
 }
 

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "base/str.h"
 #include "eval/math_answer.h"
+#include "eval/regex_limit.h"
 #include "eval/template.h"
 
 struct tern_answers {
@@ -54,17 +55,19 @@ void tern_answers_free(tern_answers *a) {
 }
 
 /* Call `use` for each match in text, in order, as Python's re.findall() finds them. What cannot be matched (text that
- * is no UTF-8, an expression that needs too many steps) has no matches. */
+ * is no UTF-8) has no matches; an expression that needs too many steps, which becomes *gave_up, has no further ones. */
 static tern_status each_match(const pcre2_code *code, const char *text, size_t n,
                               void (*use)(void *user, const char *text, const PCRE2_SIZE *places, uint32_t n_groups),
-                              void *user, tern_error *err) {
+                              void *user, bool *gave_up, tern_error *err) {
     pcre2_match_data *data = pcre2_match_data_create_from_pattern(code, NULL);
     if (!data)
         return tern_fail_memory(err, "an answer");
     const uint32_t n_groups = pcre2_get_ovector_count(data);
     const PCRE2_SIZE *places = pcre2_get_ovector_pointer(data);
     for (size_t at = 0; at <= n;) {
-        if (pcre2_match(code, (PCRE2_SPTR)text, n, at, 0, data, NULL) < 0)
+        int number = pcre2_match(code, (PCRE2_SPTR)text, n, at, 0, data, NULL);
+        *gave_up |= tern_regex_gave_up(number);
+        if (number < 0)
             break;
         use(user, text, places, n_groups);
         at = places[1] > places[0] ? places[1] : places[1] + 1;
@@ -98,14 +101,14 @@ static void take(void *user, const char *text, const PCRE2_SIZE *places, uint32_
         }
 }
 
-tern_status tern_answers_extract(const tern_answers *a, size_t index, const char *text, char **answer,
+tern_status tern_answers_extract(const tern_answers *a, size_t index, const char *text, char **answer, bool *gave_up,
                                  tern_error *err) {
     const tern_task_filter *filter = &a->task->filters[index];
     found f = {.text = text, .n = strlen(text), .any = true, .last = filter->last};
     tern_status status = TERN_OK;
     if (a->filters[index]) {
         f.any = false;
-        status = each_match(a->filters[index], text, strlen(text), take, &f, err);
+        status = each_match(a->filters[index], text, strlen(text), take, &f, gave_up, err);
         if (!f.any || f.n == 0) {
             f.text = "[invalid]";
             f.n = strlen(f.text);
@@ -168,13 +171,13 @@ static void cut_out(void *user, const char *text, const PCRE2_SIZE *places, uint
 }
 
 /* The text as it is compared, freed with free(). */
-static tern_status normalise(const tern_answers *a, const char *text, char **out, tern_error *err) {
+static tern_status normalise(const tern_answers *a, const char *text, char **out, bool *gave_up, tern_error *err) {
     char *now = strdup(text);
     tern_status status = now ? TERN_OK : tern_fail_memory(err, "an answer");
     for (size_t i = 0; !status && i < a->task->n_ignored; i++) {
         cut c = {.at = 0};
         size_t n = strlen(now);
-        status = each_match(a->ignored[i], now, n, cut_out, &c, err);
+        status = each_match(a->ignored[i], now, n, cut_out, &c, gave_up, err);
         tern_buffer_append(&c.out, now + c.at, n - c.at);
         free(now);
         now = tern_buffer_take(&c.out, NULL);
@@ -204,14 +207,14 @@ static tern_status normalise(const tern_answers *a, const char *text, char **out
 }
 
 tern_status tern_answers_match(const tern_answers *a, const char *answer, const char *const *targets, size_t n,
-                               bool *match, tern_error *err) {
+                               bool *match, bool *gave_up, tern_error *err) {
     char *said, *right;
-    tern_status status = normalise(a, answer, &said, err);
+    tern_status status = normalise(a, answer, &said, gave_up, err);
     if (status)
         return status;
     *match = false;
     for (size_t i = 0; !status && i < n && !*match; i++) {
-        status = normalise(a, targets[i], &right, err);
+        status = normalise(a, targets[i], &right, gave_up, err);
         if (status)
             break;
         *match = strcmp(said, right) == 0;

@@ -180,19 +180,26 @@ static tern_status generate(const tern_task *task, const tern_eval_params *param
     return tern_scorer_generate(scorer, &what, text, err);
 }
 
+/* For results.c, which counts these. */
+static void tell_given_up(json_t *details, bool gave_up) {
+    if (gave_up)
+        json_object_set_new(details, TERN_RESULTS_GAVE_UP, json_true());
+}
+
 static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, const tern_eval_params *params,
                                 const tern_answers *answers, tern_scorer *scorer, double *values, json_t **details,
                                 tern_error *err) {
     const tern_task *task = d->task;
     char *text = NULL;
+    bool gave_up = false;
     tern_status status = generate(task, params, scorer, item->context, NULL, 0, &text, err);
     json_t *extracted = status ? NULL : json_array();
     for (size_t i = 0; !status && i < task->n_filters; i++) {
         char *answer = NULL;
         bool match = false;
-        status = tern_answers_extract(answers, i, text, &answer, err);
+        status = tern_answers_extract(answers, i, text, &answer, &gave_up, err);
         if (!status)
-            status = tern_answers_match(answers, answer, item->targets, item->n_targets, &match, err);
+            status = tern_answers_match(answers, answer, item->targets, item->n_targets, &match, &gave_up, err);
         values[i] = match;
         if (!status)
             json_array_append_new(extracted, clean_text(answer));
@@ -200,6 +207,8 @@ static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, co
     }
     if (!status)
         *details = json_pack("{s:o, s:O}", "text", clean_text(text), "answers", extracted);
+    if (!status)
+        tell_given_up(*details, gave_up);
     json_decref(extracted);
     free(text);
     return status;
@@ -227,6 +236,7 @@ static tern_status ask_to_follow(const tern_dataset *d, size_t index, const tern
     const size_t n = item->n_instructions;
     bool strict[TERN_MAX_INSTRUCTIONS] = {false}, loose[TERN_MAX_INSTRUCTIONS] = {false};
     char *text = NULL;
+    bool gave_up = false;
     if (item->unchecked_why) {
         for (size_t i = 0; i < d->task->n_metrics; i++)
             values[i] = NAN;
@@ -240,8 +250,8 @@ static tern_status ask_to_follow(const tern_dataset *d, size_t index, const tern
     if (!status && !answer)
         status = tern_fail_memory(err, "an answer");
     if (!status)
-        status =
-            tern_instructions_check(json_array_get(d->records, index), json_string_value(answer), strict, loose, err);
+        status = tern_instructions_check(json_array_get(d->records, index), json_string_value(answer), strict, loose,
+                                         &gave_up, err);
     for (size_t i = 0; !status && i < d->task->n_metrics; i++) {
         const tern_metric metric = d->task->metrics[i];
         const bool is_loose = metric == TERN_METRIC_PROMPT_LOOSE || metric == TERN_METRIC_INSTRUCTION_LOOSE;
@@ -252,6 +262,8 @@ static tern_status ask_to_follow(const tern_dataset *d, size_t index, const tern
     if (!status)
         *details = json_pack("{s:I, s:O, s:o, s:o}", "instructions", (json_int_t)n, "text", answer, "strict",
                              list_flags(strict, n), "loose", list_flags(loose, n));
+    if (!status)
+        tell_given_up(*details, gave_up);
     json_decref(answer);
     return status;
 }

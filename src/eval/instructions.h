@@ -14,7 +14,8 @@ enum { TERN_MAX_INSTRUCTIONS = 16 }; /* of a record */
 tern_status tern_instruction_unchecked(const char *id, const json_t *arguments, const char **why, tern_error *err);
 
 /* Whether `answer` follows an instruction that has a verdict; an answer of white space follows none. `loose`: also if
- * it does without its first line, its last line, its asterisks. The answer is UTF-8. */
+ * it does without its first line, its last line, its asterisks. The answer is UTF-8. TERN_ERR_UNSUPPORTED: an
+ * expression gave up on it. */
 tern_status tern_instruction_follows(const char *id, const json_t *arguments, const char *answer, bool loose,
                                      bool *follows, tern_error *err);
 
@@ -22,8 +23,9 @@ tern_status tern_instruction_follows(const char *id, const json_t *arguments, co
  * it has one; *which is then the first instruction without). TERN_ERR_FORMAT: what is wrong with them. */
 tern_status tern_instructions_read(const json_t *record, size_t *n, const char **why, const char **which,
                                    tern_error *err);
-/* -> strict, loose [n] */
-tern_status tern_instructions_check(const json_t *record, const char *answer, bool *strict, bool *loose,
+/* -> strict, loose [n]; *gave_up becomes true if an expression among the arguments gave up on the answer, for it needed
+ * too many steps: then that instruction counts as not followed. */
+tern_status tern_instructions_check(const json_t *record, const char *answer, bool *strict, bool *loose, bool *gave_up,
                                     tern_error *err);
 
 #endif

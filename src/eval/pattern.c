@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "eval/regex_limit.h"
 
 static tern_status compile(const char *pattern, unsigned flags, pcre2_code **code, tern_error *err) {
     static const uint32_t options[] = {PCRE2_CASELESS, PCRE2_MULTILINE, PCRE2_LITERAL, PCRE2_ANCHORED,
@@ -35,7 +36,8 @@ static tern_status fail_match(const char *pattern, int number, tern_error *err) 
     if (number == PCRE2_ERROR_NOMEMORY)
         return tern_fail_memory(err, "an expression");
     pcre2_get_error_message(number, problem, sizeof problem);
-    return tern_fail(err, TERN_ERR_FORMAT, "the expression '%.60s' on an answer: %s", pattern, (char *)problem);
+    return tern_fail(err, tern_regex_gave_up(number) ? TERN_ERR_UNSUPPORTED : TERN_ERR_FORMAT,
+                     "the expression '%.60s' on an answer: %s", pattern, (char *)problem);
 }
 
 tern_status tern_pattern_find(const char *pattern, unsigned flags, const char *text, size_t n, size_t most,

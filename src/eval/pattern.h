@@ -23,7 +23,7 @@ typedef struct tern_spans {
 } tern_spans; /* zero-initialised is empty; at is freed with free() */
 
 /* The first `most` matches in text [n], one behind the other, added to `spans` (NULL: only counted) -> *count.
- * TERN_ERR_FORMAT: no expression, or one that needs too many steps. */
+ * TERN_ERR_FORMAT: no expression; TERN_ERR_UNSUPPORTED: one that needs too many steps on this text. */
 tern_status tern_pattern_find(const char *pattern, unsigned flags, const char *text, size_t n, size_t most,
                               tern_spans *spans, size_t *count, tern_error *err);
 /* Replace every match in *text by `with`, in which $1 is the first group. */

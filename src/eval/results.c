@@ -20,6 +20,7 @@ static void free_tally(tern_tally *tally) {
     free(tally->values);
     free(tally->done);
     free(tally->weights);
+    free(tally->gave_up);
 }
 
 void tern_results_free(tern_results *results) {
@@ -44,7 +45,8 @@ static tern_tally *add_tally(tern_results *results, const tern_tally *wanted, te
     made.values = tern_calloc_array(made.n_records * made.n_columns, sizeof *made.values);
     made.done = tern_calloc_array(made.n_records, sizeof *made.done);
     made.weights = tern_calloc_array(made.n_records, sizeof *made.weights);
-    if (!made.values || !made.done || !made.weights ||
+    made.gave_up = tern_calloc_array(made.n_records, sizeof *made.gave_up);
+    if (!made.values || !made.done || !made.weights || !made.gave_up ||
         !tern_grow_array((void **)&results->tallies, &results->capacity, results->n + 1, sizeof made)) {
         free_tally(&made);
         tern_fail_memory(err, "the results");
@@ -91,6 +93,7 @@ static bool read_head(const json_t *line, tern_tally *head) {
 static void set_done(tern_tally *tally, size_t index, const json_t *details) {
     json_int_t n = json_integer_value(json_object_get(details, "instructions"));
     tally->done[index] = true;
+    tally->gave_up[index] = json_is_true(json_object_get(details, TERN_RESULTS_GAVE_UP));
     tally->weights[index] = n > 0 && n < MAX_WEIGHT ? (uint32_t)n : 1;
 }
 
@@ -254,6 +257,13 @@ size_t tern_tally_n_left_out(const tern_tally *tally, size_t limit) {
     size_t n = 0;
     for (size_t i = 0; i < limit && i < tally->n_records; i++)
         n += tally->done[i] && !counts(tally, i, 0);
+    return n;
+}
+
+size_t tern_tally_n_gave_up(const tern_tally *tally, size_t limit) {
+    size_t n = 0;
+    for (size_t i = 0; i < limit && i < tally->n_records; i++)
+        n += tally->done[i] && tally->gave_up[i];
     return n;
 }
 

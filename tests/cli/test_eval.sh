@@ -141,6 +141,14 @@ fails 2 "like 1/4" "shard" "${good[@]}" --tasks arc_easy --shard 3/2 -o x
 fails 2 "needs --out" "shard without a file" "${good[@]}" --tasks arc_easy --shard 1/2
 fails 2 "no launcher" "auto without a launcher" env -u OMPI_COMM_WORLD_RANK -u PMI_RANK -u SLURM_PROCID \
     "${good[@]}" --tasks arc_easy --shard auto -o x
+# an expression that was given up is told
+printf '%s\n' '{"task":"mine","title":"Mine","model":"m","config":"c","shots":0,"n_records":3,"metrics":["exact_match"]}' \
+    '{"task":"mine","item":0,"exact_match":1.0}' '{"task":"mine","item":1,"exact_match":0.0,"expression_gave_up":true}' >"$WORK/given.jsonl"
+run "report of a given-up expression" "$TERN" eval --report "$WORK/given.jsonl"
+is "$status" 0
+has "$out" "mine: on 1 answer an expression gave up after too many steps; it counts as not found there"
+run "report of a given-up expression, JSON" "$TERN" eval --report "$WORK/given.jsonl" --json
+has "$out" '"gave_up": 1'
 fails 1 "line 1 is no line of results" "report of something else" "$TERN" eval --report "$data/lambada.jsonl"
 fails 1 "input and output at once" "records as results" "${good[@]}" --tasks arc_easy -o "$data/arc_easy.jsonl"
 fails 2 "more than the model's context" "context" "${good[@]}" --tasks arc_easy -c 100000

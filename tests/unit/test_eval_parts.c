@@ -65,14 +65,17 @@ static void test_templates(void **state) {
     assert_int_equal(tern_count_characters("a\u00e4\u20ac"), 3);
 }
 
+static bool gave_up; /* in the last is_right() */
+
 static bool is_right(tern_task *task, size_t filter, const char *text, const char *wanted, const char *target) {
     tern_answers *answers;
     char *answer;
     bool match;
+    gave_up = false;
     assert_int_equal(tern_answers_create(task, &answers, NULL), TERN_OK);
-    assert_int_equal(tern_answers_extract(answers, filter, text, &answer, NULL), TERN_OK);
+    assert_int_equal(tern_answers_extract(answers, filter, text, &answer, &gave_up, NULL), TERN_OK);
     assert_string_equal(answer, wanted);
-    assert_int_equal(tern_answers_match(answers, answer, &target, 1, &match, NULL), TERN_OK);
+    assert_int_equal(tern_answers_match(answers, answer, &target, 1, &match, &gave_up, NULL), TERN_OK);
     free(answer);
     tern_answers_free(answers);
     return match;
@@ -93,6 +96,18 @@ static void test_numbers(void **state) {
     assert_false(is_right(&task, 0, "1000", "[invalid]", target));
     assert_false(is_right(&task, 1, "none", "[invalid]", target));
     assert_false(is_right(&task, 0, "\xff#### 1000", "[invalid]", target)); /* no UTF-8: nothing is found */
+}
+
+/* An expression that would run for ages is given up, which is told; what it found before stays. */
+static void test_endless_expression(void **state) {
+    tern_task task = {.filters = {{.name = "", .regex = "(x+x+)+y", .last = true}}, .n_filters = 1};
+    (void)state;
+    assert_true(is_right(&task, 0, "zxxyz", "xx", "xx"));
+    assert_false(gave_up);
+    assert_false(is_right(&task, 0, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx z y", "[invalid]", "xx"));
+    assert_true(gave_up);
+    assert_true(is_right(&task, 0, "xxy xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx z y", "xx", "xx"));
+    assert_true(gave_up);
 }
 
 static void test_aliases(void **state) {
@@ -139,8 +154,13 @@ static void test_bad_expression(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_draws_as_python), cmocka_unit_test(test_templates), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_aliases),         cmocka_unit_test(test_math),      cmocka_unit_test(test_bad_expression),
+        cmocka_unit_test(test_draws_as_python),
+        cmocka_unit_test(test_templates),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_math),
+        cmocka_unit_test(test_bad_expression),
+        cmocka_unit_test(test_endless_expression),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,6 +45,22 @@ static void test_as_the_harness(void **state) {
     json_decref(rows);
 }
 
+/* An expression among the arguments that would run for ages: not followed, and told; the others are checked. */
+static void test_endless_expression(void **state) {
+    json_t *record = json_pack("{s:[s, s], s:[{s:[s]}, {s:[s]}]}", "instruction_id_list", "keywords:existence",
+                               "keywords:existence", "kwargs", "keywords", "(x+x+)+y", "keywords", "z");
+    bool strict[2], loose[2], gave_up = false;
+    (void)state;
+    assert_non_null(record);
+    assert_int_equal(tern_instructions_check(record, "xxy and z", strict, loose, &gave_up, NULL), TERN_OK);
+    assert_true(strict[0] && loose[0] && strict[1] && loose[1] && !gave_up);
+    assert_int_equal(
+        tern_instructions_check(record, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx z y", strict, loose, &gave_up, NULL),
+        TERN_OK);
+    assert_true(!strict[0] && !loose[0] && strict[1] && loose[1] && gave_up);
+    json_decref(record);
+}
+
 /* What cannot be checked here is told, whatever its arguments; so is what the harness draws at random. */
 static void test_unchecked(void **state) {
     static const struct {
@@ -155,9 +171,8 @@ int main(int argc, char **argv) {
     if (argc > 1)
         rows_path = argv[1];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_the_harness),
-        cmocka_unit_test(test_unchecked),
-        cmocka_unit_test(test_bad_records),
+        cmocka_unit_test(test_as_the_harness),     cmocka_unit_test(test_unchecked),
+        cmocka_unit_test(test_endless_expression), cmocka_unit_test(test_bad_records),
         cmocka_unit_test(test_long_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
