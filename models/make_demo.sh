@@ -22,9 +22,9 @@ Example:
   --config FILE     of pre-training (default: models/demo.json)
   --threads N       CPU threads (default: all)
   --stories N       generated stories (default: 24000)
-  --conversations N generated conversations for pre-training (default: 26300)
+  --conversations N generated conversations for pre-training (default: 16500)
   --twin            at last also pre-train the same model in full precision, for comparison: as long again
-  --until STEP      stop after it: text, generated, check, tokenizer, plan, mix, shards, stage1, stage2, sft, dpo, eval
+  --until STEP      stop after it: text, generated, check, tokenizer, plan, mix, shards, pretrain, sft, dpo, eval
   --dry-run         only say what would be done
 
 Each step is left out when what it makes is there and newer than what it is made of; a training run that was stopped
@@ -38,7 +38,7 @@ die() {
 }
 note() { echo "make_demo: $*" >&2; }
 
-data=../shared/data heldout='' work=build/demo tern=build/tern minutes=240 steps='' threads=0 stories=24000 conversations=26300 until='' dry=0 twin=0
+data=../shared/data heldout='' work=build/demo tern=build/tern minutes=240 steps='' threads=0 stories=24000 conversations=16500 until='' dry=0 twin=0
 config=models/demo.json
 while [ $# -gt 0 ]; do
     case $1 in
@@ -63,7 +63,7 @@ done
 [[ $conversations =~ ^[1-9][0-9]*$ ]] || die "--conversations is to be a whole number, 1 or more"
 [[ $threads =~ ^[0-9]+$ ]] || die "--threads is to be a whole number"
 [[ $steps =~ ^([1-9][0-9]*)?$ ]] || die "--steps is to be a whole number, 1 or more"
-steps_known=" text generated check tokenizer plan mix shards stage1 stage2 sft dpo eval "
+steps_known=" text generated check tokenizer plan mix shards pretrain sft dpo eval "
 [ -z "$until" ] || [[ $steps_known == *" $until "* ]] || die "--until: there is no step $until; --help lists them"
 command -v python3 >/dev/null || die "python3 is needed to prepare the texts"
 [ -x "$tern" ] || [ "$dry" = 1 ] || die "$tern is no program: build it first (make), or name it with --tern"
@@ -135,9 +135,9 @@ stop_after text
 step generated "$text/generated.txt" tools/stories/* -- \
     python3 tools/stories stories -n "$stories" --seed 1 "${avoid[@]}" -o "$text/generated.txt"
 # Conversations that are pre-trained on; those of SFT are others.
-written=(--texts "$text/tinystories.txt" --texts "$text/storybooks.txt") # asked for by what they are about
-step generated "$text/conversations.jsonl" tools/stories/* "$text/tinystories.txt" "$text/storybooks.txt" -- \
-    python3 tools/stories sft -n "$conversations" --seed 2 "${written[@]}" "${avoid[@]}" -o "$text/conversations.jsonl"
+step generated "$text/conversations.jsonl" tools/stories/* "$text/tinystories.txt" -- \
+    python3 tools/stories sft -n "$conversations" --seed 2 --texts "$text/tinystories.txt" "${avoid[@]}" \
+    -o "$text/conversations.jsonl"
 stop_after generated
 
 # Once more, of the files as they are: no training text may hold any part of the held-out one.
@@ -184,8 +184,8 @@ make_plan() {
     n=$steps rate=0
     if [ -z "$n" ]; then
         rm -rf "$probe"
-        write_config "$work/probe.json" "tokenizer=\"$work/tokenizer.json\"" "data=\"$work/probe.shard\"" "out=\"$probe\"" \
-            steps=12 warmup_steps=1 eval_every=0 eval_tokens=1024 save_every=0 sample_every=0
+        write_config "$work/probe.json" "tokenizer=\"$work/tokenizer.json\"" "data=\"$work/probe.shard\"" data_stage2=[] \
+            "out=\"$probe\"" steps=12 warmup_steps=1 eval_every=0 eval_tokens=1024 save_every=0 sample_every=0
         train pretrain "$work/probe.json"
         rate=$(python3 -c '
 import json, statistics, sys
@@ -202,7 +202,6 @@ steps += steps % 2
 clamp = lambda x, low, high: max(low, min(high, int(x)))
 values = {
     "total_steps": steps,
-    "half_steps": steps // 2,
     "warmup_steps": max(1, min(100, steps // 30)),
     "stage_mb": clamp(steps // 2 * per_step * ratio / 1e6 + 1, 2, 120),
     "n_sft": clamp(tokens * 0.14 / (230 * 2), 1000, 24000),  # with as much of the texts between them, some 230 tokens each
@@ -221,7 +220,7 @@ if [ -f "$work/plan.sh" ]; then
     . "$work/plan.sh"
     note "$(tr '\n' ' ' <"$work/plan.sh")"
 else
-    total_steps=N half_steps=N/2 warmup_steps=N/30 stage_mb=MB n_sft=N n_dpo=N # --dry-run before the plan
+    total_steps=N warmup_steps=N/30 stage_mb=MB n_sft=N n_dpo=N # --dry-run before the plan
 fi
 
 # ---------------------------------------------------------------------- shards
@@ -241,15 +240,15 @@ fi
 stop_after mix
 
 make_chat() {
-    python3 tools/stories sft -n "$n_sft" --seed 1 "${written[@]}" --replay "$text/tinystories.txt" \
+    python3 tools/stories sft -n "$n_sft" --seed 1 --texts "$text/tinystories.txt" --replay "$text/tinystories.txt" \
         --replay "$text/storybooks.txt" "${avoid[@]}" -o "$work/sft.jsonl"
-    python3 tools/stories dpo -n "$n_dpo" --seed 1 "${written[@]}" "${avoid[@]}" -o "$work/dpo.jsonl"
+    python3 tools/stories dpo -n "$n_dpo" --seed 1 "${avoid[@]}" -o "$work/dpo.jsonl"
     if [ -n "$heldout" ]; then
         python3 models/corpus.py check "$heldout" "$work/sft.jsonl" "$work/dpo.jsonl" >>"$work/check.txt" ||
             die "held-out text is in the exercises"
     fi
 }
-step chat "$work/dpo.jsonl" tools/stories/* "$work/plan.sh" "$text/tinystories.txt" "$text/storybooks.txt" -- make_chat
+step chat "$work/dpo.jsonl" tools/stories/* "$work/plan.sh" "$text/tinystories.txt" -- make_chat
 shard() { train data "$1" --tokenizer "$work/tokenizer.json" "${@:3}" "${exclude[@]}" -o "$2"; }
 for stage in 1 2; do
     step shard "$work/stage$stage.shard" "$work/stage$stage.jsonl" "$work/tokenizer.json" -- \
@@ -261,36 +260,20 @@ stop_after shards
 
 # ---------------------------------------------------------------------- training
 
-# The schedule is one line over the whole run with another peak from half of it on, so stage 1 alone is a run of half
-# the steps that ends at half the rate; stage 2 takes over its state, and learns from other texts.
-common=("tokenizer=\"$work/tokenizer.json\"" "warmup_steps=$warmup_steps")
-stage1() { # NAME KEY=VALUE...
+pretrain() { # NAME KEY=VALUE...
     local name=$1
-    write_config "$work/stage1-$name.json" "${common[@]}" "data=\"$work/stage1.shard\"" "out=\"$work/${name}1\"" \
-        "steps=$half_steps" stage2_at=1 final_lr=0.5 "${@:2}"
-    train pretrain "$work/stage1-$name.json"
+    write_config "$work/pretrain-$name.json" "tokenizer=\"$work/tokenizer.json\"" "data=\"$work/stage1.shard\"" \
+        "data_stage2=\"$work/stage2.shard\"" "out=\"$work/$name\"" "steps=$total_steps" "warmup_steps=$warmup_steps" \
+        "${@:2}"
+    train pretrain "$work/pretrain-$name.json"
 }
-stage2() { # likewise
-    local name=$1
-    write_config "$work/stage2-$name.json" "${common[@]}" "data=\"$work/stage2.shard\"" "out=\"$work/${name}2\"" \
-        "steps=$total_steps" stage2_at=0.5 final_lr=0 "${@:2}"
-    if [ ! -e "$work/${name}2/state.tern" ]; then
-        mkdir -p "$work/${name}2"
-        cp "$work/${name}1/log.jsonl" "$work/${name}2/log.jsonl"
-        cp "$work/${name}1/state.tern" "$work/${name}2/state.new"
-        mv "$work/${name}2/state.new" "$work/${name}2/state.tern"
-    fi
-    train pretrain "$work/stage2-$name.json" --accept-changes
-}
-step stage1 "$work/stage1.done" "$work/stage1.shard" -- stage1 run
-stop_after stage1
-step stage2 "$work/stage2.done" "$work/stage1.done" "$work/stage2.shard" -- stage2 run
-stop_after stage2
+step pretrain "$work/pretrain.done" "$work/stage1.shard" "$work/stage2.shard" -- pretrain run
+stop_after pretrain
 sft() {
-    train sft "$work/run2" "$work/sft.shard" -o "$work/run-sft" --tokenizer "$work/tokenizer.json" --epochs 1 \
+    train sft "$work/run" "$work/sft.shard" -o "$work/run-sft" --tokenizer "$work/tokenizer.json" --epochs 1 \
         --lr 1.2e-4 --batch 8 --ctx 512
 }
-step sft "$work/sft.done" "$work/stage2.done" "$work/sft.shard" -- sft
+step sft "$work/sft.done" "$work/pretrain.done" "$work/sft.shard" -- sft
 stop_after sft
 dpo() {
     train dpo "$work/run-sft" "$work/dpo.shard" -o "$work/run-dpo" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 5e-6 \
@@ -310,7 +293,7 @@ report() {
     local model request context
     rm -rf "$work/report.new"
     mkdir -p "$work/report.new"
-    for model in run2/model.gguf run-sft/model.gguf demo.gguf; do
+    for model in run/model.gguf run-sft/model.gguf demo.gguf; do
         if [ -n "$heldout" ]; then
             for context in 256 512; do # the model before was measured with 256 tokens; these are trained with 512
                 "$tern" perplexity "$work/$model" "$heldout" -c $context --json \
@@ -320,8 +303,6 @@ report() {
     done
     for model in run-sft/model.gguf demo.gguf; do
         python3 models/ask.py "$tern" "$work/$model" -n 200 >"$work/report.new/ask-${model//\//-}.json"
-        python3 models/ask.py "$tern" "$work/$model" -n 200 --held-out >"$work/report.new/held-out-${model//\//-}.json"
-        python3 models/ask.py "$tern" "$work/$model" --talk >"$work/report.new/talk-${model//\//-}.json"
     done
     {
         for request in "${requests[@]}"; do
@@ -331,17 +312,17 @@ report() {
         done
         for request in "${beginnings[@]}"; do
             printf '> (go on) %s\n\n' "$request"
-            "$tern" run "$work/run2/model.gguf" -p "$request" --echo --seed 1 -n 300
+            "$tern" run "$work/run/model.gguf" -p "$request" --echo --seed 1 -n 300
             printf '\n\n'
         done
     } >"$work/report.new/samples.txt"
-    cp "$work/plan.sh" "$work/stage1-run.json" "$work/stage2-run.json" "$work/report.new"
+    cp "$work/plan.sh" "$work/pretrain-run.json" "$work/report.new"
     [ -z "$heldout" ] || cat "$work/check.txt" "$work/check-mixes.txt" >"$work/report.new/check.txt"
-    cp "$work/run2/log.jsonl" "$work/report.new/pretrain.jsonl"
+    cp "$work/run/log.jsonl" "$work/report.new/pretrain.jsonl"
     cp "$work/run-sft/log.jsonl" "$work/report.new/sft.jsonl"
     cp "$work/run-dpo/log.jsonl" "$work/report.new/dpo.jsonl"
     if command -v gnuplot >/dev/null; then
-        "$tern" train plot "$work/run2/log.jsonl" -o "$work/report.new/loss.svg" --title "The built-in model"
+        "$tern" train plot "$work/run/log.jsonl" -o "$work/report.new/loss.svg" --title "The built-in model"
     else
         note "gnuplot is not there: no plot"
     fi
@@ -356,9 +337,8 @@ stop_after eval
 # The same texts in the same order from the same first weights, but nothing is quantised. It bears less of a learning rate:
 # 4.11 nats after 800 steps at 1e-3, 4.47 at 4e-3.
 twin() {
-    stage1 twin 'weights="float"' lr=1e-3
-    stage2 twin 'weights="float"' lr=1e-3 lr_stage2=7e-4
-    cp "$work/twin2/log.jsonl" "$work/report/twin.jsonl"
+    pretrain twin 'weights="float"' lr=1e-3 lr_stage2=7e-4
+    cp "$work/twin/log.jsonl" "$work/report/twin.jsonl"
 }
 if [ "$twin" = 1 ]; then
     step twin "$work/report/twin.jsonl" "$work/stage1.shard" "$work/stage2.shard" -- twin

@@ -66,6 +66,24 @@ static void print_time(FILE *file, double flops, double peak) {
                  units[i], peak * 1e-9);
 }
 
+static void print_data(FILE *file, const tern_pretrain_plan *plan, uint64_t n_steps) {
+    char a[32], b[32], shards[48];
+    for (int i = 0; i < plan->n_stages; i++) {
+        const tern_shard_info *data = &plan->data[i];
+        snprintf(shards, sizeof shards, "%zu shards: ", plan->n_files[i]);
+        plan_row(file, i ? "data, stage 2" : "data", "%s%s training tokens (documents: %" PRIu64 ")",
+                 plan->n_files[i] > 1 ? shards : "", tern_format_count(a, (double)data->n_tokens[TERN_SPLIT_TRAIN]),
+                 data->n_documents[TERN_SPLIT_TRAIN]);
+    }
+    plan_row(file, "held out", "%s tokens", tern_format_count(a, (double)plan->held_out.n_tokens[TERN_SPLIT_HELD_OUT]));
+    plan_row(file, "run", "%" PRIu64 " steps of %s tokens: %s tokens, %.2f passes over the data", n_steps,
+             tern_format_count(a, (double)plan->step_tokens), tern_format_count(b, (double)plan->n_tokens),
+             plan->epochs[0]);
+    if (plan->n_stages == 2)
+        plan_row(file, "", "from step %" PRIu64 " on stage 2, %.2f passes over its data", plan->switch_step + 1,
+                 plan->epochs[1]);
+}
+
 static bool on_plan(void *user, const tern_pretrain_plan *plan) {
     const state *s = user;
     FILE *file = s->settings->plan ? stdout : stderr;
@@ -79,13 +97,7 @@ static bool on_plan(void *user, const tern_pretrain_plan *plan) {
              dims->n_layers, dims->hidden_size, dims->ffn_size, dims->n_heads, dims->n_kv_heads, dims->vocab_size,
              dims->n_ctx);
     plan_row(file, "parameters", "%s", tern_format_count(a, (double)plan->n_params));
-    plan_row(file, "data", "%s training tokens (documents: %" PRIu64 "), %s held out",
-             tern_format_count(a, (double)plan->data.n_tokens[TERN_SPLIT_TRAIN]),
-             plan->data.n_documents[TERN_SPLIT_TRAIN],
-             tern_format_count(b, (double)plan->data.n_tokens[TERN_SPLIT_HELD_OUT]));
-    plan_row(file, "run", "%" PRIu64 " steps of %s tokens: %s tokens, %.2f passes over the data",
-             config->schedule.n_steps, tern_format_count(a, (double)plan->step_tokens),
-             tern_format_count(b, (double)plan->n_tokens), plan->epochs);
+    print_data(file, plan, config->schedule.n_steps);
     plan_row(file, "work", "%.3g FLOP, %.4g a token", flops, plan->flops_per_token);
     plan_row(file, "memory",
              "%s: %s weights, gradients and moments, %s activations (sequences at a time: %" PRIu32 ")%s",
@@ -161,10 +173,10 @@ static int print_example(void) {
     if (tern_train_config_defaults(&config, &err))
         return tern_cli_error(&err);
     /* paths have no defaults */
-    config.data = strdup("story.shard");
+    bool have = tern_paths_add(&config.data, "story.shard");
     config.tokenizer = strdup("tokenizer.json");
     config.out = strdup("run");
-    char *text = config.data && config.tokenizer && config.out ? tern_train_config_text(&config) : NULL;
+    char *text = have && config.tokenizer && config.out ? tern_train_config_text(&config) : NULL;
     if (text)
         fputs(text, stdout);
     tern_train_config_free(&config);

@@ -62,6 +62,49 @@ static char *joined(const char *folder, size_t folder_length, const char *path) 
     return whole;
 }
 
+bool tern_paths_add(tern_paths *paths, const char *path) {
+    char **longer = realloc(paths->list, (paths->n + 1) * sizeof *longer), *copy = strdup(path);
+    if (longer)
+        paths->list = longer;
+    if (!longer || !copy) {
+        free(copy);
+        return false;
+    }
+    paths->list[paths->n++] = copy;
+    return true;
+}
+
+static void free_paths(tern_paths *paths) {
+    for (size_t i = 0; i < paths->n; i++)
+        free(paths->list[i]);
+    free(paths->list);
+    *paths = (tern_paths){0};
+}
+
+/* One path or a list of them. */
+static bool are_paths(const json_t *value) {
+    size_t n = json_is_array(value) ? json_array_size(value) : 1;
+    for (size_t i = 0; i < n; i++) {
+        const char *text = json_string_value(json_is_array(value) ? json_array_get(value, i) : value);
+        if (!text || !*text)
+            return false;
+    }
+    return true;
+}
+
+static bool set_paths(const json_t *value, const char *folder, size_t folder_length, tern_paths *paths) {
+    size_t n = json_is_array(value) ? json_array_size(value) : 1;
+    bool good = true;
+    free_paths(paths);
+    for (size_t i = 0; good && i < n; i++) {
+        const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
+        char *path = joined(folder, folder_length, json_string_value(one));
+        good = path && tern_paths_add(paths, path);
+        free(path);
+    }
+    return good;
+}
+
 /* What stands where a value was not what is allowed. */
 static void describe_allowed(const config_key *key, char text[64]) {
     *text = 0;
@@ -86,6 +129,9 @@ static void describe_allowed(const config_key *key, char text[64]) {
         break;
     case KEY_PATH:
         snprintf(text, 64, "a path");
+        break;
+    case KEY_PATHS:
+        snprintf(text, 64, "a path or a list of paths");
     }
 }
 
@@ -93,6 +139,7 @@ static tern_status set_value(const config_key *key, const json_t *value, const c
                              tern_error *err) {
     void *field = field_of(key, config);
     const char *text = json_string_value(value), *slash = strrchr(path, '/');
+    size_t folder_length = slash ? (size_t)(slash - path) + 1 : 0;
     bool good = false;
     switch (key->kind) {
     case KEY_BOOL:
@@ -108,9 +155,13 @@ static tern_status set_value(const config_key *key, const json_t *value, const c
         if (!good)
             break;
         free(*(char **)field);
-        *(char **)field =
-            key->kind == KEY_PATH ? joined(path, slash ? (size_t)(slash - path) + 1 : 0, text) : strdup(text);
+        *(char **)field = key->kind == KEY_PATH ? joined(path, folder_length, text) : strdup(text);
         if (!*(char **)field)
+            return tern_fail_memory(err, path);
+        break;
+    case KEY_PATHS:
+        good = are_paths(value);
+        if (good && !set_paths(value, path, folder_length, field))
             return tern_fail_memory(err, path);
         break;
     default:
@@ -126,11 +177,28 @@ static tern_status set_value(const config_key *key, const json_t *value, const c
     return TERN_ERR_FORMAT;
 }
 
+static void print_text(const char *value, tern_buffer *buffer) {
+    json_t *text = json_string_nocheck(value);
+    char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
+    buffer->failed |= !quoted;
+    tern_buffer_text(buffer, quoted ? quoted : "");
+    free(quoted);
+    json_decref(text);
+}
+
+static void print_paths(const tern_paths *paths, tern_buffer *buffer) {
+    tern_buffer_text(buffer, paths->n == 1 ? "" : "[");
+    for (size_t i = 0; i < paths->n; i++) {
+        tern_buffer_text(buffer, i ? ", " : "");
+        print_text(paths->list[i], buffer);
+    }
+    tern_buffer_text(buffer, paths->n == 1 ? "" : "]");
+}
+
 /* The value as JSON; floats as short as they can be and still be read back as the same. */
 static void print_value(const config_key *key, const tern_train_config *config, tern_buffer *buffer) {
     const void *field = field_of(key, config);
-    json_t *text = NULL;
-    char *quoted = NULL, number[40];
+    char number[40];
     switch (key->kind) {
     case KEY_U32:
         tern_buffer_printf(buffer, "%" PRIu32, *(const uint32_t *)field);
@@ -162,12 +230,10 @@ static void print_value(const config_key *key, const tern_train_config *config, 
         break;
     case KEY_TEXT:
     case KEY_PATH:
-        text = json_string_nocheck(*(char *const *)field ? *(char *const *)field : "");
-        quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
-        buffer->failed |= !quoted;
-        tern_buffer_text(buffer, quoted ? quoted : "");
-        free(quoted);
-        json_decref(text);
+        print_text(*(char *const *)field ? *(char *const *)field : "", buffer);
+        break;
+    case KEY_PATHS:
+        print_paths(field, buffer);
     }
 }
 
@@ -243,6 +309,13 @@ tern_status tern_train_config_check_steps(const tern_train_config *config, const
                          "%s: %" PRIu64 " \"steps\" of %" PRIu32 " rows (\"batch\") of %" PRIu32
                          " tokens (\"context\") are more tokens than can be counted",
                          where, config->schedule.n_steps, config->batch, config->dims.n_ctx);
+    uint64_t begins = tern_schedule_switch(&config->schedule);
+    if (config->data_stage2.n && (begins == 0 || begins >= config->schedule.n_steps))
+        return tern_fail(err, TERN_ERR_FORMAT,
+                         "%s: \"%s\" would never be used: by \"stage2_at\" %.9g all %" PRIu64
+                         " \"steps\" are stage %d's; change that, or leave out \"data_stage2\"",
+                         where, begins ? "data_stage2" : "data", config->schedule.switch_at, config->schedule.n_steps,
+                         begins ? 1 : 2);
     if (config->weights == TERN_WEIGHTS_FLOAT || !config->fp_steps || config->fp_steps < config->schedule.n_steps)
         return TERN_OK;
     return tern_fail(err, TERN_ERR_FORMAT,
@@ -349,7 +422,8 @@ tern_status tern_train_config_parse(const char *text, const char *where, tern_tr
 }
 
 void tern_train_config_free(tern_train_config *config) {
-    free(config->data);
+    free_paths(&config->data);
+    free_paths(&config->data_stage2);
     free(config->tokenizer);
     free(config->out);
     free(config->sample_prompt);
@@ -427,7 +501,7 @@ bool tern_train_config_key(size_t index, tern_config_key *out) {
     describe_allowed(key, out->allowed);
     if (tern_train_config_defaults(&config, NULL))
         return false;
-    if (key->kind != KEY_PATH) /* no path is one by itself */
+    if (key->kind < KEY_PATH) /* no path is one by itself */
         print_value(key, &config, &preset);
     snprintf(out->preset, sizeof out->preset, "%s", preset.bytes && !preset.failed ? preset.bytes : "");
     tern_buffer_free(&preset);

@@ -34,15 +34,21 @@ typedef struct tern_adam {
     float beta1, beta2, eps, clip; /* clip: of the global gradient norm; 0: none */
 } tern_adam;
 
+typedef struct tern_paths {
+    char **list; /* [n], owned, and each of them */
+    size_t n;
+} tern_paths;
+
 typedef struct tern_train_config {
     tern_dims dims; /* n_ctx: the longest sequence */
     tern_weight_mode weights;
-    uint64_t fp_steps; /* of the run's beginning, in full precision (20-30% help, docs/TRAINING.md) */
-    char *tokenizer;   /* path of tokenizer.json; owned */
-    char *data;        /* shard file, made by `tern train data`; owned */
-    char *out;         /* folder of the run: state, log, exports; owned */
-    uint32_t batch;    /* sequences of n_ctx tokens in one optimiser step, over all ranks */
-    uint32_t micro;    /* sequences that go through the network at a time; never 0 once it is read */
+    uint64_t fp_steps;      /* of the run's beginning, in full precision (20-30% help, docs/TRAINING.md) */
+    char *tokenizer;        /* path of tokenizer.json; owned */
+    tern_paths data;        /* shard files, made by `tern train data` */
+    tern_paths data_stage2; /* likewise, of the steps from schedule.switch_at on; none: `data` all the way */
+    char *out;              /* folder of the run: state, log, exports; owned */
+    uint32_t batch;         /* sequences of n_ctx tokens in one optimiser step, over all ranks */
+    uint32_t micro;         /* sequences that go through the network at a time; never 0 once it is read */
     uint64_t seed;
     tern_schedule schedule;
     tern_adam adam;
@@ -71,9 +77,10 @@ tern_status tern_train_config_check_same(const tern_train_config *config, const 
 tern_status tern_train_config_check_shape(const tern_train_config *config, const char *text, const char *where,
                                           tern_error *err);
 
-/* Whether the run's tokens can be counted, and some of the steps are made with the weights' own mode, behind the
- * full-precision ones at the beginning: the last validation would else be that of another model than the one that is
- * stored. Reading checks it; to be asked again where n_steps was changed. `where` stands in front of the error. */
+/* Whether the run's tokens can be counted, each of two stages with texts of its own has steps, and some of the steps
+ * are made with the weights' own mode, behind the full-precision ones at the beginning: the last validation would else
+ * be that of another model than the one that is stored. Reading checks it; to be asked again where n_steps was changed.
+ * `where` stands in front of the error. */
 tern_status tern_train_config_check_steps(const tern_train_config *config, const char *where, tern_error *err);
 
 /* One line about the key-th key for people: name, JSON default, what is allowed, what it does. False: no more. */
@@ -83,6 +90,11 @@ typedef struct tern_config_key {
 } tern_config_key;
 bool tern_train_config_key(size_t index, tern_config_key *key);
 
+/* Append a copy of `path`. False: no memory. */
+bool tern_paths_add(tern_paths *paths, const char *path);
+
+/* The first step of stage 2; n_steps or more: there is none. */
+uint64_t tern_schedule_switch(const tern_schedule *schedule);
 /* At step 0 <= t < n_steps. */
 float tern_schedule_lr(const tern_schedule *schedule, uint64_t step);
 float tern_schedule_weight_decay(const tern_schedule *schedule, uint64_t step);

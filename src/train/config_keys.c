@@ -9,8 +9,8 @@
     { name, KEY_U64, AT(field), 0, max, NULL, true, help }
 #define SAMPLE_TEXT(name, field, help)                                                                                 \
     { name, KEY_TEXT, AT(field), 0, 0, NULL, true, help }
-#define FREE_PATH(name, field, help)                                                                                   \
-    { name, KEY_PATH, AT(field), 0, 0, NULL, true, help }
+#define FREE_PATH(name, kind, field, help)                                                                             \
+    { name, KEY_##kind, AT(field), 0, 0, NULL, true, help }
 
 static const char *const weight_modes[] = {"ternary", "binary", "float", NULL};
 static const char *const decay_shapes[] = {"linear", "cosine", NULL};
@@ -19,9 +19,10 @@ _Static_assert(sizeof(tern_weight_mode) == sizeof(int) && sizeof(tern_decay_shap
                "choices are stored as int");
 
 const config_key tern_config_keys[] = {
-    FREE_PATH("data", data, "shards, made by `tern train data`"),
-    FREE_PATH("tokenizer", tokenizer, "the tokenizer.json that the shards were made with"),
-    FREE_PATH("out", out, "folder of the run: state, log and, at the end, the model"),
+    FREE_PATH("data", PATHS, data, "shards, made by `tern train data`"),
+    FREE_PATH("data_stage2", PATHS, data_stage2, "shards of stage 2; none: those of `data` all the way"),
+    FREE_PATH("tokenizer", PATH, tokenizer, "the tokenizer.json that the shards were made with"),
+    FREE_PATH("out", PATH, out, "folder of the run: state, log and, at the end, the model"),
 
     WHOLE("layers", U32, dims.n_layers, 1, 512, "blocks of the model"),
     WHOLE("hidden", U32, dims.hidden_size, 128, 32768, "width of the residual stream, a multiple of 128"),

@@ -5,7 +5,17 @@
 #include "train/config.h"
 
 /* Whole numbers come first. A choice is an int (an enum) that counts the names. */
-typedef enum config_kind { KEY_U32, KEY_U64, KEY_F32, KEY_F64, KEY_BOOL, KEY_CHOICE, KEY_TEXT, KEY_PATH } config_kind;
+typedef enum config_kind {
+    KEY_U32,
+    KEY_U64,
+    KEY_F32,
+    KEY_F64,
+    KEY_BOOL,
+    KEY_CHOICE,
+    KEY_TEXT,
+    KEY_PATH,
+    KEY_PATHS, /* one, or a list: tern_paths */
+} config_kind;
 
 typedef struct config_key {
     const char *name;

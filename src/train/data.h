@@ -39,6 +39,11 @@ tern_status tern_shard_open_memory(const char *name, const void *bytes, size_t n
                                    tern_error *err);
 void tern_shard_close(tern_shard *shard);
 const tern_shard_info *tern_shard_describe(const tern_shard *shard);
+/* Several shards as one: the documents of parts[0], then those of parts[1], ..., with their sums and, of more than one,
+ * a hash of their hashes. The parts, which must outlive it, are of one kind, vocabulary and tokenizer; a part may come
+ * more than once. */
+tern_status tern_shard_join(tern_shard *const *parts, size_t n_parts, tern_shard **joined, tern_error *err);
+size_t tern_shard_parts(const tern_shard *shard); /* files that it is of */
 /* Tokens of a document -> ids [*n] in `buffer`, and mask [*n] (1: loss on predicting this token; NULL for TEXT), valid
  * until the shard is closed. `buffer` [longest document]. */
 tern_status tern_shard_document(const tern_shard *shard, tern_split split, uint64_t index, int32_t *buffer,
@@ -49,7 +54,7 @@ uint64_t tern_shard_document_tokens(const tern_shard *shard, tern_split split, u
 void tern_shard_read(const tern_shard *shard, tern_split split, uint64_t index, uint64_t from, size_t n, int32_t *ids,
                      const uint8_t **mask);
 uint64_t tern_shard_longest(const tern_shard *shard); /* tokens of the longest document */
-const char *tern_shard_name(const tern_shard *shard); /* its path */
+const char *tern_shard_name(const tern_shard *shard); /* its path; of several "PATH and N more" */
 
 /*
  * Batches of a run. A row has room for n_ctx inputs and holds one or more sequences, each of which begins with BOS.
@@ -80,6 +85,8 @@ typedef struct tern_rows {
  * none. n_ctx is 2 or more; rows_per_step is even for PAIRS. */
 tern_status tern_feed_create(const tern_shard *shard, uint32_t n_ctx, uint32_t rows_per_step, uint64_t seed,
                              tern_feed **feed, tern_error *err);
+/* A feed of the held-out documents alone. */
+tern_status tern_feed_create_held_out(const tern_shard *shard, uint32_t n_ctx, tern_feed **feed, tern_error *err);
 void tern_feed_free(tern_feed *feed);
 tern_status tern_rows_create(uint32_t max_rows, uint32_t n_ctx, tern_rows *rows, tern_error *err);
 void tern_rows_free(tern_rows *rows);
@@ -99,6 +106,10 @@ uint64_t tern_feed_cut(const tern_feed *feed); /* CHAT, PAIRS: documents of whic
  * one, and divided by text_bytes it gives bits per byte. CHAT, PAIRS: one document a row, cut at n_ctx; pairs
  * of which one has no answer left are left out. */
 tern_status tern_feed_held_out(tern_feed *feed, uint64_t first, uint32_t n, tern_rows *rows, tern_error *err);
+/* The same of n_some rows that stand for all: of one file the first ones, of several they are spread evenly over all.
+ */
+tern_status tern_feed_held_out_some(tern_feed *feed, uint64_t n_some, uint64_t first, uint32_t n, tern_rows *rows,
+                                    tern_error *err);
 uint64_t tern_feed_held_out_rows(const tern_feed *feed); /* in all */
 
 #endif

@@ -145,7 +145,7 @@ static tern_status list_pieces(tern_feed *feed, piece_list *list, tern_error *er
         }
     }
     if (!ok)
-        return tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for its list of pieces, or too many; cut it into shards",
+        return tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for its list of pieces, or too many",
                          tern_shard_name(feed->shard));
     if (list->n == 0)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: nothing to train on: %" PRIu64 " documents%s",
@@ -282,13 +282,20 @@ uint64_t tern_feed_held_out_rows(const tern_feed *feed) {
     return feed->held_first[feed->info->n_documents[TERN_SPLIT_HELD_OUT]];
 }
 
-tern_status tern_feed_held_out(tern_feed *feed, uint64_t first, uint32_t n, tern_rows *rows, tern_error *err) {
+tern_status tern_feed_held_out_some(tern_feed *feed, uint64_t n_some, uint64_t first, uint32_t n, tern_rows *rows,
+                                    tern_error *err) {
     uint64_t all = tern_feed_held_out_rows(feed);
+    bool spread = n_some < all && tern_shard_parts(feed->shard) > 1;
     tern_status status = check_rows(feed, rows, n, err);
     if (status)
         return status;
+    if (n_some > all)
+        n_some = all;
     begin_rows(rows);
-    for (uint64_t row = first; row < all && row - first < n; row++) {
+    for (uint64_t i = first; i < n_some && i - first < n; i++) {
+        /* i * all / n_some, without the product */
+        uint64_t row =
+            spread ? all / n_some * i + (uint64_t)((double)(all % n_some) * ((double)i / (double)n_some)) : i;
         uint64_t document = find_held_out(feed, row);
         tern_piece piece = {0, (uint32_t)document, (uint32_t)n_inputs(feed, TERN_SPLIT_HELD_OUT, document)};
         if (feed->info->kind == TERN_SHARD_TEXT) {
@@ -301,10 +308,14 @@ tern_status tern_feed_held_out(tern_feed *feed, uint64_t first, uint32_t n, tern
     return TERN_OK;
 }
 
+tern_status tern_feed_held_out(tern_feed *feed, uint64_t first, uint32_t n, tern_rows *rows, tern_error *err) {
+    return tern_feed_held_out_some(feed, UINT64_MAX, first, n, rows, err);
+}
+
 /* ---------------------------------------------------------- create and free */
 
-tern_status tern_feed_create(const tern_shard *shard, uint32_t n_ctx, uint32_t rows_per_step, uint64_t seed,
-                             tern_feed **feed, tern_error *err) {
+static tern_status create(const tern_shard *shard, uint32_t n_ctx, uint32_t rows_per_step, uint64_t seed, bool training,
+                          tern_feed **feed, tern_error *err) {
     const tern_shard_info *info = tern_shard_describe(shard);
     uint32_t per_group = info->kind == TERN_SHARD_PAIRS ? 2 : 1;
     if (n_ctx < 2 || n_ctx > MAX_CTX)
@@ -321,7 +332,7 @@ tern_status tern_feed_create(const tern_shard *shard, uint32_t n_ctx, uint32_t r
                         .rows_per_step = rows_per_step,
                         .seed = seed,
                         .per_group = per_group};
-    tern_status status = pack_training(made, err);
+    tern_status status = training ? pack_training(made, err) : TERN_OK;
     if (!status)
         status = list_held_out(made, err);
     if (status)
@@ -329,6 +340,15 @@ tern_status tern_feed_create(const tern_shard *shard, uint32_t n_ctx, uint32_t r
     else
         *feed = made;
     return status;
+}
+
+tern_status tern_feed_create(const tern_shard *shard, uint32_t n_ctx, uint32_t rows_per_step, uint64_t seed,
+                             tern_feed **feed, tern_error *err) {
+    return create(shard, n_ctx, rows_per_step, seed, true, feed, err);
+}
+
+tern_status tern_feed_create_held_out(const tern_shard *shard, uint32_t n_ctx, tern_feed **feed, tern_error *err) {
+    return create(shard, n_ctx, 2, 0, false, feed, err);
 }
 
 void tern_feed_free(tern_feed *feed) {

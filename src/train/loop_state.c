@@ -49,7 +49,7 @@ static tern_status check_state(const tern_run *run, const tern_state_file *file,
                              "%s: this run has had other data than %s holds now, another model to begin with, or other "
                              "adapter settings or beta; set it back, name another folder (\"out\") for a new run, or "
                              "begin this one anew with --restart",
-                             file->path, run->config->data ? run->config->data : "\"data\"");
+                             file->path, run->config->data.n == 1 ? run->config->data.list[0] : "\"data\"");
     }
     if (file->state.step > run->config->schedule.n_steps)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: %" PRIu64 " steps are done, more than the %" PRIu64 " \"steps\"",

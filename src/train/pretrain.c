@@ -13,6 +13,7 @@
 #include "train/net.h"
 #include "train/peak.h"
 #include "train/plan.h"
+#include "train/pretrain_data.h"
 
 enum { MAX_TOKENIZER_BYTES = 1 << 30 };
 
@@ -21,8 +22,7 @@ typedef struct pretrain {
     tern_train_config config; /* a copy that owns nothing: vocabulary and micro-batch are what the data says */
     tern_comm *comm;
     tern_pool *pool;
-    tern_shard *shard;
-    tern_feed *feed;
+    tern_text_data data;
     tern_rows rows;
     tern_params params;
     tern_net *net;
@@ -55,7 +55,7 @@ static tern_status gradients(void *user, uint64_t step, tern_grads_ready_fn read
     for (uint32_t done = 0; done < p->share; done += p->micro) {
         uint32_t n = p->share - done < p->micro ? p->share - done : p->micro;
         bool last = done + n == p->share;
-        tern_status status = tern_feed_rows(p->feed, step, first + done, n, &p->rows, err);
+        tern_status status = tern_text_data_rows(&p->data, step, first + done, n, &p->rows, err);
         if (status)
             return status;
         set_weights(p);
@@ -70,13 +70,13 @@ static tern_status gradients(void *user, uint64_t step, tern_grads_ready_fn read
 /* The rows of a validation go round the ranks, `micro` at a time. */
 static tern_status validate(void *user, bool whole, tern_step_result *result, tern_error *err) {
     pretrain *p = user;
-    uint64_t rows = tern_feed_held_out_rows(p->feed), tokens = p->config.eval_tokens;
+    uint64_t rows = tern_feed_held_out_rows(p->data.held_out_feed), tokens = p->config.eval_tokens;
     if (!whole && tokens && tokens / p->config.dims.n_ctx < rows)
         rows = tokens / p->config.dims.n_ctx + 1;
     uint64_t stride = (uint64_t)p->micro * (uint64_t)tern_comm_size(p->comm);
     for (uint64_t first = (uint64_t)p->micro * (uint64_t)tern_comm_rank(p->comm); first < rows; first += stride) {
         uint32_t n = rows - first < p->micro ? (uint32_t)(rows - first) : p->micro;
-        tern_status status = tern_feed_held_out(p->feed, first, n, &p->rows, err);
+        tern_status status = tern_feed_held_out_some(p->data.held_out_feed, rows, first, n, &p->rows, err);
         if (status)
             return status;
         tern_net_forward(p->net, &p->rows.batch);
@@ -91,7 +91,8 @@ static tern_status validate(void *user, bool whole, tern_step_result *result, te
         return status;
     p->result.validation = sums[0] / sums[1];
     p->result.held_out_tokens = (uint64_t)sums[1];
-    p->result.bits_per_byte = sums[0] / log(2) / (double)p->plan.data.text_bytes[TERN_SPLIT_HELD_OUT];
+    p->result.bits_per_byte =
+        sums[0] / log(2) / (double)tern_shard_describe(p->data.held_out)->text_bytes[TERN_SPLIT_HELD_OUT];
     return TERN_OK;
 }
 
@@ -214,34 +215,30 @@ static tern_status check_tokenizer(const pretrain *p, tern_error *err) {
     tern_status status = tern_read_regular(path, MAX_TOKENIZER_BYTES, &text, &n_bytes, err);
     if (status)
         return status;
-    uint64_t hash = tern_hash_bytes(text, n_bytes), wanted = p->plan.data.tokenizer_hash;
+    uint64_t hash = tern_hash_bytes(text, n_bytes), wanted = tern_shard_describe(p->data.held_out)->tokenizer_hash;
     free(text);
     if (wanted && hash != wanted)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is not the tokenizer that %s was made with", path,
-                         p->config.data);
+                         p->config.data.list[0]);
     return tern_export_check_tokenizer(path, p->config.dims.vocab_size, NULL, err);
 }
 
 static tern_status open_data(pretrain *p, tern_error *err) {
     tern_train_config *config = &p->config;
-    if (!config->data || !config->out)
+    if (!config->data.n || !config->out)
         return tern_fail(err, TERN_ERR_ARGUMENT, "\"%s\" is missing in the configuration",
-                         config->data ? "out" : "data");
-    tern_status status = tern_shard_open(config->data, &p->shard, err);
+                         config->data.n ? "out" : "data");
+    tern_status status = tern_text_data_open(config, &p->data, err);
     if (status)
         return status;
-    p->plan.data = *tern_shard_describe(p->shard);
-    uint32_t vocabulary = p->plan.data.vocab_size;
-    if (p->plan.data.kind != TERN_SHARD_TEXT)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: holds conversations; pre-training wants text (tern train data)",
-                         config->data);
+    uint32_t vocabulary = tern_shard_describe(p->data.held_out)->vocab_size;
     if (!config->dims.vocab_size)
         config->dims.vocab_size = vocabulary;
     if (config->dims.vocab_size < vocabulary)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: has ids up to %" PRIu32 ", more than \"vocab\" %" PRIu32,
-                         config->data, vocabulary - 1, config->dims.vocab_size);
+                         config->data.list[0], vocabulary - 1, config->dims.vocab_size);
     status = check_tokenizer(p, err);
-    return status ? status : tern_feed_create(p->shard, config->dims.n_ctx, config->batch, config->seed, &p->feed, err);
+    return status ? status : tern_text_data_feed(config, &p->data, err);
 }
 
 static tern_status divide(pretrain *p, tern_error *err) {
@@ -261,6 +258,20 @@ static tern_net_params net_params(const pretrain *p) {
                              .recompute = p->config.recompute,
                              .sparsity = true,
                              .n_threads = tern_pool_threads(p->pool)};
+}
+
+static void plan_data(pretrain *p) {
+    tern_pretrain_plan *plan = &p->plan;
+    uint64_t n_steps = p->config.schedule.n_steps, switch_step = p->data.switch_step;
+    plan->held_out = *tern_shard_describe(p->data.held_out);
+    plan->n_stages = p->data.stages[1] ? 2 : 1;
+    plan->switch_step = plan->n_stages == 2 ? switch_step : n_steps;
+    const uint64_t steps[2] = {plan->switch_step, n_steps - plan->switch_step};
+    for (int i = 0; i < plan->n_stages; i++) {
+        plan->data[i] = *tern_shard_describe(p->data.stages[i]);
+        plan->n_files[i] = tern_shard_parts(p->data.stages[i]);
+        plan->epochs[i] = (double)steps[i] * p->config.batch / (double)tern_feed_rows_per_epoch(p->data.feeds[i]);
+    }
 }
 
 static tern_status make_plan(pretrain *p, tern_error *err) {
@@ -286,7 +297,7 @@ static tern_status make_plan(pretrain *p, tern_error *err) {
     plan->recompute = p->config.recompute = memory.recompute; /* where memory is short; the numbers are the same */
     plan->step_tokens = (uint64_t)config->batch * dims->n_ctx;
     plan->n_tokens = plan->step_tokens * config->schedule.n_steps;
-    plan->epochs = (double)config->schedule.n_steps * config->batch / (double)tern_feed_rows_per_epoch(p->feed);
+    plan_data(p);
     /* Kaplan et al. 2020: 2 N forward, 4 N backward; and 6 L T d of causal attention (docs/TRAINING.md) */
     plan->flops_per_token = 6.0 * (double)plan->n_matrix + 6.0 * (double)layers * dims->n_ctx * (double)width;
     plan->n_ranks = tern_comm_size(p->comm);
@@ -340,7 +351,7 @@ static tern_status run(pretrain *p, tern_error *err) {
                                       .sparsity = sparsity,
                                       .n_layers = p->config.dims.n_layers,
                                       .flops_per_token = p->plan.flops_per_token,
-                                      .data_hash = p->plan.data.hash};
+                                      .data_hash = p->data.hash};
     const tern_trainable trainable = {.values = p->params.values,
                                       .grads = p->params.grads,
                                       .m = p->params.m,
@@ -366,8 +377,7 @@ static void end(pretrain *p, tern_status status) {
     tern_net_free(p->net);
     tern_params_free(&p->params);
     tern_rows_free(&p->rows);
-    tern_feed_free(p->feed);
-    tern_shard_close(p->shard);
+    tern_text_data_free(&p->data);
     tern_pool_free(p->pool);
     tern_comm_free(p->comm, status);
 }

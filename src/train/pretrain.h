@@ -17,11 +17,15 @@ typedef struct tern_pretrain_plan {
     uint64_t available_bytes;       /* of memory, for each process of this machine; UINT64_MAX: not known */
     bool fits, recompute;           /* activations are computed again in the backward pass: less memory */
     uint64_t step_tokens, n_tokens; /* at most, of a step and of the run */
-    double epochs;                  /* passes over the training split in the run */
     double flops_per_token, peak_flops; /* peak: of all processes together, float32 */
     int n_ranks, n_threads;             /* processes; threads of each */
     uint32_t micro;                     /* sequences at a time in each process */
-    tern_shard_info data;
+    int n_stages;                       /* 2: with texts of their own */
+    uint64_t switch_step;               /* the first step of the second one; n_steps: none */
+    tern_shard_info data[2];            /* of each stage: what it trains on */
+    size_t n_files[2];                  /* that this is in */
+    double epochs[2];                   /* passes over it */
+    tern_shard_info held_out;           /* of both */
 } tern_pretrain_plan;
 
 typedef struct tern_pretrain_result {

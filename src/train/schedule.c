@@ -10,7 +10,9 @@ static double curve(const tern_schedule *s, uint64_t step) {
     return s->final_fraction + (1 - s->final_fraction) * f;
 }
 
-static int stage(const tern_schedule *s, uint64_t step) { return (double)step >= s->switch_at * (double)s->n_steps; }
+uint64_t tern_schedule_switch(const tern_schedule *s) { return (uint64_t)ceil(s->switch_at * (double)s->n_steps); }
+
+static int stage(const tern_schedule *s, uint64_t step) { return step >= tern_schedule_switch(s); }
 
 float tern_schedule_lr(const tern_schedule *s, uint64_t step) {
     double warm = step < s->warmup_steps ? (double)(step + 1) / (double)s->warmup_steps : 1;

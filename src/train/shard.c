@@ -20,6 +20,10 @@ struct tern_shard {
     const uint8_t *index[TERN_N_SPLITS]; /* entries */
     uint8_t *made_index;                 /* of a file that has none; owned */
     uint64_t longest;
+    /* of a joined one, which has no data itself */
+    const tern_shard **parts;       /* [n_parts]; NULL: a file */
+    uint64_t *first[TERN_N_SPLITS]; /* [n_parts + 1]: number of each part's first document; owned by first[0] */
+    size_t n_parts;
 };
 
 typedef struct entry {
@@ -261,10 +265,115 @@ void tern_shard_close(tern_shard *shard) {
     if (!shard)
         return;
     tern_map_close(&shard->map);
+    free(shard->parts);
+    free(shard->first[0]);
     free(shard->made_index);
     free(shard->name);
     free(shard);
 }
+
+/* ------------------------------------------------------------------- several */
+
+static tern_status check_alike(const tern_shard *a, const tern_shard *b, tern_error *err) {
+    const tern_shard_info *x = &a->info, *y = &b->info;
+    if (x->kind != y->kind)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is of another kind than %s; see tern train data --kind", b->name,
+                         a->name);
+    if (x->vocab_size != y->vocab_size)
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "%s: has a vocabulary of %" PRIu32 ", but %s one of %" PRIu32
+                         "; make both with the same tokenizer",
+                         b->name, y->vocab_size, a->name, x->vocab_size);
+    if (x->tokenizer_hash != y->tokenizer_hash || x->bos_id != y->bos_id || x->eos_id != y->eos_id)
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "%s: was made with another tokenizer than %s; make both with the same one", b->name, a->name);
+    return TERN_OK;
+}
+
+/* info, longest and first[] of the parts; false: too much to count. */
+static bool add_parts(tern_shard *shard) {
+    tern_shard_info *sum = &shard->info;
+    tern_hash hash;
+    tern_hash_start(&hash);
+    for (size_t i = 0; i < shard->n_parts; i++) {
+        const tern_shard *part = shard->parts[i];
+        uint8_t bytes[8];
+        tern_shard_put(bytes, part->info.hash, sizeof bytes);
+        tern_hash_add(&hash, bytes, sizeof bytes);
+        shard->longest = part->longest > shard->longest ? part->longest : shard->longest;
+        for (int split = 0; split < TERN_N_SPLITS; split++) {
+            shard->first[split][i] = sum->n_documents[split];
+            if (!tern_add_u64(sum->n_documents[split], part->info.n_documents[split], &sum->n_documents[split]) ||
+                !tern_add_u64(sum->n_tokens[split], part->info.n_tokens[split], &sum->n_tokens[split]) ||
+                !tern_add_u64(sum->text_bytes[split], part->info.text_bytes[split], &sum->text_bytes[split]))
+                return false;
+            shard->first[split][i + 1] = sum->n_documents[split];
+        }
+    }
+    if (shard->n_parts > 1)
+        sum->hash = tern_hash_value(&hash);
+    return true;
+}
+
+static tern_status join(tern_shard *shard, tern_shard *const *parts, size_t n, tern_error *err) {
+    char name[4096];
+    tern_status status = TERN_OK;
+    for (size_t i = 1; !status && i < n; i++)
+        status = check_alike(parts[0], parts[i], err);
+    if (status)
+        return status;
+    if (n > 1)
+        snprintf(name, sizeof name, "%s and %zu more", parts[0]->name, n - 1);
+    shard->name = strdup(n > 1 ? name : parts[0]->name);
+    shard->parts = tern_alloc_array(n, sizeof *shard->parts);
+    shard->first[0] = tern_alloc_array(2 * (n + 1), sizeof *shard->first[0]);
+    if (!shard->name || !shard->parts || !shard->first[0])
+        return tern_fail_memory(err, "the list of shards");
+    shard->first[1] = shard->first[0] + n + 1;
+    for (size_t i = 0; i < n; i++)
+        shard->parts[i] = parts[i];
+    shard->n_parts = n;
+    shard->info = (tern_shard_info){.kind = parts[0]->info.kind,
+                                    .vocab_size = parts[0]->info.vocab_size,
+                                    .bos_id = parts[0]->info.bos_id,
+                                    .eos_id = parts[0]->info.eos_id,
+                                    .tokenizer_hash = parts[0]->info.tokenizer_hash,
+                                    .hash = parts[0]->info.hash};
+    return add_parts(shard) ? TERN_OK
+                            : tern_fail(err, TERN_ERR_FORMAT, "%s: more documents than can be counted", shard->name);
+}
+
+tern_status tern_shard_join(tern_shard *const *parts, size_t n_parts, tern_shard **joined, tern_error *err) {
+    if (n_parts == 0 || n_parts > UINT32_MAX)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "no shards to train on, or too many");
+    tern_shard *made = calloc(1, sizeof *made);
+    if (!made)
+        return tern_fail_memory(err, "the shards");
+    tern_status status = join(made, parts, n_parts, err);
+    if (status)
+        tern_shard_close(made);
+    else
+        *joined = made;
+    return status;
+}
+
+/* The part that has a document, whose number there goes to *index. */
+static const tern_shard *part_of(const tern_shard *shard, tern_split split, uint64_t *index) {
+    size_t low = 0, high = shard->n_parts;
+    if (!shard->parts)
+        return shard;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (shard->first[split][middle] <= *index)
+            low = middle;
+        else
+            high = middle;
+    }
+    *index -= shard->first[split][low];
+    return shard->parts[low];
+}
+
+size_t tern_shard_parts(const tern_shard *shard) { return shard->parts ? shard->n_parts : 1; }
 
 /* ------------------------------------------------------------------ documents */
 
@@ -273,11 +382,15 @@ uint64_t tern_shard_longest(const tern_shard *shard) { return shard->longest; }
 const char *tern_shard_name(const tern_shard *shard) { return shard->name; }
 
 uint64_t tern_shard_document_tokens(const tern_shard *shard, tern_split split, uint64_t index) {
-    return split < TERN_N_SPLITS && index < shard->info.n_documents[split] ? entry_of(shard, split, index).n : 0;
+    if (split >= TERN_N_SPLITS || index >= shard->info.n_documents[split])
+        return 0;
+    shard = part_of(shard, split, &index);
+    return entry_of(shard, split, index).n;
 }
 
 void tern_shard_read(const tern_shard *shard, tern_split split, uint64_t index, uint64_t from, size_t n, int32_t *ids,
                      const uint8_t **mask) {
+    shard = part_of(shard, split, &index);
     entry e = entry_of(shard, split, index);
     const uint8_t *stored = shard->data + e.offset;
     for (size_t i = 0; i < n; i++)

@@ -125,13 +125,12 @@ static void set_micro(tune *t) {
 }
 
 static tern_status set_paths(tune *t, tern_error *err) {
-    t->config.data = strdup(t->p->shard);
+    bool have = tern_paths_add(&t->config.data, t->p->shard);
     t->config.out = strdup(t->p->out);
     /* adapters need none. Whole: what is trained from this run's state may be started in another folder */
     t->config.tokenizer = t->tokenizer ? realpath(t->tokenizer, NULL) : NULL;
-    return t->config.data && t->config.out && (t->config.tokenizer || !t->tokenizer)
-               ? TERN_OK
-               : tern_fail_memory(err, "the configuration");
+    return have && t->config.out && (t->config.tokenizer || !t->tokenizer) ? TERN_OK
+                                                                           : tern_fail_memory(err, "the configuration");
 }
 
 static tern_status make_config(tune *t, tern_error *err) {

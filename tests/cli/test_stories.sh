@@ -40,7 +40,7 @@ demo "minutes that are none" "$WORK/data" --minutes 0
 is "$status" 1
 demo "a dry run" "$WORK/data" --dry-run --work "$WORK/demo"
 is "$status" 0
-for part in "text: python3" "tokenizer:" "stage1:" "stage2:" "sft:" "dpo:" "eval:"; do
+for part in "text: python3" "tokenizer:" "pretrain:" "sft:" "dpo:" "eval:"; do
     has "$out" "$part"
 done
 [ ! -e "$WORK/demo" ] || fail "a dry run has made $WORK/demo"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tern train pretrain and plot: configurations, a run that is killed again and again, what is exported, several
-# processes, plots.
+# tern train pretrain and plot: configurations, a run that is killed again and again, what is exported, plots.
+# test_train_mpi.sh has several processes.
 . "$(dirname "$0")/lib.sh"
 
 cd "$WORK" || exit 1
@@ -115,26 +115,93 @@ is "$(grep -v written "$WORK/out")" "$(grep -v written whole.out)"
 [ -s whole/model.gguf ] || fail "the model was not written again"
 
 # --- killed again and again: the same losses, the same files
-same_as_whole() {
-    is "$(losses "$1")" "$(losses whole)"
+same_as() { # RUN UNBROKEN
+    is "$(losses "$1")" "$(losses "$2")"
     for file in model.gguf master/model.safetensors packed/model.safetensors; do
-        cmp -s "whole/$file" "$1/$file" || fail "$name: $file differs from the unbroken run's"
+        cmp -s "$2/$file" "$1/$file" || fail "$name: $file differs from the unbroken run's"
+    done
+}
+same_as_whole() { same_as "$1" whole; }
+# kill_at RUN LINE...: start it, and kill it when its log has so many lines; $kills counts those that were at work
+kill_at() {
+    local run=$1 line pid
+    shift
+    kills=0
+    for line; do
+        "$TERN" train pretrain "$run.json" >/dev/null 2>&1 </dev/null &
+        pid=$!
+        until [ "$(cat "$run/log.jsonl" 2>/dev/null | wc -l)" -ge "$line" ] || ! kill -0 $pid 2>/dev/null; do sleep 0.003; done
+        kill -9 $pid 2>/dev/null && kills=$((kills + 1))
+        wait $pid 2>/dev/null
     done
 }
 config killed
-kills=0
-for line in 1 3 8 14 16 21 30 33 39 40; do
-    "$TERN" train pretrain killed.json >/dev/null 2>&1 </dev/null &
-    pid=$!
-    until [ "$(cat killed/log.jsonl 2>/dev/null | wc -l)" -ge "$line" ] || ! kill -0 $pid 2>/dev/null; do sleep 0.003; done
-    kill -9 $pid 2>/dev/null && kills=$((kills + 1))
-    wait $pid 2>/dev/null
-done
+kill_at killed 1 3 8 14 16 21 30 33 39 40
 [ "$kills" -ge 5 ] || fail "only $kills kills found the run at work"
 run "killed $kills times" "$TERN" train pretrain killed.json
 is "$status" 0
 is "$err" "$(grep -v 'warning' "$WORK/err")"
 same_as_whole killed
+
+# --- several shards, and other ones in stage 2: one run
+"$TERN" train data "$ROOT/docs/MODEL.md" "$ROOT/docs/FORMAT.md" --tokenizer tok.json --held-out 0.1 --split-on '\n\n' \
+    -o more.shard >/dev/null 2>&1 || fail "no second shard"
+"$TERN" train data "$ROOT/docs/SPEED.md" --tokenizer tok.json --held-out 0.1 --split-on '\n\n' -o best.shard \
+    >/dev/null 2>&1 || fail "no third shard"
+config listed
+sed -i 's/"text.shard"/["text.shard"]/' listed.json
+run "a list of one shard" "$TERN" train pretrain listed.json
+is "$status" 0
+same_as_whole listed
+config first ', "stage2_at": 0.5' # stage 1's texts all the way
+sed -i 's/"text.shard"/["text.shard", "more.shard"]/' first.json
+run "two shards" "$TERN" train pretrain first.json
+is "$status" 0
+[ "$(losses first)" != "$(losses whole)" ] || fail "the second shard is not trained on"
+config two ', "stage2_at": 0.5, "data_stage2": ["best.shard", "text.shard"]'
+sed -i 's/"text.shard", "tok/["text.shard", "more.shard"], "tok/' two.json
+run "two stages" "$TERN" train pretrain two.json
+is "$status" 0
+has "$err" "2 shards: "
+has "$err" "from step 21 on stage 2"
+# the first stage is the run that has its texts alone; what is held out, and so the validation, is another
+trained() { sed 's/.*"loss": \([0-9.]*\),.*/\1/' "$1/log.jsonl"; }
+is "$(trained two | head -n 20)" "$(trained first | head -n 20)"
+[ "$(trained two | sed -n 21p)" != "$(trained first | sed -n 21p)" ] || fail "stage 2 has the texts of stage 1"
+# killed in both stages, and where one state is of stage 1 and the next step of stage 2
+config broken ', "stage2_at": 0.5, "data_stage2": ["best.shard", "text.shard"]'
+sed -i 's/"text.shard", "tok/["text.shard", "more.shard"], "tok/' broken.json
+kill_at broken 7 18 20 21 23 36
+[ "$kills" -ge 3 ] || fail "only $kills kills found the run of two stages at work"
+run "two stages, killed $kills times" "$TERN" train pretrain broken.json
+is "$status" 0
+same_as broken two
+# asked in either stage to go on with other texts of either
+sed -i 's/"best.shard", "text.shard"/"best.shard"/' broken.json
+stops 1 "other data than" "other data in stage 2" "$TERN" train pretrain broken.json
+stages() { # NAME DATA STAGE2 [MORE]
+    config "$1" ", \"data_stage2\": $3${4:-}"
+    sed -i "s|\"text.shard\", \"tok|$2, \"tok|" "$1.json"
+}
+stages bad '["text.shard", "text2.shard"]' '"best.shard"'
+fails 1 "text2.shard: cannot open" "a shard that is not there" "$TERN" train pretrain bad.json
+stages bad '"text.shard"' '["best.shard", "none.shard"]'
+fails 1 "none.shard: cannot open" "a shard of stage 2 that is not there" "$TERN" train pretrain bad.json
+stages bad '"text.shard"' '"best.shard"' ', "stage2_at": 1'
+fails 1 '"data_stage2" would never be used: by "stage2_at" 1 all 40 "steps" are stage 1' "no stage 2" "$TERN" train pretrain bad.json
+stages bad '"text.shard"' '"best.shard"'
+fails 1 "would never be used" "too few steps for two stages" "$TERN" train pretrain bad.json --steps 1
+"$TERN" train tokenizer text.txt --vocab-size 600 -o tok600.json >/dev/null 2>&1
+"$TERN" train data held.txt --tokenizer tok600.json -o wide.shard >/dev/null 2>&1
+stages bad '"text.shard"' '"wide.shard"'
+fails 1 "wide.shard: has a vocabulary of 600, but" "a stage of another vocabulary" "$TERN" train pretrain bad.json
+"$TERN" train data held.txt --tokenizer other.json -o other.shard >/dev/null 2>&1
+stages bad '"text.shard"' '"other.shard"'
+fails 1 "other.shard: was made with another tokenizer than" "a stage of another tokenizer" "$TERN" train pretrain bad.json
+echo '{"prompt": "a", "completion": "b"}' >chat.jsonl
+"$TERN" train data chat.jsonl --kind chat --tokenizer tok.json --held-out 0 -o chat.shard >/dev/null 2>&1
+stages bad '"text.shard"' '"chat.shard"'
+fails 1 "chat.shard: holds conversations" "a stage of conversations" "$TERN" train pretrain bad.json
 
 # --- asked to stop: saved, and it goes on
 config stopped
@@ -316,28 +383,4 @@ fails 1 "bad.jsonl: line 1" "no log" "$TERN" train plot bad.jsonl
 : >empty.jsonl
 fails 1 "no losses" "an empty log" "$TERN" train plot empty.jsonl
 
-# --- several processes: the same curve
-module=$(dirname "$TERN")/tern_mpi.so
-if command -v mpirun >/dev/null && [ -e "$module" ]; then
-    mpi() { LSAN_OPTIONS=detect_leaks=0 mpirun --allow-run-as-root --oversubscribe -n "$1" "$TERN" train pretrain "${@:2}"; }
-    config four
-    run "four processes" mpi 4 four.json
-    is "$status" 0
-    is "$(grep -c 'validation loss' "$WORK/out")" 1
-    is "$(wc -l <four/log.jsonl)" 40
-    # the first steps differ by the order of summation alone; later a weight on the edge of a ternary bucket falls to
-    # the other side, and the runs drift apart slowly
-    paste -d ' ' <(sed 's/.*"loss": \([0-9.]*\),.*/\1/' whole/log.jsonl) <(sed 's/.*"loss": \([0-9.]*\),.*/\1/' four/log.jsonl) |
-        awk '{ d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > (NR <= 3 ? 1e-5 : 2e-2)) { print "step", NR ":", $0; bad = 1 } }
-             END { exit bad || NR != 40 }' || fail "four processes have other losses than one"
-    config odd ', "seed": 2'
-    run "three processes" mpi 3 odd.json
-    [ "$status" != 0 ] || fail "a batch of 4 was shared by 3 processes"
-    has "$err" "cannot be shared evenly by 3 processes"
-    stops 1 "5 processes were started together, but MPI sees only this one" "a launcher that MPI does not know" \
-        env PMI_SIZE=5 PMI_RANK=0 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 LSAN_OPTIONS=detect_leaks=0 \
-        "$TERN" train pretrain four.json
-else
-    echo "no mpirun, or built without MPI: several processes not tested"
-fi
 finish

@@ -39,7 +39,9 @@ static void test_values(void **state) {
     assert_int_equal(config.dims.vocab_size, 0);
     assert_int_equal(config.dims.n_ctx, 128);
     snprintf(wanted, sizeof wanted, "%s/a.shard", folder);
-    assert_string_equal(config.data, wanted);
+    assert_int_equal(config.data.n, 1);
+    assert_string_equal(config.data.list[0], wanted);
+    assert_int_equal(config.data_stage2.n, 0);
     assert_string_equal(config.out, "/tmp/x");
     assert_null(config.tokenizer);
     assert_true(config.schedule.lr[0] == 1e-3f);
@@ -48,6 +50,18 @@ static void test_values(void **state) {
     assert_int_equal(config.weights, TERN_WEIGHTS_BINARY);
     assert_true(config.recompute);
     assert_int_equal(config.micro, 5); /* chosen: no more than the batch */
+    tern_train_config_free(&config);
+
+    /* lists, of which each path is relative to the file */
+    assert_int_equal(
+        read_text("{\"data\": [\"a.shard\", \"/b.shard\"], \"data_stage2\": [\"c.shard\"], \"steps\": 100}", &config,
+                  &err),
+        TERN_OK);
+    assert_int_equal(config.data.n, 2);
+    assert_string_equal(config.data.list[0], wanted);
+    assert_string_equal(config.data.list[1], "/b.shard");
+    assert_int_equal(config.data_stage2.n, 1);
+    assert_int_equal(tern_schedule_switch(&config.schedule), 50);
     tern_train_config_free(&config);
 
     /* the utmost that is allowed */
@@ -81,6 +95,11 @@ static void test_errors(void **state) {
         {"{\"recompute\": 1}", "true or false"},
         {"{\"data\": \"\"}", "a path"},
         {"{\"data\": [1, 2]}", "\"data\" is [1,2]"},
+        {"{\"data\": [\"a\", \"\"]}", "a path or a list of paths"},
+        {"{\"data_stage2\": {}}", "a path or a list of paths"},
+        {"{\"data_stage2\": \"b\", \"stage2_at\": 1}", "\"data_stage2\" would never be used: by \"stage2_at\" 1 all"},
+        {"{\"data_stage2\": \"b\", \"stage2_at\": 0}", "\"data\" would never be used"},
+        {"{\"data_stage2\": \"b\", \"steps\": 1, \"warmup_steps\": 0}", "never be used"},
         {"{\"shape\": \"huge\"}", "tern-tiny"},
         {"{\"shape\": 3}", "tern-tiny"},
         {"{\"seed\": 1, \"seed\": 2}", "duplicate"},
@@ -115,6 +134,7 @@ static void test_text(void **state) {
     tern_train_config config, again;
     tern_error err = {0};
     assert_int_equal(read_text("{\"lr\": 0.0012345678, \"stage2_at\": 0.3333333333333333, \"out\": \"/a \\\"b\\\"\","
+                               " \"data\": \"/one\", \"data_stage2\": [\"/two\", \"/th\\\"ree\"],"
                                " \"sample_prompt\": \"Tern\\n\\u00e9\", \"micro_batch\": 3, \"adam_eps\": 3e-9}",
                                &config, &err),
                      TERN_OK);
@@ -126,6 +146,9 @@ static void test_text(void **state) {
     assert_true(config.schedule.lr[0] == again.schedule.lr[0]);
     assert_true(config.schedule.switch_at == again.schedule.switch_at);
     assert_string_equal(again.sample_prompt, "Tern\n\xc3\xa9");
+    assert_non_null(strstr(text, "\"data\": \"/one\",")); /* as it was before there were lists */
+    assert_int_equal(again.data_stage2.n, 2);
+    assert_string_equal(again.data_stage2.list[1], "/th\"ree");
     assert_non_null(strstr(text, "\"weight_decay\": 0.1,")); /* short, not 0.10000000149 */
     assert_int_equal(tern_train_config_check_same(&config, text, "state.tern", &err), TERN_OK);
     free(text_again);

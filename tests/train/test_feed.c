@@ -48,14 +48,13 @@ static void check_batch(const tern_shard *shard, uint32_t n_rows) {
 }
 
 /* Counts of (document, target) pairs over whole epochs. */
-static void each_target_once(void **state) {
-    (void)state;
-    tern_shard *shard = mixed(TERN_SHARD_TEXT);
+static void check_each_target_once(const tern_shard *shard, uint64_t n_documents) {
     tern_feed *feed = feed_of(shard, 1, 3);
     uint64_t n_rows = tern_feed_rows_per_epoch(feed), all = 0;
     assert_int_equal(tern_feed_steps_per_epoch(feed), n_rows);
     for (uint64_t epoch = 0; epoch < 3; epoch++) {
-        uint32_t seen[42][VOCAB] = {{0}};
+        static uint32_t seen[84][VOCAB];
+        memset(seen, 0, sizeof seen);
         all = 0;
         for (uint64_t step = epoch * n_rows; step < (epoch + 1) * n_rows; step++) {
             assert_int_equal(tern_feed_rows(feed, step, 0, 1, &rows, &err), TERN_OK);
@@ -67,7 +66,7 @@ static void each_target_once(void **state) {
         }
         int32_t ids[1002];
         const uint8_t *mask;
-        for (uint64_t d = 0; d < 42; d++) {
+        for (uint64_t d = 0; d < n_documents; d++) {
             size_t n;
             assert_int_equal(tern_shard_document(shard, TERN_SPLIT_TRAIN, d, ids, &mask, &n, &err), TERN_OK);
             for (size_t i = 1; i < n; i++)
@@ -76,11 +75,69 @@ static void each_target_once(void **state) {
                 assert_int_equal(seen[d][id], 0);
         }
     }
-    assert_int_equal(all, tern_shard_describe(shard)->n_tokens[0] - 42);
+    assert_int_equal(all, tern_shard_describe(shard)->n_tokens[0] - n_documents);
     /* best fit: no more than one row of waste for these lengths */
     assert_true(n_rows <= (all + CTX - 1) / CTX + 1);
     tern_feed_free(feed);
+}
+
+static void each_target_once(void **state) {
+    (void)state;
+    tern_shard *shard = mixed(TERN_SHARD_TEXT);
+    check_each_target_once(shard, 42);
     tern_shard_close(shard);
+}
+
+/* Several files are one sequence of documents: packed together, in one order. */
+static void several_files(void **state) {
+    (void)state;
+    tern_shard *parts[2] = {mixed(TERN_SHARD_TEXT), mixed(TERN_SHARD_TEXT)}, *joined = NULL;
+    assert_int_equal(tern_shard_join(parts, 2, &joined, &err), TERN_OK);
+    check_each_target_once(joined, 84);
+    tern_feed *alone = feed_of(parts[0], 1, 3), *both = feed_of(joined, 1, 3);
+    assert_true(tern_feed_rows_per_epoch(both) < 2 * tern_feed_rows_per_epoch(alone) + 1);
+    bool first = false, second = false; /* files are not gone through one after the other */
+    for (uint64_t step = 0; step < 12; step++) {
+        assert_int_equal(tern_feed_rows(both, step, 0, 1, &rows, &err), TERN_OK);
+        for (size_t s = 0; s < rows.batch.seqs.n; s++) {
+            first |= rows.documents[s] < 42;
+            second |= rows.documents[s] >= 42;
+        }
+    }
+    assert_true(first && second);
+    tern_feed_free(alone);
+    tern_feed_free(both);
+    tern_shard_close(joined);
+    tern_shard_close(parts[0]);
+    tern_shard_close(parts[1]);
+}
+
+/* A validation of some rows: of one file the first ones, of several evenly from all. */
+static void some_held_out(void **state) {
+    (void)state;
+    tern_shard *parts[2] = {mixed(TERN_SHARD_TEXT), mixed(TERN_SHARD_TEXT)};
+    for (size_t n_files = 1; n_files <= 2; n_files++) {
+        tern_shard *joined = NULL;
+        tern_feed *feed = NULL;
+        assert_int_equal(tern_shard_join(parts, n_files, &joined, &err), TERN_OK);
+        assert_int_equal(tern_feed_create_held_out(joined, CTX, &feed, &err), TERN_OK);
+        uint64_t all = tern_feed_held_out_rows(feed), n_some = all / 2, last = 0, n_second = 0, n_seen = 0;
+        assert_true(n_some >= 4);
+        for (uint64_t from = 0; from < all + 3; from += 3) {
+            assert_int_equal(tern_feed_held_out_some(feed, n_some, from, 3, &rows, &err), TERN_OK);
+            for (size_t s = 0; s < rows.batch.seqs.n; s++, n_seen++) {
+                assert_true(rows.documents[s] >= last);
+                last = rows.documents[s];
+                n_second += last >= 4;
+            }
+        }
+        assert_int_equal(n_seen, n_some);
+        assert_int_equal(n_second, n_files == 1 ? 0 : n_some / 2);
+        tern_feed_free(feed);
+        tern_shard_close(joined);
+    }
+    tern_shard_close(parts[0]);
+    tern_shard_close(parts[1]);
 }
 
 typedef struct copy {
@@ -318,6 +375,8 @@ static int free_rows(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_target_once),
+        cmocka_unit_test(several_files),
+        cmocka_unit_test(some_held_out),
         cmocka_unit_test(any_order),
         cmocka_unit_test(long_document),
         cmocka_unit_test(chat),

@@ -10,6 +10,8 @@ static tern_shard_writer *small(tern_shard_kind kind) {
     return writer;
 }
 
+static tern_shard *small_shard(tern_shard_kind kind) { return finish(small(kind)); }
+
 static void round_trip(void **state) {
     (void)state;
     for (int kind = TERN_SHARD_TEXT; kind <= TERN_SHARD_PAIRS; kind++) {
@@ -63,6 +65,79 @@ static void wide_ids(void **state) {
     assert_int_equal(tern_shard_document(shard, TERN_SPLIT_TRAIN, 0, back, &mask, &n, &err), TERN_OK);
     assert_memory_equal(ids, back, sizeof ids);
     tern_shard_close(shard);
+}
+
+static void several(void **state) {
+    (void)state;
+    for (int kind = TERN_SHARD_TEXT; kind <= TERN_SHARD_CHAT; kind++) {
+        tern_shard *parts[3] = {small_shard((tern_shard_kind)kind), NULL, small_shard((tern_shard_kind)kind)};
+        tern_shard_writer *writer = begin((tern_shard_kind)kind, VOCAB);
+        add(writer, (tern_shard_kind)kind, TERN_SPLIT_TRAIN, 50, 30, 3);
+        parts[1] = finish(writer);
+        tern_shard *one = NULL, *all = NULL, *turned = NULL;
+        assert_int_equal(tern_shard_join(parts, 1, &one, &err), TERN_OK);
+        assert_memory_equal(tern_shard_describe(one), tern_shard_describe(parts[0]), sizeof(tern_shard_info));
+        assert_int_equal(tern_shard_join(parts, 3, &all, &err), TERN_OK);
+        const tern_shard_info *info = tern_shard_describe(all);
+        assert_int_equal(tern_shard_parts(all), 3);
+        assert_int_equal(info->kind, kind);
+        assert_int_equal(info->n_documents[0], 5);
+        assert_int_equal(info->n_documents[1], 4);
+        assert_int_equal(info->n_tokens[0], 10 + 32 + 10);
+        assert_int_equal(info->n_tokens[1], 30);
+        assert_int_equal(info->text_bytes[0], 6 + 30 + 6);
+        assert_int_equal(tern_shard_longest(all), 32);
+        assert_non_null(strstr(tern_shard_name(all), " and 2 more"));
+        /* documents 0 1 | 2 | 3 4; the second file holds nothing out: 0 1 | | 2 3 */
+        static const struct {
+            tern_split split;
+            uint64_t index;
+            int first;
+        } documents[] = {{TERN_SPLIT_TRAIN, 0, 10},    {TERN_SPLIT_TRAIN, 1, 30},    {TERN_SPLIT_TRAIN, 2, 50},
+                         {TERN_SPLIT_TRAIN, 3, 10},    {TERN_SPLIT_TRAIN, 4, 30},    {TERN_SPLIT_HELD_OUT, 0, 20},
+                         {TERN_SPLIT_HELD_OUT, 1, 40}, {TERN_SPLIT_HELD_OUT, 2, 20}, {TERN_SPLIT_HELD_OUT, 3, 40}};
+        for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
+            int32_t ids[32];
+            const uint8_t *mask;
+            size_t n;
+            assert_int_equal(tern_shard_document(all, documents[i].split, documents[i].index, ids, &mask, &n, &err),
+                             TERN_OK);
+            assert_int_equal(ids[1], documents[i].first);
+            assert_int_equal(ids[n - 1], EOS);
+            assert_true((mask != NULL) == (kind == TERN_SHARD_CHAT));
+        }
+        assert_int_equal(tern_shard_document_tokens(all, TERN_SPLIT_TRAIN, 5), 0);
+        assert_int_equal(tern_shard_document_tokens(all, TERN_SPLIT_HELD_OUT, 4), 0);
+        /* a run goes on with the same files in the same order only */
+        assert_int_equal(tern_shard_join((tern_shard *[]){parts[1], parts[0], parts[2]}, 3, &turned, &err), TERN_OK);
+        assert_true(tern_shard_describe(turned)->hash != info->hash);
+        tern_shard_close(turned);
+        tern_shard_close(one);
+        tern_shard_close(all);
+        for (int i = 0; i < 3; i++)
+            tern_shard_close(parts[i]);
+    }
+}
+
+static void several_that_differ(void **state) {
+    (void)state;
+    static const tern_shard_params other = {TERN_SHARD_TEXT, VOCAB, BOS, EOS, 1};
+    tern_shard_writer *writer = NULL;
+    tern_shard *shards[4] = {small_shard(TERN_SHARD_TEXT), NULL, NULL, small_shard(TERN_SHARD_CHAT)};
+    shards[2] = finish(begin(TERN_SHARD_TEXT, VOCAB + 1));
+    assert_int_equal(tern_shard_writer_create(temporary(), &other, &writer, &err), TERN_OK);
+    shards[1] = finish(writer);
+    static const char *const parts[] = {NULL, "another tokenizer", "a vocabulary of 1001", "another kind"};
+    for (int i = 1; i < 4; i++) {
+        tern_shard *joined = NULL;
+        assert_int_equal(tern_shard_join((tern_shard *[]){shards[0], shards[i]}, 2, &joined, &err), TERN_ERR_ARGUMENT);
+        assert_non_null(strstr(err.message, parts[i]));
+        assert_non_null(strstr(err.message, tern_shard_name(shards[0])));
+        assert_non_null(strstr(err.message, tern_shard_name(shards[i])));
+    }
+    assert_int_equal(tern_shard_join(shards, 0, &(tern_shard *){NULL}, &err), TERN_ERR_ARGUMENT);
+    for (int i = 0; i < 4; i++)
+        tern_shard_close(shards[i]);
 }
 
 static void no_documents(void **state) {
@@ -258,9 +333,17 @@ static void llmc_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),  cmocka_unit_test(wide_ids),   cmocka_unit_test(no_documents),
-        cmocka_unit_test(any_byte),    cmocka_unit_test(lies),       cmocka_unit_test(half_a_pair),
-        cmocka_unit_test(other_files), cmocka_unit_test(llmc_files), cmocka_unit_test(not_writable),
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(wide_ids),
+        cmocka_unit_test(no_documents),
+        cmocka_unit_test(any_byte),
+        cmocka_unit_test(lies),
+        cmocka_unit_test(half_a_pair),
+        cmocka_unit_test(other_files),
+        cmocka_unit_test(llmc_files),
+        cmocka_unit_test(not_writable),
+        cmocka_unit_test(several),
+        cmocka_unit_test(several_that_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
