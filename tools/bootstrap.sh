@@ -2,7 +2,7 @@
 # bootstrap.sh [--ci]: install what building and testing tern needs and this machine lacks, with the system's package
 # manager (Debian/Ubuntu, Fedora, macOS). Silent and without network when nothing is missing.
 # --ci adds what .ci/run needs: Clang and its tools, the arm64 cross-compiler, qemu, numpy, and what some parts of tern
-# work without: OpenMPI, gnuplot, nginx, mosquitto.
+# work without: OpenMPI, gnuplot, nginx, mosquitto, Chromium.
 set -euo pipefail
 
 ci=no
@@ -19,6 +19,8 @@ have() { command -v "$1" >/dev/null 2>&1; }
 have_library() { have pkg-config && pkg-config --exists "$1"; }
 have_compiler() { { have cc || have gcc || have clang; } && printf '#include <stdio.h>\n' | "${CC:-cc}" -E - >/dev/null 2>&1; }
 have_old_cmake() { have cmake && ! printf '3.20\n%s\n' "$(cmake --version | sed -n '1s/[^0-9]*//p')" | sort -VC; }
+is_ubuntu() { grep -qs '^ID=ubuntu' /etc/os-release; } # whose Chromium is a snap, which wants more than a package manager
+have_yaml() { have python3 && python3 -c 'import yaml' 2>/dev/null; }
 have_numpy() { have python3 && python3 -c 'import numpy' 2>/dev/null; }
 have_clang_runtime() { # libFuzzer and the sanitizers of Clang
     have clang && printf 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n > 1e9; }' |
@@ -77,8 +79,10 @@ else
         need "have nginx || [ -x /usr/sbin/nginx ]" nginx-light nginx nginx
         need "have_library libmosquitto" libmosquitto-dev mosquitto-devel mosquitto
         need "have mosquitto || [ -x /usr/sbin/mosquitto ]" mosquitto mosquitto mosquitto
+        need "have chromium || have chromium-browser || have google-chrome || is_ubuntu" chromium chromium -
         need "have mosquitto_sub" mosquitto-clients mosquitto mosquitto
         need have_numpy python3-numpy python3-numpy numpy
+        need have_yaml python3-yaml python3-pyyaml -
     fi
 fi
 if have_old_cmake; then
