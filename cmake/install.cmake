@@ -16,5 +16,8 @@ install(FILES ${CMAKE_SOURCE_DIR}/LICENSE ${CMAKE_SOURCE_DIR}/README.md DESTINAT
 # The pkg-config file finds its prefix from where it lies, so DESTDIR, --prefix and moved trees all work.
 file(RELATIVE_PATH TERN_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" TERN_PC_PREFIX "${TERN_PC_PREFIX}")
+if(CMAKE_DL_LIBS)
+  set(TERN_PC_DL "-l${CMAKE_DL_LIBS}")
+endif()
 configure_file(${CMAKE_CURRENT_LIST_DIR}/tern.pc.in ${CMAKE_BINARY_DIR}/tern.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/tern.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -67,7 +67,14 @@ file(GLOB web_files CONFIGURE_DEPENDS ${TERN_WEB}/*.html ${TERN_WEB}/*.css ${TER
 set_source_files_properties(${TERN_WEB}/assets.c PROPERTIES
   COMPILE_DEFINITIONS TERN_WEB_DIR="${TERN_WEB}" OBJECT_DEPENDS "${web_files}")
 
-tern_room(base LIBRARIES Threads::Threads m)
+# Where the command's modules are installed (src/base/module.c finds them from there).
+include(GNUInstallDirs)
+set(TERN_MODULE_DIR ${CMAKE_INSTALL_LIBDIR}/tern)
+file(RELATIVE_PATH TERN_MODULE_FROM_BIN /${CMAKE_INSTALL_BINDIR} /${TERN_MODULE_DIR})
+set_source_files_properties(${CMAKE_SOURCE_DIR}/src/base/module.c PROPERTIES
+  COMPILE_DEFINITIONS TERN_MODULE_FROM_BIN="${TERN_MODULE_FROM_BIN}")
+
+tern_room(base LIBRARIES Threads::Threads m ${CMAKE_DL_LIBS})
 tern_room(format USES base LIBRARIES PkgConfig::JANSSON)
 tern_room(tokenizer USES base LIBRARIES PkgConfig::JANSSON PkgConfig::PCRE2)
 tern_room(kernels USES base)

@@ -10,7 +10,7 @@ add_library(tern_shared SHARED ${library_sources})
 foreach(library tern_static tern_shared)
   set_target_properties(${library} PROPERTIES OUTPUT_NAME tern VERSION ${PROJECT_VERSION} SOVERSION 0)
   target_include_directories(${library} PUBLIC ${CMAKE_SOURCE_DIR}/include PRIVATE ${CMAKE_SOURCE_DIR}/src)
-  target_link_libraries(${library} PUBLIC PkgConfig::JANSSON PkgConfig::PCRE2 Threads::Threads m)
+  target_link_libraries(${library} PUBLIC PkgConfig::JANSSON PkgConfig::PCRE2 Threads::Threads m ${CMAKE_DL_LIBS})
 endforeach()
 
 # Training is the command's, not the library's. Its objects, not its archive: that would bring the rooms' archives
@@ -25,12 +25,7 @@ tern_room(quant USES base format tokenizer kernels model)
 
 # Training over several processes: a module that is loaded in processes which mpirun started, so that the command itself
 # needs no libmpi. Without MPI's development files tern is built without it.
-include(GNUInstallDirs)
 pkg_check_modules(MPI IMPORTED_TARGET ompi-c)
-set(TERN_MODULE_DIR ${CMAKE_INSTALL_LIBDIR}/tern)
-file(RELATIVE_PATH TERN_MODULE_FROM_BIN /${CMAKE_INSTALL_BINDIR} /${TERN_MODULE_DIR})
-set_source_files_properties(${CMAKE_SOURCE_DIR}/src/train/comm.c PROPERTIES
-  COMPILE_DEFINITIONS TERN_MODULE_FROM_BIN="${TERN_MODULE_FROM_BIN}")
 if(MPI_FOUND)
   add_library(tern_mpi MODULE ${CMAKE_SOURCE_DIR}/src/train/mpi/comm_mpi.c)
   set_target_properties(tern_mpi PROPERTIES PREFIX "" SUFFIX ".so" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
@@ -74,7 +69,6 @@ file(GLOB hub_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/hub/*.c)
 add_library(tern_hub STATIC ${hub_sources})
 target_include_directories(tern_hub PRIVATE ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(tern_hub PUBLIC tern_static PkgConfig::JANSSON ${CMAKE_DL_LIBS})
-target_compile_definitions(tern_hub PRIVATE TERN_MODULE_FROM_BIN="${TERN_MODULE_FROM_BIN}")
 if(CURL_FOUND AND CMAKE_SYSTEM_NAME STREQUAL "Linux")
   add_library(tern_curl MODULE ${CMAKE_SOURCE_DIR}/src/hub/curl/http_curl.c)
   set_target_properties(tern_curl PROPERTIES PREFIX "" SUFFIX ".so" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})

@@ -14,6 +14,13 @@ foreach(source ${tests})
   add_test(NAME ${name} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:${name}>)
 endforeach()
 
+# NVIDIA's library for the cards' energy, made up.
+add_library(fake_nvml MODULE ${CMAKE_SOURCE_DIR}/tests/unit/fake_nvml.c)
+set_target_properties(fake_nvml PROPERTIES PREFIX "" SUFFIX ".so" C_VISIBILITY_PRESET default
+                      LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+target_compile_definitions(test_energy PRIVATE TERN_FAKE_NVML="$<TARGET_FILE:fake_nvml>")
+add_dependencies(test_energy fake_nvml)
+
 # The checks of IFEval are the command's, not the library's.
 set(instruction_sources instructions.c instruction_checks.c json_text.c pattern.c template.c)
 list(TRANSFORM instruction_sources PREPEND ${CMAKE_SOURCE_DIR}/src/eval/)
@@ -85,6 +92,9 @@ foreach(script ${scripts})
   set_tests_properties(cli_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>" SKIP_RETURN_CODE 77)
 endforeach()
 
+set_tests_properties(cli_test_energy PROPERTIES
+  ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>;FAKE_NVML_LIBRARY=$<TARGET_FILE:fake_nvml>")
+
 # The command with allocations that fail when told to (tests/fault/failing_command.c), for tests/server/test_memory.py.
 include(CheckFunctionExists)
 check_function_exists(__libc_malloc TERN_HAVE_LIBC_MALLOC) # glibc's
@@ -109,6 +119,10 @@ foreach(script ${scripts})
   add_test(NAME server_${name} COMMAND python3 -B ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(server_${name} PROPERTIES ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>" SKIP_RETURN_CODE 77)
 endforeach()
+if(NOT CMAKE_CROSSCOMPILING)
+  set_tests_properties(server_test_energy PROPERTIES
+    ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>;FAKE_NVML_LIBRARY=$<TARGET_FILE:fake_nvml>")
+endif()
 if(TARGET failing_command)
   set_tests_properties(server_test_memory PROPERTIES
     ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>;TERN_FAILING=$<TARGET_FILE:failing_command>")

@@ -22,7 +22,7 @@ Example:
   --config FILE     of pre-training (default: models/demo.json)
   --threads N       CPU threads (default: all)
   --stories N       generated stories (default: 24000)
-  --conversations N generated conversations for pre-training (default: 16500)
+  --conversations N generated conversations for pre-training (default: 26300)
   --twin            at last also pre-train the same model in full precision, for comparison: as long again
   --until STEP      stop after it: text, generated, check, tokenizer, plan, mix, shards, pretrain, sft, dpo, eval
   --dry-run         only say what would be done
@@ -38,7 +38,7 @@ die() {
 }
 note() { echo "make_demo: $*" >&2; }
 
-data=../shared/data heldout='' work=build/demo tern=build/tern minutes=240 steps='' threads=0 stories=24000 conversations=16500 until='' dry=0 twin=0
+data=../shared/data heldout='' work=build/demo tern=build/tern minutes=240 steps='' threads=0 stories=24000 conversations=26300 until='' dry=0 twin=0
 config=models/demo.json
 while [ $# -gt 0 ]; do
     case $1 in
@@ -135,9 +135,9 @@ stop_after text
 step generated "$text/generated.txt" tools/stories/* -- \
     python3 tools/stories stories -n "$stories" --seed 1 "${avoid[@]}" -o "$text/generated.txt"
 # Conversations that are pre-trained on; those of SFT are others.
-step generated "$text/conversations.jsonl" tools/stories/* "$text/tinystories.txt" -- \
-    python3 tools/stories sft -n "$conversations" --seed 2 --texts "$text/tinystories.txt" "${avoid[@]}" \
-    -o "$text/conversations.jsonl"
+written=(--texts "$text/tinystories.txt" --texts "$text/storybooks.txt") # asked for by what they are about
+step generated "$text/conversations.jsonl" tools/stories/* "$text/tinystories.txt" "$text/storybooks.txt" -- \
+    python3 tools/stories sft -n "$conversations" --seed 2 "${written[@]}" "${avoid[@]}" -o "$text/conversations.jsonl"
 stop_after generated
 
 # Once more, of the files as they are: no training text may hold any part of the held-out one.
@@ -240,15 +240,15 @@ fi
 stop_after mix
 
 make_chat() {
-    python3 tools/stories sft -n "$n_sft" --seed 1 --texts "$text/tinystories.txt" --replay "$text/tinystories.txt" \
+    python3 tools/stories sft -n "$n_sft" --seed 1 "${written[@]}" --replay "$text/tinystories.txt" \
         --replay "$text/storybooks.txt" "${avoid[@]}" -o "$work/sft.jsonl"
-    python3 tools/stories dpo -n "$n_dpo" --seed 1 "${avoid[@]}" -o "$work/dpo.jsonl"
+    python3 tools/stories dpo -n "$n_dpo" --seed 1 "${written[@]}" "${avoid[@]}" -o "$work/dpo.jsonl"
     if [ -n "$heldout" ]; then
         python3 models/corpus.py check "$heldout" "$work/sft.jsonl" "$work/dpo.jsonl" >>"$work/check.txt" ||
             die "held-out text is in the exercises"
     fi
 }
-step chat "$work/dpo.jsonl" tools/stories/* "$work/plan.sh" "$text/tinystories.txt" -- make_chat
+step chat "$work/dpo.jsonl" tools/stories/* "$work/plan.sh" "$text/tinystories.txt" "$text/storybooks.txt" -- make_chat
 shard() { train data "$1" --tokenizer "$work/tokenizer.json" "${@:3}" "${exclude[@]}" -o "$2"; }
 for stage in 1 2; do
     step shard "$work/stage$stage.shard" "$work/stage$stage.jsonl" "$work/tokenizer.json" -- \
@@ -303,6 +303,8 @@ report() {
     done
     for model in run-sft/model.gguf demo.gguf; do
         python3 models/ask.py "$tern" "$work/$model" -n 200 >"$work/report.new/ask-${model//\//-}.json"
+        python3 models/ask.py "$tern" "$work/$model" -n 200 --held-out >"$work/report.new/held-out-${model//\//-}.json"
+        python3 models/ask.py "$tern" "$work/$model" --talk >"$work/report.new/talk-${model//\//-}.json"
     done
     {
         for request in "${requests[@]}"; do

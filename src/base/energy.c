@@ -17,7 +17,7 @@
 static const double power_interval = 0.1, counter_interval = 10;
 
 const char *tern_energy_method_name(tern_energy_method method) {
-    static const char *const names[TERN_ENERGY_N_METHODS] = {"RAPL", "hwmon", "battery"};
+    static const char *const names[TERN_ENERGY_N_METHODS] = {"RAPL", "hwmon", "battery", "NVML"};
     return names[method];
 }
 
@@ -71,9 +71,30 @@ static bool read_outflow(const tern_energy_sensor *s, double *watts) {
     return true;
 }
 
-static bool read_value(const tern_energy_sensor *s, double *value) {
-    if (s->kind == TERN_ENERGY_OUTFLOW)
+static bool is_counter(const tern_energy_sensor *s) {
+    return s->kind == TERN_ENERGY_COUNTER || s->kind == TERN_ENERGY_CARD_COUNTER;
+}
+
+bool tern_energy_value(const tern_energy *energy, const tern_energy_sensor *s, double *value) {
+    unsigned long long millijoules;
+    unsigned milliwatts;
+    switch (s->kind) {
+    case TERN_ENERGY_OUTFLOW:
         return read_outflow(s, value);
+    case TERN_ENERGY_CARD_COUNTER:
+        if (energy->nvml.energy(s->card, &millijoules))
+            return false;
+        *value = (double)millijoules * 1e3;
+        return true;
+    case TERN_ENERGY_CARD_POWER:
+        if (energy->nvml.power(s->card, &milliwatts))
+            return false;
+        *value = milliwatts * 1e-3;
+        return true;
+    case TERN_ENERGY_COUNTER:
+    case TERN_ENERGY_POWER:
+        break;
+    }
     if (!tern_energy_number(s->folder, s->file, value) || *value < 0)
         return false;
     if (s->kind == TERN_ENERGY_POWER)
@@ -88,11 +109,11 @@ static double counted(const tern_energy_sensor *s, double value) {
     return (double)s->range >= s->last ? (double)s->range - s->last + value : -1;
 }
 
-static void read_sensor(tern_energy_sensor *s, double seconds) {
+static void read_sensor(const tern_energy *energy, tern_energy_sensor *s, double seconds) {
     double value = 0, added = 0;
-    bool readable = read_value(s, &value);
+    bool readable = tern_energy_value(energy, s, &value);
     if (readable && s->fresh)
-        added = s->kind == TERN_ENERGY_COUNTER ? counted(s, value) * 1e-6 : (s->last + value) / 2 * seconds;
+        added = is_counter(s) ? counted(s, value) * 1e-6 : (s->last + value) / 2 * seconds;
     if (s->fresh && (!readable || added < 0))
         s->gaps++;
     else
@@ -107,7 +128,7 @@ void tern_energy_read_at(tern_energy *energy, double seconds, tern_energy_readin
     double now = seconds < 0 ? tern_seconds() : seconds, passed = energy->seconds < 0 ? 0 : now - energy->seconds;
     energy->seconds = now;
     for (size_t i = 0; i < energy->n; i++)
-        read_sensor(&energy->sensors[i], passed);
+        read_sensor(energy, &energy->sensors[i], passed);
     if (reading) {
         memset(reading, 0, sizeof *reading);
         reading->seconds = now;
@@ -147,7 +168,7 @@ double tern_energy_sum(const tern_energy *energy, const double *joules, tern_ene
 
 /* ------------------------------------------------------------------- life, thread */
 
-tern_status tern_energy_open(const char *root, tern_energy **energy, tern_error *err) {
+tern_status tern_energy_open(const char *root, const char *nvml, tern_energy **energy, tern_error *err) {
     tern_energy *made = calloc(1, sizeof *made);
     if (!made)
         return tern_fail_memory(err, "the energy counters");
@@ -161,7 +182,7 @@ tern_status tern_energy_open(const char *root, tern_energy **energy, tern_error 
         return tern_fail_memory(err, "the energy counters");
     }
     made->seconds = -1;
-    tern_energy_find(root, made);
+    tern_energy_find(root, nvml, made);
     *energy = made;
     return TERN_OK;
 }
@@ -178,6 +199,7 @@ void tern_energy_close(tern_energy *energy) {
     }
     pthread_cond_destroy(&energy->wake);
     pthread_mutex_destroy(&energy->mutex);
+    tern_nvml_close(&energy->nvml);
     free(energy);
 }
 
@@ -207,7 +229,7 @@ static void *watch(void *user) {
     tern_energy *energy = user;
     double interval = counter_interval;
     for (size_t i = 0; i < energy->n; i++)
-        if (energy->sensors[i].kind != TERN_ENERGY_COUNTER)
+        if (!is_counter(&energy->sensors[i]))
             interval = power_interval;
     while (wait_for_next(energy, interval))
         tern_energy_read(energy, NULL);

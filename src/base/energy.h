@@ -1,9 +1,10 @@
-/* Energy that the machine says it takes: RAPL, hwmon and batteries, as Linux shows them under /sys. docs/ENERGY.md says
- * what each source counts. None of them knows about programs: all that runs on the machine is in it. Elsewhere than on
- * Linux there is no source.
+/* Energy that the machine says it takes: RAPL, hwmon and batteries, as Linux shows them under /sys, and NVIDIA's cards,
+ * which their driver's library knows. docs/ENERGY.md says what each source counts. None of them knows about programs:
+ * all that runs on the machine is in it. Elsewhere than on Linux there is no source.
  *
  * Counters (RAPL, energy*_input) are read at both ends of what is measured, and now and then in between because RAPL's
- * wrap around, on a busy server within minutes; power (power*_input, batteries) is read often and integrated. */
+ * wrap around, on a busy server within minutes; power (power*_input, batteries) is read often and integrated. Cards are
+ * counters where they can, else power. */
 #ifndef TERN_BASE_ENERGY_H
 #define TERN_BASE_ENERGY_H
 
@@ -18,11 +19,13 @@ typedef enum tern_energy_method {
     TERN_ENERGY_RAPL = 0, /* counters of the processor (class/powercap/intel-rapl:*; AMD's are called so, too) */
     TERN_ENERGY_HWMON,    /* counters and power of sensors (class/hwmon), but those of graphics cards */
     TERN_ENERGY_BATTERY,  /* power that flows out of it (class/power_supply), while it does */
+    TERN_ENERGY_NVML,     /* whole cards; in no sum: tern computes on the CPU, what a card takes is not its doing */
     TERN_ENERGY_N_METHODS
 } tern_energy_method;
 
 typedef struct tern_energy_source {
-    char name[80]; /* "rapl:package-0", "rapl:package-0:dram", "hwmon:ina3221:VDD_IN", "battery:BAT0" */
+    char name[80]; /* "rapl:package-0", "rapl:package-0:dram", "hwmon:ina3221:VDD_IN", "battery:BAT0",
+                      "nvml:0:NVIDIA_H200" */
     tern_energy_method method;
     bool summed; /* part of its method's sum; false: what it counts is, or may be, in another source as well */
 } tern_energy_source;
@@ -35,12 +38,12 @@ typedef struct tern_energy_reading {
 
 typedef struct tern_energy tern_energy;
 
-/* "RAPL", "hwmon", "battery". */
+/* "RAPL", "hwmon", "battery", "NVML". */
 const char *tern_energy_method_name(tern_energy_method method);
 
-/* Look for sources below `root`, which stands for /sys, and take a first reading. That there are none is no error:
- * tern_energy_missing() then says why. */
-tern_status tern_energy_open(const char *root, tern_energy **energy, tern_error *err);
+/* Look for sources below `root`, which stands for /sys, and for cards with the library `nvml` (TERN_NVML_LIBRARY; NULL:
+ * for none), and take a first reading. That there are none is no error: tern_energy_missing() then says why. */
+tern_status tern_energy_open(const char *root, const char *nvml, tern_energy **energy, tern_error *err);
 void tern_energy_close(tern_energy *energy); /* NULL is fine */
 
 size_t tern_energy_n_sources(const tern_energy *energy);

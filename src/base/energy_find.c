@@ -1,5 +1,5 @@
 /* Which sources of energy there are under /sys. What each file means: the kernel's Documentation/power/powercap,
- * Documentation/hwmon/sysfs-interface and Documentation/ABI/testing/sysfs-class-power. */
+ * Documentation/hwmon/sysfs-interface and Documentation/ABI/testing/sysfs-class-power. And which cards NVML knows. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -238,7 +238,52 @@ static void find_batteries(tern_energy *energy, const char *root) {
     free(supplies);
 }
 
-void tern_energy_find(const char *root, tern_energy *energy) {
+/* ------------------------------------------------------------------------- NVML */
+
+/* A card that counts its energy, as all do since Volta, or else shows its power. */
+static void find_card(tern_energy *energy, unsigned index) {
+    char name[96] = "card"; /* NVML's names are shorter than that */
+    tern_nvml_device card;
+    double value;
+    tern_nvml_result code = energy->nvml.device(index, &card);
+    if (code) {
+        miss(energy, "NVML: card %u: %s", index, energy->nvml.error(code));
+        return;
+    }
+    tern_energy_sensor *s = add(energy, TERN_ENERGY_NVML, TERN_ENERGY_CARD_COUNTER, "", "");
+    if (!s)
+        return;
+    s->card = card;
+    s->source.summed = false;
+    energy->nvml.name(card, name, sizeof name);
+    name[sizeof name - 1] = 0;
+    name_sensor(energy, s, "nvml:%u:%s", index, name);
+    if (tern_energy_value(energy, s, &value))
+        return;
+    s->kind = TERN_ENERGY_CARD_POWER;
+    if (tern_energy_value(energy, s, &value))
+        return;
+    miss(energy, "%s: the card shows neither its energy nor its power", s->source.name);
+    energy->n--;
+}
+
+static void find_cards(tern_energy *energy, const char *library) {
+    tern_error err;
+    unsigned n = 0;
+    const size_t first = energy->n;
+    if (tern_nvml_open(library, &energy->nvml, &err)) {
+        miss(energy, "%s", err.message);
+        return;
+    }
+    if (!energy->nvml.library || energy->nvml.count(&n))
+        n = 0;
+    for (unsigned i = 0; i < n && energy->n < TERN_ENERGY_MAX_SOURCES; i++)
+        find_card(energy, i);
+    if (energy->n == first)
+        tern_nvml_close(&energy->nvml);
+}
+
+void tern_energy_find(const char *root, const char *nvml, tern_energy *energy) {
     find_rapl(energy, root);
     find_hwmon(energy, root);
     find_batteries(energy, root);
@@ -247,5 +292,7 @@ void tern_energy_find(const char *root, tern_energy *energy) {
              "%s has no counter of RAPL (class/powercap/intel-rapl:*), no sensor of power (class/hwmon) and no "
              "battery: virtual machines and containers mostly see none",
              root);
+    if (nvml)
+        find_cards(energy, nvml);
     tern_energy_read(energy, NULL);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/nvml.h"
 #include "cli/bench.h"
 #include "cli/measure.h"
 #include "cli/sweep.h"
@@ -20,7 +21,7 @@ typedef struct settings {
     int act;
     bool json, all_logits, counters, energy;
     double idle;
-    const char *sysfs;
+    const char *sysfs, *nvml;
 } settings;
 
 static const tern_option options[] = {
@@ -83,6 +84,8 @@ static const tern_option energy_options[] = {
      "measure for so long, before the runs, what the machine takes\nanyway; 0: do not", 0, 600, NULL, NULL},
     {"sysfs", 0, TERN_OPTION_FILE, offsetof(settings, sysfs), "DIR",
      "where the sensors are: in a container, the host's /sys", 0, 0, NULL, NULL},
+    {"nvml", 0, TERN_OPTION_FILE, offsetof(settings, nvml), "FILE",
+     "the library that knows the energy of NVIDIA's cards; none:\nleave them alone", 0, 0, NULL, NULL},
     {0},
 };
 
@@ -129,6 +132,7 @@ static int get_plan(const settings *s, tern_bench_plan *plan) {
                               .energy = s->energy,
                               .idle = s->idle,
                               .sysfs = s->sysfs,
+                              .nvml = strcmp(s->nvml, "none") == 0 ? NULL : s->nvml,
                               .load = {s->packing, s->dense_ffn, s->exact_head, s->act, s->placement}};
     return tern_cli_session_params(&s->session, &plan->session);
 }
@@ -165,7 +169,8 @@ static const settings defaults = {.threads = "0",
                                   .runs = 5,
                                   .batch = 1,
                                   .idle = 2,
-                                  .sysfs = "/sys"};
+                                  .sysfs = "/sys",
+                                  .nvml = TERN_NVML_LIBRARY};
 
 const tern_command tern_command_bench = {
     .name = "bench",
@@ -191,7 +196,8 @@ const tern_command tern_command_bench = {
         "threads in user space, waiting included.\n"
         "\n"
         "Energy is read from RAPL, hwmon or a battery that discharges, and is the whole machine's or processor's,\n"
-        "whatever runs there. The estimate beside it is no measurement: it counts additions and multiplications\n"
+        "whatever runs there. NVIDIA's cards are listed beside it, each as a whole and added to nothing: tern does\n"
+        "not compute on them. The estimate beside it is no measurement: it counts additions and multiplications\n"
         "and takes the energy of each from the papers on BitNet. docs/ENERGY.md has both.\n",
     .min_operands = 0,
     .max_operands = 1,

@@ -35,6 +35,7 @@ typedef struct tern_bench_plan {
     bool energy;
     double idle;       /* seconds to measure the power of the machine without tern's work; 0: none */
     const char *sysfs; /* where the system shows its sensors of energy, "/sys" */
+    const char *nvml;  /* the library that knows NVIDIA's cards; NULL: do not look for any */
     tern_bench_load load;
     tern_session_params session;
 } tern_bench_plan;

@@ -42,7 +42,7 @@ tern_energy *tern_bench_energy_open(const tern_bench_plan *plan, tern_bench_ener
     tern_energy_reading before;
     tern_error err;
     memset(measured, 0, sizeof *measured);
-    if (tern_energy_open(plan->sysfs, &energy, &err)) {
+    if (tern_energy_open(plan->sysfs, plan->nvml, &energy, &err)) {
         snprintf(measured->missing, sizeof measured->missing, "%s", err.message);
         return NULL;
     }
@@ -122,12 +122,15 @@ static bool is_readable(const tern_bench_energy *e, size_t index) {
     return false;
 }
 
-static bool any_readable(const tern_bench_energy *e) {
+/* How many can be read: graphics cards, or what is none. */
+static size_t n_readable(const tern_bench_energy *e, bool cards) {
+    size_t n = 0;
     for (size_t i = 0; i < e->n; i++)
-        if (is_readable(e, i))
-            return true;
-    return false;
+        n += (e->sources[i].method == TERN_ENERGY_NVML) == cards && is_readable(e, i);
+    return n;
 }
+
+static bool any_readable(const tern_bench_energy *e) { return n_readable(e, false) || n_readable(e, true); }
 
 /* -------------------------------------------------------------------- estimating */
 
@@ -226,7 +229,8 @@ static void print_measured(const tern_bench_result *r) {
         printf("nothing can be read here; %s\n", e->missing[0] ? e->missing : "the sensors gave no figures");
         return;
     }
-    printf("of the whole machine or processor, other programs included\n");
+    puts(n_readable(e, false) ? "of the whole machine or processor, other programs included"
+                              : "of graphics cards alone, nothing of the processor");
     if (is_readable(e, e->n) && e->n > 1) {
         snprintf(name, sizeof name, "%s, together", tern_energy_method_name(e->method));
         print_source(e, e->n, name);
@@ -234,6 +238,9 @@ static void print_measured(const tern_bench_result *r) {
     for (size_t i = 0; i < e->n; i++)
         if (is_readable(e, i))
             print_source(e, i, e->sources[i].name);
+    if (n_readable(e, true))
+        printf("  %s: the whole card meanwhile, whoever uses it; tern computes on the CPU, so it is in no sum\n",
+               tern_energy_method_name(TERN_ENERGY_NVML));
     if (e->missing[0])
         printf("  not read: %s\n", e->missing);
 }

@@ -10,11 +10,12 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/nvml.h"
 #include "cli/command.h"
 #include "server/server.h"
 
 typedef struct serve_options {
-    const char *host, *api_key_file, *cors, *model_name, *sysfs;
+    const char *host, *api_key_file, *cors, *model_name, *sysfs, *nvml;
     tern_string_list api_keys;
     int64_t port, parallel, queue, kv_bytes, max_body, max_header, max_connections;
     double timeout, read_timeout, drain;
@@ -44,6 +45,8 @@ static const tern_option listen_table[] = {
      "the model's own"},
     {"sysfs", 0, TERN_OPTION_FILE, FIELD(sysfs), "DIR",
      "where /metrics finds sensors of energy: in a container, the\nhost's /sys", 0, 0, NULL, NULL},
+    {"nvml", 0, TERN_OPTION_FILE, FIELD(nvml), "FILE",
+     "the library that knows the energy of NVIDIA's cards; none:\nleave them alone", 0, 0, NULL, NULL},
     {0},
 };
 
@@ -82,6 +85,7 @@ static const serve_options defaults = {
     .read_timeout = 30,
     .drain = 30,
     .sysfs = "/sys",
+    .nvml = TERN_NVML_LIBRARY,
     .session = TERN_SESSION_OPTIONS_DEFAULT,
 };
 
@@ -199,6 +203,7 @@ static int make_config(const serve_options *options, const key_list *keys, tern_
     config->cors = options->cors;
     config->model_name = options->model_name;
     config->sysfs = options->sysfs;
+    config->nvml = strcmp(options->nvml, "none") == 0 ? NULL : options->nvml;
     config->max_body = (size_t)options->max_body;
     config->max_header = (size_t)options->max_header;
     config->max_connections = (uint32_t)options->max_connections;

@@ -27,11 +27,8 @@ tern_exchange *tern_exchange_create(tern_server *server, struct MHD_Connection *
     return x;
 }
 
-void tern_exchange_release(tern_exchange *x) {
-    bool last = --x->references == 0;
-    pthread_mutex_unlock(&x->mutex);
-    if (!last)
-        return;
+static void destroy(tern_work *work) {
+    tern_exchange *x = tern_exchange_of(work);
     tern_job_free(x->job);
     json_decref(x->request);
     tern_buffer_free(&x->body);
@@ -42,8 +39,19 @@ void tern_exchange_release(tern_exchange *x) {
     free(x);
 }
 
+void tern_exchange_release(tern_exchange *x) {
+    bool last = --x->references == 0;
+    pthread_mutex_unlock(&x->mutex);
+    if (!last)
+        return;
+    x->work.run = destroy;
+    /* A megabyte of JSON is a hundred thousand blocks to free. */
+    if (!x->is_large || !tern_workers_add(&x->server->workers, TERN_LANE_LARGE, &x->work))
+        destroy(&x->work);
+}
+
 void tern_exchange_wake(tern_exchange *x) {
-    if (!x->suspended || !x->connection)
+    if (!x->suspended || x->working || !x->connection)
         return;
     x->suspended = false;
     MHD_resume_connection(x->connection);
@@ -54,7 +62,7 @@ void tern_exchange_lose(tern_exchange *x, bool stopping) {
     if (!x->lost) {
         x->lost = true;
         x->stopping = stopping;
-        if (x->job)
+        if (x->job && !x->working)
             tern_job_cancel(x->job);
         tern_exchange_wake(x);
     }

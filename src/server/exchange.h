@@ -5,11 +5,13 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include "server/error.h"
 #include "server/json.h"
 #include "server/metrics.h"
 #include "server/server.h"
+#include "server/workers.h"
 
 struct MHD_Connection;
 struct MHD_Daemon;
@@ -20,8 +22,8 @@ typedef struct tern_link tern_link;
 
 typedef struct tern_route {
     const char *method, *path;
-    /* Answer: fill x->reply or leave a job in x->job. 0, or the status of *error. In the HTTP thread; must not block.
-     */
+    /* Answer: fill x->reply or leave a job in x->job. 0, or the status of *error. In a worker's thread if the route has
+     * a body, else in the HTTP thread, where it must not take long. */
     int (*handler)(tern_exchange *x, tern_api_error *error);
     bool needs_key; /* when there are keys at all */
     bool has_body;  /* a JSON object, parsed into x->request */
@@ -45,6 +47,7 @@ struct tern_server {
     tern_model_info info;
     const tern_tokenizer *tokenizer;
     tern_scheduler *scheduler;
+    tern_workers workers;
     tern_server_config config; /* strings and keys are copies */
     char **keys;
     char url[300], model_name[256];
@@ -95,12 +98,15 @@ struct tern_exchange {
     double arrived;  /* tern_seconds() */
     int64_t created; /* Unix time */
 
-    /* The request; the HTTP thread's. */
+    /* The request; the HTTP thread's, a worker's while it is working. */
     tern_buffer body;
-    bool too_large, has_all, handled;
+    bool too_large, has_all;
+    bool is_large;          /* its body is, so that all it takes is done in the large lane */
     tern_api_error refusal; /* by the headers alone; told when the body has passed by */
+    tern_api_error failure; /* what a worker found wrong */
     json_t *request;
     tern_reply reply;
+    tern_work work;
 
     /* The answer under way. */
     pthread_mutex_t mutex;             /* guards all below; taken after links_mutex, before the scheduler's */
@@ -108,6 +114,7 @@ struct tern_exchange {
     unsigned references;               /* libmicrohttpd's and one for each request that is scheduled */
     tern_job *job;
     bool suspended, streaming;
+    bool working;    /* a worker has it: nobody else looks at request, reply and job */
     bool lost;       /* the client is gone, or reads too slowly, or the server stops: no more answer */
     bool stopping;   /* ... the latter */
     tern_buffer out; /* of a stream: [out_read, size) is not yet sent */
@@ -116,11 +123,16 @@ struct tern_exchange {
 
 /* ------------------------------------------------------------------- exchange */
 
+/* Whose work it is. */
+static inline tern_exchange *tern_exchange_of(tern_work *work) {
+    return (tern_exchange *)((char *)work - offsetof(tern_exchange, work));
+}
+
 /* NULL: no memory. One reference. */
 tern_exchange *tern_exchange_create(tern_server *server, struct MHD_Connection *connection);
 /* With the mutex held, which is released; the last one frees. */
 void tern_exchange_release(tern_exchange *x);
-/* With the mutex held: have the HTTP thread look at it again. */
+/* With the mutex held: have the HTTP thread look at it again, unless a worker has it, who will say so himself. */
 void tern_exchange_wake(tern_exchange *x);
 /* Give up: cancels its job. `stopping`: not because of the client. Takes the mutex. */
 void tern_exchange_lose(tern_exchange *x, bool stopping);

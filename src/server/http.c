@@ -1,5 +1,6 @@
-/* The transport: libmicrohttpd's callbacks. Its one thread runs them all; a connection whose answer is being computed
- * is suspended and resumed by the scheduler's callbacks (tern_exchange_wake). */
+/* The transport: libmicrohttpd's callbacks. Its one thread runs them all; a connection whose request is being read or
+ * whose answer is being computed or written is suspended, and resumed by workers and by the scheduler's callbacks
+ * (tern_exchange_wake). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,13 +110,43 @@ static enum MHD_Result send_stream(tern_exchange *x) {
     return result;
 }
 
-static enum MHD_Result send_whole(tern_exchange *x) {
+/* Have a worker go on with it; the HTTP thread will be back in go_on(). */
+static enum MHD_Result hand_over(tern_exchange *x, void (*run)(tern_work *work), bool is_large) {
+    pthread_mutex_lock(&x->mutex);
+    x->working = x->suspended = true;
+    x->references++;
+    MHD_suspend_connection(x->connection);
+    pthread_mutex_unlock(&x->mutex);
+    x->work.run = run;
+    if (!tern_workers_add(&x->server->workers, is_large ? TERN_LANE_LARGE : TERN_LANE_SMALL, &x->work))
+        run(&x->work); /* the server stops */
+    return MHD_YES;
+}
+
+static void hand_back(tern_exchange *x) {
+    pthread_mutex_lock(&x->mutex);
+    x->working = false;
+    tern_exchange_wake(x);
+    tern_exchange_release(x);
+}
+
+/* A worker: the answer as a whole. */
+static void write_whole(tern_work *work) {
+    tern_exchange *x = tern_exchange_of(work);
     tern_buffer body = {0};
-    tern_api_error error;
     x->job->ops->whole(x->job, &body);
-    if (tern_reply_json(x, &body, &error))
-        return send_error(x, &error);
-    return send_reply(x);
+    tern_reply_json(x, &body, &x->failure);
+    hand_back(x);
+}
+
+/* What still runs need not be waited for: its callbacks hold references. */
+static enum MHD_Result give_up(tern_exchange *x) {
+    tern_api_error error = {0};
+    if (x->stopping)
+        tern_api_fail(&error, 503, NULL, "stopping", "the server was stopped before the answer was complete");
+    else
+        tern_api_fail(&error, 499, NULL, "client_closed", "the client closed the connection");
+    return send_error(x, &error);
 }
 
 /* A job is under way: hand in more of it, then answer or wait. */
@@ -123,15 +154,14 @@ static enum MHD_Result advance(tern_exchange *x) {
     tern_job *job = x->job;
     tern_api_error error = {0};
     pthread_mutex_lock(&x->mutex);
+    bool lost = x->lost;
+    if (lost) {
+        pthread_mutex_unlock(&x->mutex);
+        return give_up(x);
+    }
     tern_job_pump(job);
     bool over = tern_job_over(job), failed = false, begin = job->stream && x->out.size > 0;
-    if (x->lost) { /* what still runs need not be waited for: its callbacks hold references */
-        failed = true;
-        if (x->stopping)
-            tern_api_fail(&error, 503, NULL, "stopping", "the server was stopped before the answer was complete");
-        else
-            tern_api_fail(&error, 499, NULL, "client_closed", "the client closed the connection");
-    } else if (over && job->error.status) {
+    if (over && job->error.status) {
         failed = true;
         error = job->error;
     } else if (begin || over) {
@@ -146,7 +176,18 @@ static enum MHD_Result advance(tern_exchange *x) {
         return MHD_YES;
     if (failed)
         return send_error(x, &error);
-    return x->streaming ? send_stream(x) : send_whole(x);
+    if (x->streaming)
+        return send_stream(x);
+    return hand_over(x, write_whole, x->is_large || job->n_choices > 1 || job->logprobs);
+}
+
+/* Resumed: a worker is done with it, or its job got further. */
+static enum MHD_Result go_on(tern_exchange *x) {
+    if (x->failure.status)
+        return send_error(x, &x->failure);
+    if (x->reply.status)
+        return send_reply(x);
+    return advance(x);
 }
 
 /* ------------------------------------------------------------------ admitting */
@@ -266,8 +307,21 @@ static enum MHD_Result answer_preflight(tern_exchange *x) {
 
 /* ------------------------------------------------------------------- handling */
 
-/* The request is here as a whole: have its endpoint answer. */
-static int handle(tern_exchange *x, tern_api_error *error) {
+/* A worker: have the endpoint answer. */
+static void handle(tern_work *work) {
+    tern_exchange *x = tern_exchange_of(work);
+    pthread_mutex_lock(&x->mutex);
+    bool lost = x->lost;
+    pthread_mutex_unlock(&x->mutex);
+    if (!lost && !tern_json_parse(x->body.bytes, x->body.size, &x->request, &x->failure))
+        x->route->handler(x, &x->failure);
+    if (!x->server->config.log_prompts)
+        tern_buffer_free(&x->body);
+    hand_back(x);
+}
+
+/* The request is here as a whole. 0, or the status of *error, with which it is refused. */
+static int check_whole(tern_exchange *x, tern_api_error *error) {
     tern_server *server = x->server;
     if (x->refusal.status) {
         *error = x->refusal;
@@ -280,11 +334,7 @@ static int handle(tern_exchange *x, tern_api_error *error) {
         error->retry_after = 5;
         return 503;
     }
-    if (x->body.failed)
-        return tern_api_fail_memory(error);
-    if (x->route->has_body && tern_json_parse(x->body.bytes, x->body.size, &x->request, error))
-        return error->status;
-    return x->route->handler(x, error);
+    return x->body.failed ? tern_api_fail_memory(error) : 0;
 }
 
 static enum MHD_Result begin(tern_exchange *x) {
@@ -294,14 +344,14 @@ static enum MHD_Result begin(tern_exchange *x) {
     tern_link_set(x->server, x->link, TERN_LINK_BUSY, NULL);
     if (!x->refusal.status && !x->too_large && is_preflight(x))
         return answer_preflight(x);
-    if (handle(x, &error))
+    if (check_whole(x, &error))
         return send_error(x, &error);
-    if (!x->server->config.log_prompts)
-        tern_buffer_free(&x->body);
-    if (!x->job)
-        return send_reply(x);
-    tern_link_set(x->server, x->link, TERN_LINK_BUSY, x);
-    return advance(x);
+    if (x->route->has_body) {
+        x->is_large = x->body.size > TERN_LARGE_BODY;
+        tern_link_set(x->server, x->link, TERN_LINK_BUSY, x);
+        return hand_over(x, handle, x->is_large);
+    }
+    return x->route->handler(x, &error) ? send_error(x, &error) : send_reply(x);
 }
 
 static void take_body(tern_exchange *x, const char *bytes, size_t n_bytes) {
@@ -345,7 +395,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     }
     if (!x->has_all)
         return begin(x);
-    return x->job ? advance(x) : MHD_NO;
+    return go_on(x);
 }
 
 static void log_exchange(const tern_exchange *x, bool complete) {
@@ -397,7 +447,7 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
     bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     if (!complete) {
         x->lost = true;
-        if (x->job)
+        if (x->job && !x->working)
             tern_job_cancel(x->job);
         atomic_fetch_add(&server->metrics.disconnects, 1);
     }

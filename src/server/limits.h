@@ -5,6 +5,7 @@
 enum {
     TERN_MAX_UNREAD = 1 << 20,    /* bytes of a stream that its client has not read; then it is cut */
     TERN_SEND_BUFFER = 128 << 10, /* bytes of an answer that the system keeps for a client */
+    TERN_LARGE_BODY = 64 << 10,   /* bytes of a request from which on it does not delay smaller ones */
     TERN_JOB_WINDOW = 16,         /* choices of one request that are scheduled at a time */
     TERN_MAX_STOP = 16,           /* stop strings */
     TERN_MAX_TOP_LOGPROBS = 20,   /* as OpenAI */

@@ -159,7 +159,7 @@ void tern_metrics_write_energy(tern_energy *energy, const tern_scheduler_stats *
             continue;
         if (!begun)
             head(out, "tern_energy_joules_total", "counter",
-                 "Energy of the machine or its processor since the server's start, whatever else runs there.");
+                 "Energy of the machine, its processor or a card since the server's start, whatever else runs there.");
         begun = true;
         tern_buffer_printf(out, "tern_energy_joules_total{source=\"%s\"} %.6f\n",
                            tern_energy_source_at(energy, i)->name, now.joules[i]);

@@ -8,6 +8,7 @@
 
 #include "base/guard.h"
 #include "base/mem.h"
+#include "base/nvml.h"
 #include "server/exchange.h"
 #include "server/log.h"
 
@@ -21,6 +22,7 @@ tern_server_config tern_server_defaults(void) {
                                 .read_timeout = 30,
                                 .timeout = 600,
                                 .sysfs = "/sys",
+                                .nvml = TERN_NVML_LIBRARY,
                                 .scheduler = tern_scheduler_defaults()};
 }
 
@@ -47,9 +49,9 @@ static tern_status copy_config(tern_server *server, const tern_server_config *co
 }
 
 /* For /metrics. Without sources there is nothing to keep. */
-static tern_status find_energy(tern_server *server, const char *sysfs, tern_error *err) {
-    tern_status status = sysfs ? tern_energy_open(sysfs, &server->energy, err) : TERN_OK;
-    server->config.sysfs = NULL; /* not copied: nobody needs it any more */
+static tern_status find_energy(tern_server *server, const tern_server_config *config, tern_error *err) {
+    tern_status status = config->sysfs ? tern_energy_open(config->sysfs, config->nvml, &server->energy, err) : TERN_OK;
+    server->config.sysfs = server->config.nvml = NULL; /* not copied: nobody needs them any more */
     if (status || !server->energy)
         return status;
     if (tern_energy_n_sources(server->energy))
@@ -70,11 +72,13 @@ static tern_status start(tern_server *server, const tern_server_config *config, 
     server->has_links_mutex = true;
     status = tern_listen(server, err); /* first: a port that is taken is told before memory is */
     if (!status)
-        status = find_energy(server, config->sysfs, err);
+        status = find_energy(server, config, err);
     if (!status)
         status = tern_scheduler_create(server->model, &server->config.scheduler, &server->scheduler, err);
     if (!status)
         status = tern_watch_start(server, err);
+    if (!status)
+        status = tern_workers_start(&server->workers, err);
     return status ? status : tern_http_start(server, err);
 }
 
@@ -121,8 +125,10 @@ void tern_server_stop(tern_server *server) {
     if (server->daemon)
         finish_active(server);
     tern_watch_stop(server);
+    tern_workers_stop(&server->workers); /* libmicrohttpd must not stop with connections that nobody will resume */
     tern_http_stop(server);
     tern_scheduler_free(server->scheduler); /* no handler is left that could hand in something */
+    tern_workers_free(&server->workers);
     if (server->listener >= 0)
         close(server->listener);
     if (server->has_links_mutex)

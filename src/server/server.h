@@ -1,8 +1,8 @@
 /* tern serve: models behind OpenAI's HTTP interface (docs/SERVER.md).
  *
- * Threads: libmicrohttpd's one reads requests and runs the endpoints, which only parse, hand requests to the scheduler
- * and write answers; the scheduler's one computes and appends what it made to the exchanges it belongs to; the watcher
- * looks for clients that left and for those that take too long. */
+ * Threads: libmicrohttpd's one moves bytes of requests and answers; two workers (workers.h) run the endpoints, which
+ * parse and tokenize, and write long answers; the scheduler's one computes and appends what it made to the exchanges it
+ * belongs to; the watcher looks for clients that left and for those that take too long. */
 #ifndef TERN_SERVER_SERVER_H
 #define TERN_SERVER_SERVER_H
 
@@ -24,6 +24,7 @@ typedef struct tern_server_config {
     double timeout;              /* seconds that a request may take, waiting included */
     bool log_prompts;
     const char *sysfs; /* where the system shows its sensors of energy, for /metrics; NULL: do not look */
+    const char *nvml;  /* with it: the library that knows NVIDIA's cards; NULL: do not look for any */
     tern_scheduler_params scheduler;
 } tern_server_config;
 

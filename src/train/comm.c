@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
+#include "base/module.h"
 #include "train/comm_module.h"
 
 #define MODULE_NAME "tern_mpi.so"
@@ -34,26 +34,11 @@ bool tern_comm_launched(void) {
     return size ? size > 1 : getenv("PMIX_RANK") != NULL; /* a PMIx process does not see how many there are */
 }
 
-/* Beside the executable (in the build folder), else in the folder of libraries that belongs to its own. */
-static bool find_module(char path[static 1024]) {
-    static const char *const places[] = {"", TERN_MODULE_FROM_BIN "/"};
-    char own[1024];
-    ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
-    if (length <= 0)
-        return false;
-    own[length] = 0;
-    *strrchr(own, '/') = 0;
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        if (snprintf(path, 1024, "%s/%s" MODULE_NAME, own, places[i]) < 1024 && tern_file_exists(path))
-            return true;
-    return false;
-}
-
 static tern_status load(tern_comm *comm, tern_error *err) {
-    char path[1024];
+    char path[TERN_MODULE_PATH];
     if (access("/proc/self/exe", F_OK))
         return tern_fail(err, TERN_ERR_UNSUPPORTED, "several processes work on Linux only");
-    if (!find_module(path))
+    if (!tern_module_find(MODULE_NAME, path))
         return tern_fail(err, TERN_ERR_UNSUPPORTED,
                          "started by mpirun, but this tern has no %s: install OpenMPI's development files "
                          "(libopenmpi-dev) and build it again",

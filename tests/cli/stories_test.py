@@ -17,6 +17,7 @@ STORIES = os.path.join(ROOT, "tools", "stories")
 sys.dont_write_bytecode = True
 sys.path[:0] = [STORIES, os.path.join(ROOT, "models")]
 
+import ask  # noqa: E402
 import check  # noqa: E402
 import corpus  # noqa: E402
 import lexicon  # noqa: E402
@@ -54,7 +55,21 @@ class Generator(unittest.TestCase):
 
     def test_size(self):
         self.assertGreaterEqual(len(plots.PLOTS), 20)
-        self.assertGreater(len(LEXICON.words()), 1500)
+        self.assertGreater(len(LEXICON.words()), 2500)
+        self.assertGreater(len(LEXICON.kinds), 250)
+        self.assertGreater(len(LEXICON.things), 280)
+
+    def test_held_out_words_are_none_of_the_lexicon(self):
+        for held in LEXICON.held_out:
+            self.assertEqual(len(set(held)), 40)
+            for word in held:
+                pattern = re.compile(rf"\b(?:{word}|{lexicon.plural(word)})\b")
+                names = [kind.name for kind in LEXICON.kinds] + list(LEXICON.things) + [food for food, _ in LEXICON.foods]
+                self.assertEqual([name for name in names if pattern.search(name)], [])
+
+    def test_plurals(self):
+        for one, many in (("fox", "foxes"), ("mouse", "mice"), ("field mouse", "field mice"), ("fairy", "fairies"), ("monkey", "monkeys"), ("wolf", "wolves"), ("sheep", "sheep"), ("fisherman", "fishermen"), ("bunch of grapes", "bunches of grapes"), ("witch", "witches")):
+            self.assertEqual(lexicon.plural(one), many)
 
     def test_every_way_of_every_step_can_be_said(self):
         """No line has a slot that its plots do not fill: the plots are told until all lines have come."""
@@ -114,6 +129,20 @@ class Generator(unittest.TestCase):
                 self.assertIn(part, text)
         with self.assertRaises(plots.Unfit):
             plots.tell(LEXICON, 1, {"thing": "ladder"}, plot="broken")
+        with self.assertRaises(plots.Unfit):  # by no plot at all
+            plots.tell(LEXICON, 1, {"thing": "no such thing"})
+
+    def test_every_word_can_be_asked_for(self):
+        """Each creature, thing, food and adjective is in a story without a fault."""
+        made = tasks.Tasks(LEXICON, 1)
+        rng = random.Random(1)
+        wishes = [{"kind": kind.name} for kind in LEXICON.kinds] + [{"kind": "fox", "thing": thing} for thing in LEXICON.things]
+        wishes += [{"kind": "fox", "food": food} for food, _ in LEXICON.foods] + [{"kind": "hen", "trait": trait} for trait in LEXICON.other_traits]
+        wishes += [{"kind": "fox", "other": kind.name} for kind in LEXICON.kinds if kind.name != "fox"]
+        for wish in wishes:
+            told = made.story(rng, wish)
+            self.assertIsNotNone(told, wish)
+            self.assertEqual(check.problems(told[1], told[0]), [], f"{wish}: {told[1]}")
 
     def test_cap(self):
         cap = check.Cap(2)
@@ -144,6 +173,60 @@ class Exercises(unittest.TestCase):
             lengths.add(len(messages))
         self.assertTrue({2, 4} <= lengths)
 
+    def test_texts_by_others_are_asked_for_by_their_nouns(self):
+        text = (
+            "Once there was a %s named Zuri who found a purple trombone. The trombone was old. The %s played the trombone in the"
+            " barn, and an octopus heard it. The octopus was glad. It ran to the barn. \"What a trombone!\" said the octopus."
+        )
+        made = tasks.Tasks(LEXICON, 1, written=[text % (a, a) for a in ("girl", "boy", "zebra", "wizard")])
+        self.assertEqual(len(made.written), 4)
+        asked = set()
+        for i in range(200):
+            request, answer = made.others(random.Random(i))[:2]
+            asked |= set(re.findall(r"[a-z]+", request.lower()))
+            self.assertIn(answer, [story for story, _ in made.written])
+            if "wizard" in request.lower():
+                self.assertIn("wizard", answer)
+        self.assertTrue({"trombone", "barn", "zebra", "wizard"} <= asked)
+        self.assertFalse({"octopus", "played", "heard", "glad", "ran"} & asked)
+
+    def test_nothing_held_out_is_asked_for(self):
+        text = "One day, a walrus found a violin. The walrus saw a cat. The cat liked the violin and the drum. The drum was loud. " * 3
+        made = tasks.Tasks(LEXICON, 2, written=[text])
+        held = re.compile(r"\b(?:" + "|".join(sorted(made.held_out)) + r")\b", re.I)
+        questions = {re.sub(r"\W+", " ", text).strip().lower() for text in ask.QUESTIONS + ask.GREETINGS}
+        for i in range(1500):
+            for turn in made.conversation(i)["messages"]:
+                if turn["role"] == "user" and "\n" not in turn["content"]:  # that has no story in it, which a question is about
+                    self.assertIsNone(held.search(turn["content"]), turn)
+                    self.assertNotIn(re.sub(r"\W+", " ", turn["content"]).strip().lower(), questions)
+
+    def test_small_talk(self):
+        made, followed = tasks.Tasks(LEXICON, 1), 0
+        for i in range(300):
+            rng = random.Random(i)
+            question, answer = made.line(rng, "unknown")
+            self.assertRegex(answer, ask.ADMITS)
+            self.assertTrue(ask.GREETS.match(made.line(rng, "hello")[1]))
+            for topic in sorted(set(made.talk) - {"hello", "name", "bye"}):
+                self.assertFalse(ask.GREETS.match(made.line(rng, topic)[1]))
+            turns = made.cannot(rng)
+            offered = re.search(r"story about ([\w' -]+)[?,]", turns[1])
+            if len(turns) == 4 and offered and len(turns[3]) > 250:
+                followed += 1
+                for word in offered.group(1).split():
+                    self.assertIn(word, turns[3] + " a an and")
+            self.assertEqual(check.problems(answer), [])
+        self.assertGreater(followed, 0)
+
+    def test_a_story_in_short(self):
+        for i in range(60):
+            stage = plots.tell(LEXICON, i, plot="finder")
+            short = tasks.in_short(stage)
+            self.assertEqual(check.problems(short), [])
+            self.assertIn(stage.people["A"].given or stage.people["A"].kind.name, short)
+            self.assertLess(len(short), 300)
+
     def test_answers_are_right(self):
         for i in range(50):
             stage = plots.tell(LEXICON, i, plot="finder")
@@ -163,7 +246,7 @@ class Exercises(unittest.TestCase):
                 self.assertTrue(pair["chosen"].startswith(pair["rejected"]))
             if pair["why"] == "repeated sentence":
                 self.assertNotIn(pair["rejected"], pair["chosen"])
-        self.assertEqual(kinds, set(tasks.BREAKS))
+        self.assertEqual(kinds, set(tasks.BREAKS) | {"other talk"})
 
 
 GUTENBERG = """The Project Gutenberg eBook of A Tale, by Nobody

@@ -16,10 +16,11 @@ put() { # FILE TEXT, below $sys
 }
 model=$WORK/tiny.gguf
 "$TERN" synth "$model" --shape tiny 2>"$WORK/synth.err" || fail "synth: $(cat "$WORK/synth.err")"
+nvml=none
 energy() { # NAME ARGUMENT...
     local name=$1
     shift
-    run "$name" "$TERN" bench "$model" -t 1 -p 16 -n 8 -r 2 --idle 0.1 --energy --sysfs "$sys" "$@"
+    run "$name" "$TERN" bench "$model" -t 1 -p 16 -n 8 -r 2 --idle 0.1 --energy --sysfs "$sys" --nvml "$nvml" "$@"
     is "$status" 0
 }
 
@@ -104,6 +105,31 @@ if [ "$(id -u)" != 0 ]; then
     chmod 0 "$sys/class/powercap/intel-rapl:0/energy_uj"
     energy "RAPL for root only"
     has "$out" "sudo chmod a+r $sys/class/powercap/intel-rapl:*/energy_uj"
+fi
+
+# --- cards, by a made-up library: each on a line of its own, in no sum
+if [ "${FAKE_NVML_LIBRARY:-}" ]; then
+    nvml=$FAKE_NVML_LIBRARY
+    export FAKE_NVML=$WORK/cards
+    printf 'NVIDIA_H200 5000 70000\nTesla_K80 - 60000\n' >"$FAKE_NVML"
+    sys=$WORK/power
+    energy "cards beside RAPL" --json
+    is "$(json 'm["method"], m["decode_joules_per_token"]')" "('RAPL', 0.0)"
+    is "$(json '[(s["source"], s["method"], s["in_sum"], round(s["decode_watts"], 6)) for s in m["sources"]
+        if s["source"].startswith("nvml")]')" \
+        "[('nvml:0:NVIDIA_H200', 'NVML', False, 0.0), ('nvml:1:Tesla_K80', 'NVML', False, 60.0)]"
+    sys=$WORK/none
+    energy "cards alone"
+    has "$out" "energy measured, 1 thread: of graphics cards alone, nothing of the processor"
+    has "$out" "nvml:1:Tesla_K80"
+    has "$out" "at 60.0 W"
+    has "$out" "the whole card meanwhile, whoever uses it; tern computes on the CPU, so it is in no sum"
+    has "$out" "not read: $sys has no counter of RAPL"
+    hasnt "$out" ", together"
+    rm "$FAKE_NVML"
+    energy "no driver"
+    has "$out" "nothing can be read here; $sys has no counter of RAPL"
+    nvml=none
 fi
 fails 2 "out of range" "idle for ever" "$TERN" bench "$model" --energy --idle 601
 finish

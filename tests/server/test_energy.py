@@ -26,8 +26,8 @@ class Energy(unittest.TestCase):
             file.write(f"{text}\n")
         os.rename(path + "~", path)
 
-    def serve(self):
-        server = Server("--sysfs", self.root)
+    def serve(self, nvml="none"):
+        server = Server("--sysfs", self.root, "--nvml", nvml)
         self.addCleanup(server.stop)
         return server
 
@@ -79,6 +79,20 @@ class Energy(unittest.TestCase):
         metrics = server.metrics()
         self.assertNotIn(battery, metrics)
         self.assertIn(sensor, metrics)
+
+    @unittest.skipUnless("FAKE_NVML_LIBRARY" in os.environ, "no made-up library of NVIDIA's")
+    def test_cards(self):
+        """Their energy is shown, each card's; no token is said to have cost it."""
+        cards = os.path.join(self.root, "class", "cards")
+        os.environ["FAKE_NVML"] = cards
+        self.put("cards", "NVIDIA_H200 5000 70000\nTesla_K80 - 60000")
+        server = self.serve(os.environ["FAKE_NVML_LIBRARY"])
+        server.good("/v1/completions", PROMPT)
+        self.put("cards", "NVIDIA_H200 7500 70000\nTesla_K80 - 60000")
+        metrics = server.metrics()
+        self.assertAlmostEqual(metrics['tern_energy_joules_total{source="nvml:0:NVIDIA_H200"}'], 2.5)
+        self.assertGreater(metrics['tern_energy_joules_total{source="nvml:1:Tesla_K80"}'], 0)
+        self.assertEqual([name for name in metrics if name.startswith("tern_energy_joules_per_token")], [])
 
     def test_nothing(self):
         server = self.serve()

@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -23,6 +24,18 @@ def open_request(server, body, path=PATH):
     s = server.connect()
     s.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
               % (path.encode(), len(data)) + data)
+    return s
+
+
+# 2.7 MB that take long to read: many small objects, in a field that nobody knows
+HEAVY = b'{"content": "a bird", "unknown": [' + b",".join([b'{"k":{}}'] * 300000) + b"]}"
+
+
+def open_heavy(server):
+    """A request of which only the last byte, "}", is not yet sent."""
+    s = server.connect()
+    s.sendall(b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+              b"Connection: close\r\n\r\n" % len(HEAVY) + HEAVY[:-1])
     return s
 
 
@@ -222,6 +235,51 @@ class Clients(ServerTest):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
+
+
+class Heavy(ServerTest):
+    def test_a_large_request_does_not_hold_up_others(self):
+        heavy = open_heavy(self.server)
+        kept = http.client.HTTPConnection(self.server.host, self.server.port, timeout=PATIENCE)
+
+        def ask(method, path, body=None):
+            kept.request(method, path, body, {"Content-Type": "application/json"})
+            response = kept.getresponse()
+            self.assertEqual(response.status, 200, response.read())
+            response.read()
+
+        ask("GET", "/health")
+        heavy.sendall(HEAVY[-1:])
+        meanwhile = 0
+        while not select.select([heavy], [], [], 0)[0]:
+            ask("GET", "/health")  # the HTTP thread is free
+            ask("POST", "/tokenize", b'{"content": "a bird"}')  # and so is somebody who reads small requests
+            meanwhile += 1
+        answer = read_all(heavy)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer[:300])
+        self.assertGreater(meanwhile, 3)
+        heavy.close()
+        kept.close()
+
+    def test_clients_leave_meanwhile(self):
+        for _ in range(3):
+            heavy = open_heavy(self.server)
+            heavy.sendall(HEAVY[-1:])
+            heavy.close()
+        self.server.log(lambda entry: entry["path"] == "/tokenize" and entry["status"] == 499)
+        self.server.wait_idle()
+
+    def test_the_server_ends_meanwhile(self):
+        for options in ((), ("--drain", "0")):
+            server = Server(*options)
+            heavy = [open_heavy(server) for _ in range(3)]
+            for s in heavy:
+                s.sendall(HEAVY[-1:])
+            self.assertEqual(server.request("GET", "/health")[0], 200)
+            self.assertEqual(server.stop(), 0)
+            for s in heavy:
+                self.assertIn(read_all(s)[:12], (b"HTTP/1.1 200", b"HTTP/1.1 503", b""))
+                s.close()
 
 
 class Deadline(ServerTest):

@@ -61,7 +61,16 @@ static int remove_root(void **state) {
 static tern_energy *open_tree(void) {
     tern_energy *energy = NULL;
     tern_error err;
-    if (tern_energy_open(root, &energy, &err))
+    if (tern_energy_open(root, NULL, &energy, &err))
+        fail_msg("%s", err.message);
+    return energy;
+}
+
+/* With cards, of which FAKE_NVML has a line each. */
+static tern_energy *open_cards(const char *library) {
+    tern_energy *energy = NULL;
+    tern_error err;
+    if (tern_energy_open(root, library, &energy, &err))
         fail_msg("%s", err.message);
     return energy;
 }
@@ -333,6 +342,73 @@ static void test_battery(void **state) {
     tern_energy_close(energy);
 }
 
+/* Two cards, one that counts its energy and one that only shows its power; none of them is in a sum, for tern does not
+ * compute there. A card that falls off the bus gives no figure. */
+static void test_cards(void **state) {
+    (void)state;
+    char cards[64];
+    snprintf(cards, sizeof cards, "%s/cards", root);
+    setenv("FAKE_NVML", cards, 1);
+    put("cards", "NVIDIA_H200 1000000000 70000\nTesla_K80 - 60000\nother - -");
+    put_zone("intel-rapl:0", "package-0", "0");
+    tern_energy *energy = open_cards(TERN_FAKE_NVML);
+    tern_energy_reading a, b, c;
+    assert_string_equal(names_of(energy), "rapl:package-0 nvml:0:NVIDIA_H200* nvml:1:Tesla_K80* ");
+    assert_string_equal(tern_energy_missing(energy), "nvml:2:other: the card shows neither its energy nor its power");
+    assert_string_equal(tern_energy_method_name(TERN_ENERGY_NVML), "NVML");
+    tern_energy_read_at(energy, 1e9, &a);
+    put("cards", "NVIDIA_H200 1000250500 70000\nTesla_K80 - 80000\nother - -");
+    tern_energy_read_at(energy, 1e9 + 2, &b);
+    span s = between(energy, &a, &b);
+    near(s.joules[0], 0, 1e-9);
+    near(s.joules[1], 250.5, 1e-6);
+    near(s.joules[2], 140, 1e-6); /* 60 to 80 W for 2 s */
+    assert_int_equal(s.method, TERN_ENERGY_RAPL);
+    near(s.sum, 0, 1e-9);
+    put("cards", "NVIDIA_H200 1000250600 70000"); /* the other one is gone */
+    tern_energy_read_at(energy, 1e9 + 3, &c);
+    near(tern_energy_between(&b, &c, 1), 0.1, 1e-6);
+    assert_true(tern_energy_between(&b, &c, 2) < 0);
+    put("cards", "NVIDIA_H200 5 70000"); /* the driver was loaded anew */
+    tern_energy_read_at(energy, 1e9 + 4, &b);
+    assert_true(tern_energy_between(&c, &b, 1) < 0);
+    tern_energy_close(energy);
+
+    drop("class/powercap/intel-rapl:0/name"); /* cards alone: still no sum */
+    energy = open_cards(TERN_FAKE_NVML);
+    assert_string_equal(names_of(energy), "nvml:0:NVIDIA_H200* ");
+    assert_non_null(strstr(tern_energy_missing(energy), "no counter of RAPL"));
+    tern_energy_read_at(energy, 1e9, &a);
+    tern_energy_read_at(energy, 1e9 + 1, &b);
+    assert_int_equal(between(energy, &a, &b).method, -1);
+    assert_true(tern_energy_start(energy));
+    tern_energy_close(energy);
+}
+
+/* No library is as before; one that finds no driver or is another's says so where nothing else has to be said. */
+static void test_no_cards(void **state) {
+    (void)state;
+    char path[64];
+    put_zone("intel-rapl:0", "package-0", "0");
+    snprintf(path, sizeof path, "%s/none", root);
+    setenv("FAKE_NVML", path, 1);
+    tern_energy *energy = open_cards(TERN_FAKE_NVML);
+    assert_string_equal(names_of(energy), "rapl:package-0 ");
+    assert_non_null(strstr(tern_energy_missing(energy), "fake_nvml.so: Driver Not Loaded"));
+    tern_energy_close(energy);
+    energy = open_cards("libtern-no-such-library.so.1");
+    assert_string_equal(tern_energy_missing(energy), "");
+    tern_energy_close(energy);
+    energy = open_cards(path);
+    assert_non_null(strstr(tern_energy_missing(energy), "cannot load NVML: "));
+    tern_energy_close(energy);
+    put("none", "");
+    energy = open_cards(TERN_FAKE_NVML); /* a driver without a card */
+    assert_string_equal(names_of(energy), "rapl:package-0 ");
+    assert_string_equal(tern_energy_missing(energy), "");
+    tern_energy_close(energy);
+}
+
 /* More than there is room for, and the thread: it ends when it is to, and changes nothing of what a counter comes to.
  */
 static void test_many_and_thread(void **state) {
@@ -429,6 +505,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_hwmon_sockets, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_hwmon_power, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_battery, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(test_cards, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(test_no_cards, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_many_and_thread, make_root, remove_root),
         cmocka_unit_test(test_operations),
         cmocka_unit_test(test_published),

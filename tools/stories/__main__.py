@@ -2,7 +2,7 @@
 """
 Example:
   python3 tools/stories stories -n 20000 --seed 1 -o stories.txt
-  python3 tools/stories sft -n 8000 --seed 1 -o sft.jsonl
+  python3 tools/stories sft -n 8000 --seed 1 --texts tinystories.txt -o sft.jsonl
   python3 tools/stories dpo -n 2000 --seed 1 -o dpo.jsonl
   python3 tools/stories check -n 2000 --seed 1
 
@@ -127,7 +127,7 @@ def main():
     parser.add_argument("--seed", default="1", help="any text or number (default: 1)")
     parser.add_argument("--cap", type=int, default=0, help="stories that may share eight words in a row (default: 1 in 60, at least 20)")
     parser.add_argument("--avoid", metavar="FILE", help=f"leave out what shares {RUN} characters in a row with this text")
-    parser.add_argument("--texts", metavar="FILE", action="append", default=[], help="sft: stories by others, which are asked for as well")
+    parser.add_argument("--texts", metavar="FILE", action="append", default=[], help="sft, dpo: stories by others, which are asked for as well")
     parser.add_argument("--replay", metavar="FILE", action="append", default=[], help='sft: texts of pre-training that go, as {"text"}, among the conversations')
     parser.add_argument("-o", metavar="FILE", help="output (default: standard output)")
     args = parser.parse_args()

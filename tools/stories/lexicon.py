@@ -5,7 +5,9 @@ import re
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
+GENDERS = dict.fromkeys(("hen", "cow", "ewe", "mare"), "she") | dict.fromkeys(("rooster", "bull", "ram", "stag", "stallion", "tomcat"), "he")
 FLYING = {"flew", "fluttered", "flitted", "swooped", "buzzed", "glided"}
+PLURALS = {"mouse": "mice", "dormouse": "dormice", "goose": "geese", "wolf": "wolves", "calf": "calves", "elf": "elves", "dwarf": "dwarves", "sheep": "sheep", "deer": "deer", "bison": "bison", "ox": "oxen", "child": "children", "woodlouse": "woodlice", "thief": "thieves", "leaf": "leaves", "-man": "men", "knife": "knives", "spacecraft": "spacecraft"}
 VOWEL_SOUND = re.compile(r"(?i)^(?:[aeio]|u(?!ni|se|su|ti)|honou?r|honest|hour|heir)")
 ONE_SOUND = re.compile(r"(?i)^(?:one\b|once\b|eu|ewe)")
 
@@ -39,6 +41,12 @@ def fields(line):
     return [field.strip() for field in line.split("|")]
 
 
+def grouped(line):
+    """A group's line -> (its fields, the names at the end)."""
+    group, names = line.rsplit("|", 1)
+    return group.strip(), [name.strip() for name in names.split(",")]
+
+
 class Kind:
     """What a character is: "fox", "girl", "baker"."""
 
@@ -47,7 +55,7 @@ class Kind:
         if animal:
             self.name, size, self.hand, self.went, self.ran, self.home, self.eats, self.skill = fields(line)
             self.size, self.sort = size, "animal"
-            self.gender = "she" if self.name in ("hen", "cow") else "any"
+            self.gender = GENDERS.get(self.name, "any")
         else:
             self.name, self.sort, self.hand, self.went, self.ran, self.home, self.gender = fields(line)
             self.size, self.eats, self.skill = "middle", "pancakes", ""
@@ -60,7 +68,8 @@ class Lexicon:
     def __init__(self):
         words = read_sections("lexicon.txt", comments=True)
         self.names = {key: " ".join(words[key]).split() for key in ("girls", "boys", "pets")}
-        self.kinds = [Kind(line, True) for line in words["animals"]] + [Kind(line, False) for line in words["people"]]
+        animals = words["animals"] + [f"{name} | {group}" for group, names in map(grouped, words["animal groups"]) for name in names]
+        self.kinds = [Kind(line, True) for line in animals] + [Kind(line, False) for line in words["people"]]
         self.kind_of = {kind.name: kind for kind in self.kinds}
         self.traits = {}
         for line in words["traits"]:
@@ -74,6 +83,19 @@ class Lexicon:
         for line in words["things"]:
             noun, adjectives, sort = fields(line)
             self.things[noun] = ([a.strip() for a in adjectives.split(",")], sort)
+        self.tags = {}  # "light": the things of the groups that the wind can carry ...
+        for line in words["thing groups"]:
+            adjectives, sort, tags, nouns = fields(line)
+            for noun in nouns.split(", "):
+                if noun in self.things:
+                    raise ValueError(f"lexicon.txt: {noun!r} comes twice")
+                self.things[noun] = ([a.strip() for a in adjectives.split(",")], sort)
+                for tag in tags.split():
+                    self.tags.setdefault(tag, set()).add(noun)
+        if len(self.kind_of) != len(self.kinds):
+            raise ValueError("lexicon.txt: a kind comes twice")
+        self.other_traits, self.other_adjectives = (" ".join(words[key]).split() for key in ("other traits", "other adjectives"))
+        self.held_out = tuple([w.replace("-", " ") for w in " ".join(words["held-out " + key]).split()] for key in ("creatures", "things"))
         self.foods = [tuple(fields(line)) for line in words["foods"]]
         self.fears = [split_choices(line) for line in words["fears"]]
         self.beats = {}
@@ -90,6 +112,22 @@ class Lexicon:
         with open(os.path.join(HERE, "lexicon.txt"), encoding="utf-8") as file:
             texts.append(file.read())
         return set(re.findall(r"[a-z']+", re.sub(r"\{[^}]*\}", " ", " ".join(texts)).lower()))
+
+
+def plural(noun):
+    """Of a creature or a thing; what follows the noun ("bunch of grapes") stays."""
+    head, of, rest = noun.partition(" of ")
+    first, space, last = head.rpartition(" ")
+    for end, many in PLURALS.items():
+        if last == end or end.startswith("-") and last.endswith(end[1:]):
+            return first + space + last[: len(last) - len(end.lstrip("-"))] + many + of + rest
+    if re.search(r"(?:s|x|z|ch|sh)$", last):
+        last += "es"
+    elif re.search(r"[^aeiou]y$", last):
+        last = last[:-1] + "ies"
+    else:
+        last += "s"
+    return first + space + last + of + rest
 
 
 def split_choices(text):

@@ -28,10 +28,12 @@ TOOLS = "hammer;rope;ladder".split(";")
 STOOLS = set("bucket;box;basket;cushion;drum;flower pot;pillow".split(";"))
 
 
+SUITS = {"big": BIG, "light": LIGHT, "fragile": FRAGILE, "cuddly": CUDDLY, "weapon": WEAPONS, "rattle": RATTLES, "post": POST}
+BABIES = set("girl;boy;prince;princess;puppy;kitten;lamb;gosling;foal;bear cub;lion cub;wolf cub;tiger cub;fox cub;leopard cub;fawn;kid;calf;piglet;chick;duckling;owlet;baby;child;twin;schoolgirl;schoolboy;baby rabbit;baby dragon;baby elephant;little dinosaur;grandmother;grandfather".split(";"))
+
+
 def toy(lexicon):
     return {noun for noun, (_, sort) in lexicon.things.items() if sort == "toy"}
-
-
 
 
 class Stage(World):
@@ -43,13 +45,19 @@ class Stage(World):
         self.wish = wish
         self.named = wish["name"] is not None if "name" in wish else rng.random() < 0.8
 
+    def suits(self, tag):
+        """The things for such a step."""
+        return SUITS[tag] | self.lexicon.tags.get(tag, set())
+
     def cast(self, role, test=None, trait=None):
         kinds = [kind for kind in self.lexicon.kinds if test is None or test(kind)]
         taken = {person.kind.name for person in self.people.values()}
         if role == "A" and "kind" in self.wish:
             kinds = [kind for kind in kinds if kind.name == self.wish["kind"]]
+        elif role == "B" and "other" in self.wish:
+            kinds = [kind for kind in kinds if kind.name == self.wish["other"]]
         else:
-            kinds = [k for k in kinds if k.name not in taken]
+            kinds = [k for k in kinds if k.name not in taken | {self.wish.get("other")}]
             if role == "A":  # children and animals more often than grown people
                 kinds = [k for k in kinds if k.young] or kinds
                 if self.rng.random() < 0.3:
@@ -67,10 +75,13 @@ class Stage(World):
             gender = self.rng.choice(("he", "she"))
             if other == gender and self.rng.random() < 0.7:
                 gender = "he" if other == "she" else "she"
-        if kind.name in ("girl", "princess"):
+        if kind.sort == "girl":
             gender = "she"
-        if kind.name in ("boy", "prince"):
+        if kind.sort == "boy":
             gender = "he"
+        if role == "A" and kind.gender == "any" and self.wish.get("name"):
+            named = [g for g, names in (("she", "girls"), ("he", "boys")) if self.wish["name"] in self.lexicon.names[names]]
+            gender = gender if kind.sort in ("girl", "boy") or len(named) != 1 else named[0]
         name = self.name_of(kind, gender, role)
         if role == "A" and "trait" in self.wish:
             trait = self.wish["trait"]
@@ -79,7 +90,7 @@ class Stage(World):
         adjective = self.rng.choice(FRIENDLY)
         if role == "A" and not trait:
             adjective = self.rng.choice(("little", "young", "small", "")) if kind.size != "big" else ""
-        if adjective in ("old", "wise") and kind.name in ("girl", "boy", "prince", "princess", "puppy", "kitten", "lamb", "gosling", "foal", "bear cub", "grandmother", "grandfather"):
+        if adjective in ("old", "wise") and kind.name in BABIES:
             adjective = "friendly"
         if adjective in ("young", "little") and (kind.sort == "grown" or kind.size == "big"):
             adjective = "friendly"
@@ -134,7 +145,7 @@ class Stage(World):
         """The opening: who and where; with the chance `now` in the middle of a day."""
         self.timed = self.rng.random() < now
         self.say("open_now" if self.timed else "open")
-        if self.people["A"].trait:
+        if self.people["A"].trait in self.lexicon.traits:
             self.say("trait", 0.75)
         self.say("detail", 0.35 if self.placed else 0.0)
         if self.rng.random() < 0.5:
@@ -157,7 +168,7 @@ def young(kind):
 
 
 def lost_found(s):
-    s.cast("A", young), s.cast("B"), s.thing("o", owner="A", unfit=BIG)
+    s.cast("A", young), s.cast("B"), s.thing("o", owner="A", unfit=s.suits("big"))
     s.begin(), s.say("lost_own"), s.lose("o", "A", s.spots[2]), s.say("lost_notice"), s.say("lost_search")
     s.say("sadly", 0.5), s.say("meet"), s.say("whatswrong"), s.say("tellsall", 0.85)
     s.say("lost_ask"), s.say("lost_remember"), s.say("lost_found"), s.find("o", "B"), s.give("o", "A", by="B")
@@ -171,7 +182,7 @@ def lost_found(s):
 
 def out_of_reach(s):
     s.cast("A", lambda k: k.young and k.size != "big" and not k.flies and not k.climbs)
-    s.cast("B"), s.thing("o", owner="A", fit=LIGHT)
+    s.cast("B"), s.thing("o", owner="A", fit=s.suits("light"))
     b = s.people["B"].kind
     s.begin(), s.say("reach_want"), s.lose("o", "A", "in the tree"), s.say("reach_try"), s.say("reach_try", 0.3), s.say("sadly", 0.4)
     s.say("meet"), s.say("whatswrong"), s.say("tellsall", 0.6), s.say("idea", 0.5)
@@ -205,7 +216,7 @@ def share(s):
 
 
 def promise(s):
-    s.cast("A", young), s.cast("B"), s.thing("o", owner="B", unfit=BIG), s.thing("p", owner="B")
+    s.cast("A", young), s.cast("B"), s.thing("o", owner="B", unfit=s.suits("big")), s.thing("p", owner="B")
     s.begin(), s.say("promise_make"), s.say("promise_tempt"), s.paragraph(), s.say("promise_keep"), s.say("promise_reward")
     s.give("p", "A", by="B"), s.say("gladly", 0.5), s.say("promise_end"), s.say("endhappy", 0.3)
     s.fact((f"What did {s.who('B')} give to {s.who('A')}?", "What was the present?"), (f"{s.who('B')} gave {s.who('A')} the {s.things['p'].full}.",))
@@ -213,7 +224,7 @@ def promise(s):
 
 
 def broken(s):
-    s.cast("A", young), s.cast("B"), s.thing("o", owner="B", fit=FRAGILE)
+    s.cast("A", young), s.cast("B"), s.thing("o", owner="B", fit=s.suits("fragile"))
     s.begin(), s.say("friend"), s.say("broke_do"), s.say("broke_hide"), s.say("broke_seek"), s.say("broke_tell"), s.paragraph()
     s.say("broke_forgive"), s.say("broke_mend"), s.say("lesson_truth", 0.7), s.say("endhappy", 0.3)
     o = s.things["o"]
@@ -266,7 +277,7 @@ def storm(s):
 
 
 def gift(s):
-    s.cast("A", young), s.cast("B", young), s.cast("C", lambda k: not k.young), s.thing("o", fit=toy(s.lexicon) | CUDDLY | LIGHT, unfit=("letter", "feather", "music box", "snow globe")), s.thing("p")
+    s.cast("A", young), s.cast("B", young), s.cast("C", lambda k: not k.young), s.thing("o", fit=toy(s.lexicon) | s.suits("cuddly") | s.suits("light"), unfit=("letter", "feather", "music box", "snow globe")), s.thing("p")
     s.begin(), s.say("friend"), s.say("gift_day"), s.say("gift_look"), s.paragraph(), s.say("ownidea", 0.5), s.say("gift_make"), s.give("o", "A")
     s.say("gift_doubt"), s.say("gift_love"), s.give("o", "B", by="A"), s.say("gladly", 0.4), s.say("gift_end"), s.say("endhappy", 0.3)
     o = s.things["o"]
@@ -283,7 +294,7 @@ def lost_way(s):
 
 
 def noise(s):
-    s.cast("A"), s.cast("B", lambda k: k.animal and k.size == "small"), s.thing("o", owner="A", fit=WEAPONS)
+    s.cast("A"), s.cast("B", lambda k: k.animal and k.size == "small"), s.thing("o", owner="A", fit=s.suits("weapon"))
     s.begin(now=0), s.say("noise_hear"), s.say("noise_guess"), s.say("noise_go"), s.say("noise_see"), s.paragraph(), s.say("noise_laugh"), s.say("noise_in")
     s.end("friends", "lesson_brave", "endhappy")
     s.fact(("Who made the noise?", "What was the strange sound?"), (f"{s.who('B')} made the noise.", f"It was {s.who('B')}."))
@@ -291,7 +302,7 @@ def noise(s):
 
 
 def wish(s):
-    s.cast("A", young), s.cast("B"), s.thing("o", spot=s.spots[0], unfit=BIG)
+    s.cast("A", young), s.cast("B"), s.thing("o", spot=s.spots[0], unfit=s.suits("big"))
     s.begin(), s.say("friend"), s.say("wish_find"), s.find("o", "A"), s.say("wish_one"), s.say("wish_two"), s.say("wish_three"), s.say("wish_end"), s.say("endhappy", 0.4)
     o = s.things["o"]
     s.fact(("What was magic?", "What did the voice come from?"), (f"The {o.full} was magic.",))
@@ -308,14 +319,14 @@ def seed(s):
 
 
 def sick(s):
-    s.cast("A"), s.cast("B"), s.cast("C", young), s.thing("o", owner="A", fit=CUDDLY), s.food("f")
+    s.cast("A"), s.cast("B"), s.cast("C", young), s.thing("o", owner="A", fit=s.suits("cuddly")), s.food("f")
     s.begin(), s.say("friend"), s.say("sick_know"), s.say("sick_take"), s.paragraph(), s.say("sick_way"), s.say("sick_visit"), s.say("sick_well"), s.say("lesson_kind", 0.4)
     s.fact(("Who was ill?",), (f"{s.who('B')} was ill.",))
     s.fact((f"What did {s.who('A')} put in the basket?", f"What did {s.who('A')} bring?"), (f"{s.who('A')} brought {s.things['f'].text('a', s.rng)} and the {s.things['o'].full}.",))
 
 
 def finder(s):
-    s.cast("A"), s.cast("B"), s.cast("C"), s.thing("o", spot=s.spots[0]), s.thing("p", owner="B"), s.food("f")
+    s.cast("A"), s.cast("B"), s.cast("C"), s.thing("o", spot=s.spots[0], unfit=s.suits("big")), s.thing("p", owner="B"), s.food("f")
     s.begin(), s.say("finder_find"), s.find("o", "A"), s.say("finder_want"), s.say("finder_ask"), s.paragraph(), s.say("finder_give")
     s.give("o", "B", by="A"), s.say("finder_reward"), s.end("lesson_truth", "friends", "endhappy")
     o = s.things["o"]
@@ -356,7 +367,7 @@ def learn(s):
 
 
 def no_sleep(s):
-    s.cast("A", young), s.cast("B"), s.thing("o", owner="A", fit=CUDDLY)
+    s.cast("A", young), s.cast("B"), s.thing("o", owner="A", fit=s.suits("cuddly"))
     s.begin(now=0), s.say("sleep_cannot"), s.say("sleep_try"), s.say("sleep_try", 0.4), s.paragraph(), s.say("sleep_out"), s.paragraph(), s.say("sleep_listen"), s.say("sleep_end")
     s.fact(("Who could not sleep?",), (f"{s.who('A')} could not sleep.",))
     s.fact((f"Whom did {s.who('A')} meet at night?",), (f"{s.who('A')} met {s.who('B')}.",))
@@ -380,7 +391,7 @@ def swaps(s):
 
 
 def baby(s):
-    s.cast("A", lambda k: k.animal or k.name in ("girl", "boy")), s.cast("B"), s.thing("o", owner="A", fit=RATTLES)
+    s.cast("A", lambda k: k.animal or k.name in ("girl", "boy")), s.cast("B"), s.thing("o", owner="A", fit=s.suits("rattle"))
     s.words["sibling"] = "brother" if s.people["A"].gender == "he" else "sister"
     s.begin(now=0), s.say("baby_come"), s.say("baby_sad"), s.say("baby_talk"), s.paragraph(), s.say("baby_home"), s.say("baby_end"), s.say("endhappy", 0.3)
     s.fact((f"Why was {s.who('A')} cross?", f"Why was {s.who('A')} sad?"), ("Everyone looked only at the new baby.",))
@@ -403,7 +414,7 @@ def small_saves(s):
 
 
 def delivery(s):
-    s.cast("A", young), s.cast("B"), s.cast("C", young), s.thing("o", owner="A", fit=POST), s.food("f")
+    s.cast("A", young), s.cast("B"), s.cast("C", young), s.thing("o", owner="A", fit=s.suits("post")), s.food("f")
     s.begin(), s.say("mail_job"), s.say("journey", 0.4), s.paragraph(), s.say("mail_obst"), s.say("mail_obst", 0.4), s.say("mail_obst2"), s.say("mail_give"), s.give("o", "B", by="A")
     s.say("gladly", 0.3), s.say("mail_end")
     o = s.things["o"]
@@ -413,14 +424,14 @@ def delivery(s):
 
 def runaway(s):
     s.cast("A", young), s.cast("B"), s.cast("C"), s.food("f")
-    s.words["pet"] = s.rng.choice(PETS)
+    s.words["pet"] = s.rng.choice([pet for pet in PETS if pet not in {p.kind.name for p in s.people.values()}])
     s.begin(), s.say("friend"), s.say("run_open"), s.say("run_gone"), s.say("run_chase"), s.say("run_chase", 0.4), s.paragraph(), s.say("run_stop"), s.say("run_back"), s.say("endhappy", 0.4)
     s.fact(("What ran away?", f"What was {s.who('A')} looking after?"), (f"It was the {s.words['pet']}.",))
     s.fact((f"Whose {s.words['pet']} was it?",), (f"It was {s.who('B')}'s {s.words['pet']}.",))
 
 
 def quarrel(s):
-    s.cast("A", young), s.cast("B", young), s.thing("o", spot=s.spots[0], unfit=BIG)
+    s.cast("A", young), s.cast("B", young), s.thing("o", spot=s.spots[0], unfit=s.suits("big"))
     s.begin(), s.say("quarrel_start"), s.paragraph(), s.say("quarrel_pull"), s.say("quarrel_apart"), s.say("sadly", 0.3), s.say("quarrel_peace"), s.say("quarrel_end"), s.say("endhappy", 0.3)
     s.fact(("What did they quarrel about?",), (f"They quarrelled about the {s.things['o'].full}.",))
 
@@ -478,12 +489,14 @@ PLOTS = {
 def tell(lexicon, seed, wish=None, plot=None):
     """
     One story -> the Stage it was told on (story(), facts, people, things, plot). `seed`: any value that str() tells
-    apart; the same gives the same story. wish: {"kind", "trait", "thing", "adjective", "place", "name", "food"}.
+    apart; the same gives the same story. wish: {"kind", "trait", "thing", "adjective", "place", "name", "food", "other"} (the second one's kind).
     """
     wish = wish or {}
     rng = random.Random(str(seed))
     names = [n for n, (_, thing, food) in PLOTS.items() if ("thing" not in wish or thing) and ("food" not in wish or food)]
     while True:
+        if not names:
+            raise Unfit()
         name = plot or rng.choice(names)
         stage = Stage(lexicon, rng, wish)
         try:

@@ -4,33 +4,48 @@ are right by construction, since the teller knows who found the key; the rejecte
 with exactly one thing wrong.
 """
 
+import math
 import random
 import re
 
-from lexicon import article, read_sections
+from lexicon import article, plural, read_sections
 from plots import PLOTS, Unfit, tell
 from world import capital
 
+LONGEST_WRITTEN = 1650  # of one by others
 LONGEST = 1150  # characters of a story in a conversation, so that it fits into 512 tokens with its question
 
 REQUESTS = (
-    "[Tell me|Tell|Please tell me|Can you tell me|I would like to hear] [a|a short|a little] story about {what}",
-    "[Write|Please write|Make up|Can you write] [a|a short|a little] story [about|with] {what}",
+    "[Tell me|Tell|Please tell me|Can you tell me|I would like to hear|Could you tell me] [a|a short|a little|a nice|another] story about {what}",
+    "[Write|Please write|Make up|Can you write|Invent|Write me|Please make up] [a|a short|a little|a very short] story [about|with] {what}",
     "[A|A short] story about {what}[, please|]",
-    "[Do you know|I want|Give me] a story about {what}",
+    "[Do you know|I want|Give me|I need|May I have|Have you got|Let me hear] a story about {what}",
+    "[Tell me|Please tell me] [something|a tale|a bedtime story|a fairy tale|a funny story] about {what}",
+    "[I would like|I'd like|I would love|We want] [to hear |]a story [about|with] {what}[, please|]",
+    "{what}[, please|]",
+    "[Now|This time] [tell me one|one] about {what}",
+    "[Story|story][:| about] {what}",
+    "[Can you|Could you|Will you|Would you] [make up|tell|write|tell us] [a story|one] [about|with] {what}",
+    "[My little girl|My son|My sister|The baby] wants [to hear |]a story about {what}",
+    "[Tell me|Write|Make up] a [short |little |]story that has {what} in it",
 )
 WORD_REQUESTS = (
-    "[Write|Tell me|Make up] a [short |]story that uses the words {words}",
-    "[Write|Tell me] a [short |]story with these words: {words}",
+    "[Write|Tell me|Make up|Give me] a [short |little |]story that uses the words {words}",
+    "[Write|Tell me] a [short |]story with [these words|the words]: {words}",
     "Use the words {words} in a [short |]story",
+    "[Can you make|Make] a story [out of|from] these words: {words}",
+    "[A story with the words|Words:] {words}",
 )
 PLAIN_REQUESTS = (
     "[Tell me a story|Tell me a short story|Please tell me a story|A story, please|I want to hear a story|Once upon a time|Make up a story|Can you tell me a story]",
-    "[Tell me another story|Another one, please|One more story, please|Tell me something]",
-    "[Tell me a bedtime story|Tell me a children's story|Tell my little [sister|brother] a story]",
+    "[Tell me another story|Another one, please|One more story, please|Tell me something|story|Tell us a story|I want a story|Any story|You choose]",
+    "[Tell me a bedtime story|Tell me a children's story|Tell my little [sister|brother] a story|Surprise me|Tell me anything|What story do you have]",
 )
+GREETINGS = "[Hello|Hi|Hey|Good morning|Good evening][!|.]"
+AGAIN = "[Another one|Another one, please|another one|One more|One more, please|Again|Tell me another one|Another story, please|More|more|And another|A different one, please|Next]"
+SHORTER = "[Make it shorter|make it shorter|Can you make it shorter|Shorter, please|Too long|Tell it again, but shorter|Say it in a few words|What happened, in short|Sum it up|Give me a short version|Can you tell it in two sentences]"
 TITLE_QUESTIONS = (
-    "[Give this story a title|What would be a good title for this story|Find a title for this story|What should this story be called]",
+    "[Give this story a title|Give it a title|What would be a good title for this story|Find a title for this story|What should this story be called]",
 )
 CONTINUE = ("[Continue this story|Finish this story|Go on with this story|How does this story end|Tell the rest of this story]",)
 
@@ -82,14 +97,18 @@ def pick(rng, text):
 
 def sentence(rng, text, mark="."):
     """A request as people type it: with or without the full stop, now and then all in small letters."""
-    text = re.sub(r"\s+", " ", text).strip()
+    text = tidy(text)
     if rng.random() < 0.15:
         return text.lower()
-    return text + (("?" if re.match("Can|Do |What|How|Who", text) else mark) if rng.random() < 0.75 else "")
+    return text + (("?" if re.match("Can|Could|Will|Would|May|Have|Do |What|How|Who", text) else mark) if rng.random() < 0.75 else "")
+
+
+def tidy(text):
+    return re.sub(r" ([.,!?])(?![.=])", r"\1", re.sub(r"\s+", " ", text)).strip()
 
 
 def listing(words):
-    return ", ".join(words[:-1]) + " and " + words[-1]
+    return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
 
 
 def phrase(words):
@@ -100,38 +119,51 @@ class Tasks:
     def __init__(self, lexicon, seed, accept=lambda text: True, written=()):
         """`accept`: which texts may be used. `written`: stories by others, which are asked for, too."""
         self.lexicon, self.seed, self.accept = lexicon, seed, accept
-        self.written = [(t, w) for t, w in ((t, self.asked_words(t)) for t in written if accept(t)) if len(w) > 1]
-        self.talk = {}
+        self.held_out = {word for words in lexicon.held_out for noun in words for word in (noun, plural(noun))}
+        written = [text for text in map(shortened, written) if text and accept(text)]
+        self.nouns = nouns_of(written)
+        common = count(word for text in written for word in set(re.findall(r"[a-z]{3,}", text.lower())))
+        self.written = [(t, w) for t, w in ((t, self.main_words(t, common, len(written))) for t in written) if len(w) > 1]
+        self.talk, self.lists = {}, {}
+        sections = read_sections("questions.txt", comments=True)
+        self.questions = [line.split(" => ") for line in sections.pop("questions")]
+        for name, lines in sections.items():
+            whole = " ".join(lines)
+            self.lists[name] = whole.split(";") if ";" in whole and len(lines) == 1 else whole.split() if len(lines) == 1 and "[" not in whole else lines
         for topic, lines in read_sections("talk.txt").items():
             self.talk[topic] = ([l[2:] for l in lines if l[0] == "U"], [l[2:] for l in lines if l[0] == "A"])
 
     # ------------------------------------------------------------------ requests and stories
 
-    def wish(self, rng, kinds=("thing", "trait", "place", "name", "food")):
+    def wish(self, rng, kinds=("thing", "trait", "place", "name", "food", "other")):
         """Something to ask for -> (wish, the words of it for a request)."""
         wish, lexicon = {}, self.lexicon
-        kind = rng.choice([k for k in lexicon.kinds if k.young])
+        kind = rng.choice([k for k in lexicon.kinds if k.young or rng.random() < 0.4])
         wish["kind"], what = kind.name, kind.name
         if "trait" in kinds and rng.random() < 0.6:
-            wish["trait"] = rng.choice(list(lexicon.traits))
+            wish["trait"] = rng.choice(list(lexicon.traits) if rng.random() < 0.45 else [w for w in lexicon.other_traits if w not in what])
             what = wish["trait"] + " " + what
         what = phrase(what)
         roll = rng.random()
-        if "name" in kinds and (roll < 0.15 or kind.name in ("girl", "boy") and roll < 0.4):
-            pool = "girls" if kind.name in ("girl", "princess") else "boys" if kind.name in ("boy", "prince") else "pets"
-            wish["name"] = rng.choice(lexicon.names[pool])
+        if "name" in kinds and (roll < 0.15 or kind.sort in ("girl", "boy") and roll < 0.4) and kind.sort != "grown":
+            pool = {"girl": "girls", "boy": "boys"}.get(kind.sort, "pets" if kind.animal else rng.choice(("girls", "boys")) if kind.gender == "any" else {"she": "girls", "he": "boys"}[kind.gender])
+            wish["name"] = rng.choice(lexicon.names[pool]) if rng.random() < 0.7 else new_name(rng, self.held_out)
             what += rng.choice((" named ", " called ")) + wish["name"]
         roll = rng.random()
         if "thing" in kinds and roll < 0.55:
             wish["thing"] = rng.choice(list(lexicon.things))
             thing = wish["thing"]
             if rng.random() < 0.6:
-                wish["adjective"] = rng.choice(lexicon.things[thing][0])
+                others = [w for w in lexicon.other_adjectives if w not in thing]
+                wish["adjective"] = rng.choice(lexicon.things[thing][0] if rng.random() < 0.5 else others)
                 thing = wish["adjective"] + " " + thing
-            what += " and " + phrase(thing)
+            what = phrase(thing) + " and " + what if rng.random() < 0.15 else what + " and " + phrase(thing)
         elif "food" in kinds and roll < 0.65:
             wish["food"] = rng.choice(lexicon.foods)[0]
             what += " and " + phrase(wish["food"])
+        elif "other" in kinds and roll < 0.85:
+            wish["other"] = rng.choice([k.name for k in lexicon.kinds if k.name != kind.name])
+            what += " and " + phrase(wish["other"])
         if "place" in kinds and rng.random() < 0.15:
             place = rng.choice(lexicon.places)
             wish["place"] = place[0]
@@ -156,8 +188,13 @@ class Tasks:
             wish, what = self.wish(rng)
             told = self.story(rng, wish)
             if told:
-                request = sentence(rng, pick(rng, rng.choice(REQUESTS)).replace("{what}", what))
-                return (request, wish) + told
+                return (self.request(rng, what), wish) + told
+
+    def request(self, rng, what):
+        text = sentence(rng, pick(rng, rng.choice(REQUESTS)).replace("{what}", what))
+        if rng.random() < 0.08 and not re.match("Now|This time|My|The|We|now|this", text):
+            text = pick(rng, GREETINGS) + " " + text
+        return capital(text) if rng.random() < 0.8 else text
 
     def told(self, rng, longest=LONGEST):
         while True:
@@ -171,29 +208,60 @@ class Tasks:
         request, _, _, text = self.asked(rng)
         return [request, text]
 
-    def asked_words(self, text):
-        """Words of a story by which one would ask for it; [] if it does not suit."""
-        if not 200 < len(text) <= LONGEST or not re.match(r'"?(?!(?:She|He|They|It|And|But|Her|His|Then|So)\b)[A-Z]', text) or not re.search(r'[.!?]"?$', text):
+    def main_words(self, text, common, total):
+        """
+        What a story by somebody else is about, the most likely first -> [(word, as it is asked for)]: nouns by how they
+        stand in it ("the W was", "a big W."), that come often in it and in few others; and the names.
+        """
+        low = text.lower()
+        if PIECE.match(text) or "\n\nOnce upon" in text or not re.match(r'"?(?!(?:She|He|They|It|And|But|Her|His|Then|So)\b)[A-Z]', text) or not re.search(r'[.!?]"?$', text):
             return []
-        nouns = [w for w in re.findall(r"[a-z]{3,}", text) if w in self.lexicon.kind_of or w in self.lexicon.things or w in EASY_WORDS]
-        return list(dict.fromkeys(nouns))
+        times = count(re.findall(r"[a-z]+", low))
+        found = {}
+        for noun in set(NOUN.findall(low)):
+            one = noun[:-1] if noun.endswith("s") and noun[:-1] in times else noun
+            if len(noun) < 3 or not self.nouns & {noun, one} or noun in NO_SUBJECT or one in NO_SUBJECT or noun in self.held_out:
+                continue
+            n = times[noun] + (times[one] if one != noun else times.get(noun + "s", 0))
+            found[noun] = n * math.log(3 * total / (1 + common.get(noun, 0)))
+        best = sorted(found, key=lambda noun: (-found[noun], noun))[:7]
+        words = []
+        for noun in best:
+            if any(w != noun and (w + "s" == noun or noun + "s" == w) for w, _ in words):
+                continue
+            article_in_it = re.search(rf"\ban? {noun}\b", low)
+            described = [m for m in re.findall(rf"\ban? ([a-z]+) {noun}\b", low) if m not in NO_ADJECTIVE]
+            many = noun.endswith("s") and not noun.endswith("ss") and not article_in_it
+            if many:
+                forms = [noun]
+            elif article_in_it or described:
+                forms = [phrase(noun)] * bool(article_in_it) + [phrase(f"{d} {noun}") for d in described[:2]]
+            else:
+                forms = ["the " + noun]
+            words.append((noun, forms))
+        named = re.search(r"\b([a-z]+) (?:named|called) ([A-Z][a-z]+)\b", text)
+        if named and re.search(rf"\ba [a-z ]*{named.group(1)} (?:named|called)", low) and named.group(1) not in self.held_out:
+            words.insert(0, (named.group(1), [f"{phrase(named.group(1))} {w} {named.group(2)}" for w in ("named", "called")]))
+        return words
 
     def others(self, rng):
-        """A story that somebody else wrote, asked for by two or three of its words."""
+        """A story that somebody else wrote, asked for by one to three of its words."""
         if not self.written:
-            return self.about(rng)
+            return self.words(rng)
         text, words = rng.choice(self.written)
-        words = rng.sample(words, min(len(words), rng.choice((2, 2, 3))))
-        if rng.random() < 0.5:
-            request = pick(rng, rng.choice(REQUESTS)).replace("{what}", " and ".join(phrase(w) for w in words))
+        chosen = dict(rng.sample(words[:4], min(len(words), rng.choice((1, 1, 2, 2, 2, 2, 3)))))
+        if rng.random() < 0.15:
+            chosen.update(rng.sample(words, 1))
+        if len(chosen) > 1 and rng.random() < 0.2:
+            request = sentence(rng, pick(rng, rng.choice(WORD_REQUESTS)).replace("{words}", listing(list(chosen))))
         else:
-            request = pick(rng, rng.choice(WORD_REQUESTS)).replace("{words}", listing(words))
-        return [sentence(rng, request), text]
+            request = self.request(rng, listing([rng.choice(forms) for forms in chosen.values()]))
+        return [request, text] + (self.line(rng, rng.choice(("thanks", "true", "bye"))) if rng.random() < 0.05 and len(text) < 1200 else [])
 
     def words(self, rng):
         _, wish, stage, text = self.asked(rng)
         words = [word for word in (wish.get("trait"), wish.get("thing"), wish["kind"], wish.get("food"), wish.get("place")) if word]
-        words += [w for w in re.findall(r"[a-z]{5,8}", text) if w in EASY_WORDS and w not in words][:1]
+        words += [w for w in NOUN.findall(text) if len(w) > 3 and w in self.nouns and w not in NO_SUBJECT | self.held_out and w not in words][:1]
         words = list(dict.fromkeys(words))
         rng.shuffle(words)
         if len(words) == 1:
@@ -209,7 +277,8 @@ class Tasks:
         if not stage.facts:
             return [request, text]
         turns = [request, text]
-        for questions, answers in rng.sample(stage.facts, min(len(stage.facts), rng.choice((1, 1, 2)))):
+        facts = stage.facts + name_facts(stage)
+        for questions, answers in rng.sample(facts, min(len(facts), rng.choice((1, 1, 2)))):
             turns += [capital(rng.choice(questions)), capital(rng.choice(answers))]
         return turns
 
@@ -239,28 +308,107 @@ class Tasks:
         return [pick(rng, CONTINUE[0]) + ":\n\n" + start, rest]
 
     def small_talk(self, rng):
+        """One or two lines of it; a story that was offered is told now and then."""
         turns = []
-        for topic in rng.sample(sorted(set(self.talk) - {"true", "thanks"}), rng.choice((1, 1, 1, 2))):
+        topics = rng.sample(sorted(set(self.talk) - {"true", "thanks", "rude"}), rng.choice((1, 1, 1, 2)))
+        for topic in sorted(topics, key=lambda topic: topic == "bye"):
             turns += self.line(rng, topic)
+        offered = re.search(r"(?:Would you like|Shall I tell you|Would you like to hear) (?:a|another)(?: happy| funny| quiet)? story\?$", turns[-1])
+        if offered and rng.random() < 0.4:
+            turns += [pick(rng, self.lists["yes"][0]), self.told(rng, 900)[1]]
         return turns
 
+    def fill(self, rng, texts, what=None):
+        """The slots of some texts, the same in all of them; {what}: a creature, mostly with a thing."""
+        kind, thing = rng.choice([k for k in self.lexicon.kinds if k.animal]).name, rng.choice(list(self.lexicon.things))
+        numbers = [rng.choice((2, 2, rng.randrange(1, 13), rng.randrange(1, 100))) for _ in range(3)]
+        if rng.random() < 0.25:
+            numbers = [NUMBERS[n] if n < len(NUMBERS) else n for n in numbers]
+        slots = {"kind": kind, "kinds": plural(kind), "a kind": phrase(kind), "thing": thing, "a thing": phrase(thing), "what": what}
+        slots |= dict(zip("nmk", map(str, numbers))) | {key: rng.choice(words).strip() for key, words in self.lists.items() if "{" + key + "}" in " ".join(texts)}
+        slots["name"] = rng.choice(self.lexicon.names[rng.choice(("girls", "boys"))]) if rng.random() < 0.7 else new_name(rng, self.held_out)
+        if what is None:
+            slots["what"] = self.wish(rng, ("thing", "trait"))[1]
+        return [re.sub(r"\{([a-z ]+)\}", lambda found: slots[found.group(1)], text) for text in texts], slots
+
     def line(self, rng, topic):
+        if topic == "unknown":
+            return self.unknown(rng)[0]
         said, answered = self.talk[topic]
-        tidy = lambda text: re.sub(r"\s+", " ", pick(rng, text)).strip()
-        return [tidy(rng.choice(said)), tidy(rng.choice(answered))]
+        return [tidy(text) for text in self.fill(rng, [pick(rng, rng.choice(said)), pick(rng, rng.choice(answered))])[0]]
+
+    def unknown(self, rng):
+        """A question that the model cannot answer -> ([question, admission], what story was offered as a wish, or None)."""
+        question, known = (pick(rng, text) for text in rng.choice(self.questions))
+        wish, what = self.wish(rng, ("thing", "trait"))
+        (question, known), slots = self.fill(rng, [question, known], what)
+        question = re.sub(r"\s+", " ", question).strip()
+        if not re.search(r"[.?=!]$", question):
+            question += rng.choice(("?", "?", "?", "")) if not re.match("(?:Write|Translate|Add|Solve|Send|Set|Find|Book|List|Name|Play|Draw|Make)", question) else rng.choice((".", ""))
+        roll = rng.random()
+        question = question.lower() if roll < 0.2 else question[:1].upper() + question[1:]
+        if rng.random() < 0.06:
+            question = pick(rng, rng.choice((GREETINGS, "[Please|Tell me|I have a question][:|,]"))) + " " + question
+        answer = pick(rng, rng.choice(self.lists["admissions"])).replace("{x}", known).strip()
+        offer = ""
+        if rng.random() < 0.85:
+            offer = " " + pick(rng, rng.choice(self.lists["offers"]))
+            same = {"kind": slots["kind"]} if re.search(rf"\b(?:{slots['kind']}|{slots['kinds']})\b", question.lower()) else {}
+            if same:
+                wish, what = same, phrase(slots["kind"])
+            elif re.search(rf"\b{slots['thing']}\b", question.lower()):
+                wish, what = self.wish(rng, ())
+                wish["thing"] = slots["thing"]
+                what += " and " + phrase(slots["thing"])
+            wish = wish if "{what}" in offer else {}
+            offer = offer.replace("{what}", what)
+        return [tidy(question), tidy(answer + offer)], wish if offer else None
+
+    def cannot(self, rng):
+        """A question that cannot be answered; after the offer of a story, often that story or a no."""
+        turns, wish = self.unknown(rng)
+        roll = rng.random()
+        if wish is None or roll < 0.55:
+            return turns + (self.unknown(rng)[0] if roll < 0.12 else [])
+        if roll < 0.65:
+            return turns + [pick(rng, self.lists["no"][0]), tidy(pick(rng, self.lists["all right"][0]))]
+        told = self.story(rng, wish, 900)
+        return turns + ([pick(rng, self.lists["yes"][0]), told[1]] if told else [])
 
     def evening(self, rng):
         """Several turns: a greeting, a story, thanks, another one."""
-        turns = self.line(rng, rng.choice(("hello", "who", "can", "how"))) if rng.random() < 0.6 else []
+        turns = self.line(rng, rng.choice(("hello", "hello", "who", "can", "how", "name"))) if rng.random() < 0.6 else []
         while True:
             wish, what = self.wish(rng)
             told = self.story(rng, wish, 800)
             if told:
                 break
-        turns += [sentence(rng, pick(rng, rng.choice(REQUESTS)).replace("{what}", what)), told[1]]
-        return turns + self.line(rng, rng.choice(("thanks", "thanks", "true", "bye", "unknown")))
+        turns += [self.request(rng, what), told[1]]
+        return turns + self.line(rng, rng.choice(("thanks", "thanks", "true", "bye", "unknown", "rude")))
 
-    MIX = (("about", 30), ("others", 20), ("words", 10), ("anything", 8), ("question", 10), ("given", 8), ("title", 6), ("go_on", 7), ("small_talk", 9), ("evening", 6))
+    def go_round(self, rng):
+        """A story, and then another one, the same in short, or who it was about."""
+        while True:
+            wish, what = self.wish(rng)
+            told = self.story(rng, wish, 800)
+            if told:
+                break
+        stage, text = told
+        turns = [self.request(rng, what), text]
+        short, roll = in_short(stage), rng.random()
+        if short and roll < 0.4:
+            return turns + [sentence(rng, pick(rng, SHORTER)), short]
+        if name_facts(stage) and roll < 0.6:
+            questions, answers = rng.choice(name_facts(stage))
+            return turns + [rng.choice(questions), rng.choice(answers)]
+        same = {"kind": wish["kind"]} if rng.random() < 0.4 else {}
+        told = self.story(rng, same, 800)
+        if not told:
+            return turns
+        again = pick(rng, AGAIN) + (rng.choice((" about ", " with ")) + phrase(wish["kind"]) if same else "")
+        return turns + [again, told[1]]
+
+    MIX = (("about", 22), ("others", 37), ("words", 6), ("anything", 3), ("question", 5), ("given", 4), ("title", 3), ("go_on", 3), ("small_talk", 5.5), ("cannot", 6.5), ("evening", 3), ("go_round", 4))
 
     def conversation(self, index):
         """Conversation number `index`: {"messages": [...]}."""
@@ -275,6 +423,11 @@ class Tasks:
     def pair(self, index):
         """Pair number `index`: {"prompt", "chosen", "rejected", "why"}."""
         rng = random.Random(f"{self.seed} dpo {index}")
+        roll = rng.random()
+        if roll < 0.15:
+            return self.talk_pair(rng)
+        if roll < 0.4 and self.written:
+            return self.written_pair(rng)
         while True:
             request, wish, stage, text = self.asked(rng)
             why = rng.choice(list(BREAKS))
@@ -282,14 +435,103 @@ class Tasks:
             if rejected and rejected != text:
                 return {"prompt": request, "chosen": text, "rejected": rejected, "why": why}
 
+    def talk_pair(self, rng):
+        """A right answer to what somebody says or asks, and one that belongs to something else."""
+        own = rng.choice(("unknown", "unknown", "hello", "how", "who", "can", "bye", "thanks", "name"))
+        other = rng.choice([t for t in ("unknown", "hello", "how", "who", "can", "bye", "thanks") if t != own])
+        said, chosen = self.line(rng, own)
+        return {"prompt": said, "chosen": chosen, "rejected": self.line(rng, other)[1] if rng.random() < 0.8 else self.told(rng, 600)[1], "why": "other talk"}
+
+    def written_pair(self, rng):
+        """The story by somebody else that was asked for, and another one that has nothing of it."""
+        while True:
+            request, text = self.others(rng)[:2]
+            asked = set(re.findall(r"[a-z]{3,}", request.lower()))
+            other, words = rng.choice(self.written)
+            if other != text and not asked & {word for word, _ in words} and text not in request:
+                return {"prompt": request, "chosen": text, "rejected": other if rng.random() < 0.6 else self.told(rng)[1], "why": "ignored request"}
+
 
 def grants(text, wish):
     """Whether the story has all that was asked for."""
     low = text.lower()
-    return all(str(value).lower() in low for key, value in (wish or {}).items() if value)
+    return all(re.search(rf"\b{re.escape(str(value).lower())}\b", low) for key, value in (wish or {}).items() if value)
 
 
-EASY_WORDS = set("doll ball tree boat car house cake bird fish truck train cookie hat dress bear puppy hill pond bridge stream flower morning evening window garden winter summer branch basket friend promise secret present thunder blanket butterfly".split())
+# A noun stands behind an article or the like, perhaps with an adjective, and in front of a verb, a preposition or a full stop.
+BEHIND = r"(?=[.,;!?]|'s| (?:was|were|is|are|had|has|and|or|in|on|at|to|of|with|from|for|said|could|would|did|that|who|went|came|looked|ran|so|but|because|he|she|they|it)\b)"
+NOUN = re.compile(r"\b(?:a|an|the|his|her|their|my|your|some|many|two|three|big|little|old|new) (?:[a-z]+ )??([a-z]+)" + BEHIND)
+DIRECT = re.compile(r"\b(?:a|an|the|his|her|their|my|your|some|many) ([a-z]+)" + BEHIND)
+# What begins like this is the middle or the end of a story.
+PIECE = re.compile(
+    r"(?:[A-Z]\w+(?: and [A-Z]\w+)?|The \w+(?: \w+)?) (?:(?:was|were|felt) (?:so |very |really |too )?(?:happy|sad|shocked|surprised|excited|hurt|confused|tired|amazed|proud|scared|sorry|angry|relieved|delighted)"
+    r"|had an idea|loved it|decided|agreed|nodded|smiled|laughed|thanked|replied|said|asked|looked|stopped|learned|was so|were so)\b|[^.!?]{200}"
+)
+NO_SUBJECT = set(
+    "day days time times thing things way ways one ones other others rest lot lots end morning evening night afternoon week year years hour minutes moment while"
+    " bit piece side top middle part parts kind sort name names idea word words place side fun home head hand hands eye eyes face feet foot back front life world"
+    " all both each much more most some many any few two three four five first second next last same only very too also even just still now then there here"
+    " big small little old new good bad nice happy sad long short great best better own red blue green yellow white black loud soft wrong right lost tired scared hungry"
+    " friend friends people man men woman everyone everybody someone something nothing anything everything him her them his their she they you we it that this these those"
+    " what who when where why how not was were are had has have been being said went came got made look going back outside inside up down away out off over around"
+    " story stories moral beginning amount area family couple number pair group set bottom rush hurry inside such top surface thought feeling feelings hair mind air"
+    " mom dad mommy daddy mum mummy"
+    " hug smile laugh help try care sure lesson problem trouble matter reason heart love joy tears voice mouth legs arms arm"
+    " and but for the with from into onto under near until than upon about after before"
+    " amazed beautiful pretty special different important careful excited proud surprised angry afraid brave kind smart clever strong funny shiny bright dark cold hot warm".split()
+)
+NO_ADJECTIVE = set("of and the very lot in on to for with at from was is had his her new's other few little more same".split())
+NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+SYLLABLES = ("b br d f fl g gr h j k l m n p pl r s st t tr v w z".split(), "a e i o u a o ee oo".split(), "b d f g l m n p r s t v z ll nn mb nd lk".split(), "a o i y e en in ar us le er ".split(" "))
+
+
+def new_name(rng, held_out):
+    """A name that nobody has, so that names have to be read and not known."""
+    name = next(iter(held_out))
+    while name in held_out:
+        name = "".join(rng.choice(part) for part in SYLLABLES)
+    return name.capitalize()
+
+
+def count(words):
+    times = {}
+    for word in words:
+        times[word] = times.get(word, 0) + 1
+    return times
+
+
+def nouns_of(texts):
+    """Words that stand often enough between an article and what follows a noun."""
+    low = "\n".join(texts).lower()
+    times, direct = count(re.findall(r"[a-z]+", low)), count(DIRECT.findall(low))
+    return {word for word, n in direct.items() if n >= 0.1 * times[word] and not (word.endswith(("ed", "ing", "ly")) and n < 0.4 * times[word])}
+
+
+def shortened(text):
+    """A text by others that is neither too short nor too long for a conversation; else None."""
+    text = text.strip()
+    return text if 200 < len(text) <= LONGEST_WRITTEN and text.isascii() else None
+
+
+def name_facts(stage):
+    """Questions about who is who."""
+    person = stage.people["A"]
+    if not person.given:
+        return []
+    he, his = person.field("he", None), person.field("his", None)
+    who = f"the {person.kind.name}"
+    first = (f"What was {his} name?", f"What was the name of {who}?", f"What was {who} called?", f"What was {who}'s name?", f"what was {his} name", f"What is {his} name?", f"How was {who} called?")
+    return [(first, (f"{capital(his)} name was {person.given}.", f"{capital(who)} was called {person.given}.", f"{capital(he)} was called {person.given}.")),
+            (("Who was the story about?", "Who was in the story?", "Whom was it about?"), (f"It was about {person.described} called {person.given}.",))]
+
+
+def in_short(stage):
+    """The story in a few sentences; "" if the facts do not give it."""
+    told = [capital(answers[0]) for _, answers in stage.facts if not answers[0].startswith(("It ", "Yes", "They ", "Everyone", "There", "Then"))]
+    if len(told) < 2:
+        return ""
+    person = stage.people["A"]
+    return f"There once was {person.described}{' called ' + person.given if person.given else ''}. " + " ".join(told)
 
 
 def title_of(stage, rng):
