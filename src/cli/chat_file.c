@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "cli/chat_history.h"
 
@@ -158,7 +159,7 @@ tern_status tern_history_load(tern_history *history, const char *path, tern_erro
     if (status)
         return status;
     json_error_t json_error;
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &json_error);
+    json_t *root = tern_json_load(text, size, JSON_REJECT_DUPLICATES, &json_error);
     free(text);
     if (!root)
         return tern_fail(err, TERN_ERR_FORMAT, "%s: line %d: not JSON: %s", path, json_error.line, json_error.text);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "cli/eval.h"
 
@@ -23,7 +24,8 @@ static bool each_object(const char *text, size_t n_bytes, bool (*use)(void *user
     for (const char *line = text, *stop = text + n_bytes, *end; good && line < stop; line = end + 1) {
         end = memchr(line, '\n', (size_t)(stop - line));
         end = end ? end : stop;
-        json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
+        json_error_t where;
+        json_t *object = tern_json_load(line, (size_t)(end - line), 0, &where);
         good = !json_is_object(object) || use(user, object);
         json_decref(object);
     }

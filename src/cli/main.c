@@ -1,12 +1,14 @@
 /* The command `tern`: finds the command's row, parses its options, runs it and
  * turns the outcome into an exit status. */
 #include <errno.h>
+#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/guard.h"
 #include "cli/command.h"
 #include "cli/help.h"
 
@@ -231,5 +233,6 @@ int main(int argc, char **argv) {
     sigaction(SIGBUS, &bus_error, NULL);
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is seen as a failed write instead */
     signal(SIGXFSZ, SIG_IGN); /* and so is a file that would exceed the limit on files' sizes */
+    json_set_alloc_funcs(tern_guard_malloc, tern_guard_free);
     return finish_output(dispatch(argc, argv));
 }

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "base/json.h"
 #include "base/str.h"
 #include "cli/prompt.h"
 
@@ -172,7 +173,7 @@ static const struct {
 static tern_status encode_line(const tern_tokenizer *tokenizer, const char *text, size_t n_bytes, int32_t **ids,
                                size_t *n, tern_error *err) {
     json_error_t json_error;
-    json_t *line = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &json_error);
+    json_t *line = tern_json_load(text, n_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &json_error);
     if (!line)
         return tern_fail(err, TERN_ERR_FORMAT, "not JSON: %s", json_error.text);
     const char *kind = json_string_value(json_object_get(line, "kind"));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/command.h"
@@ -102,7 +103,7 @@ static tern_status read_log(const settings *s, const char *operand, run_log *log
         json_error_t where;
         end = strchrnul(line, '\n');
         bool whole = *end == '\n'; /* a run that is writing right now may have got half a line out */
-        json_t *object = json_loadb(line, (size_t)(end - line), 0, &where);
+        json_t *object = tern_json_load(line, (size_t)(end - line), 0, &where);
         if (object && !json_is_object(object))
             status = tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu is no log of training", path, number);
         else if (object && !add_line(s, object, log))

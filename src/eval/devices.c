@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/status.h"
 
@@ -265,7 +266,7 @@ static tern_status add_all(tern_device_table *table, json_t *root, const char *w
 tern_status tern_devices_add(tern_device_table *table, const char *text, size_t n_bytes, const char *where,
                              tern_error *err) {
     json_error_t problem;
-    json_t *root = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &problem);
+    json_t *root = tern_json_load(text, n_bytes, JSON_REJECT_DUPLICATES, &problem);
     if (!root)
         return tern_fail(err, TERN_ERR_FORMAT, "%s: no JSON: line %d: %s", where, problem.line, problem.text);
     tern_device_table made = *table; /* what fails half-way is thrown away */

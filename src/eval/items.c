@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "eval/instructions.h"
 #include "eval/shots.h"
@@ -335,7 +336,7 @@ static tern_status read_lines(const char *path, json_t **records, size_t **lines
         if (tern_text_begin(line, n) == n)
             continue;
         json_error_t where;
-        json_t *record = json_loadb(line, n, 0, &where);
+        json_t *record = tern_json_load(line, n, 0, &where);
         size_t count = json_array_size(array);
         if (!record)
             status = tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu: %s", path, number, where.text);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/status.h"
 
@@ -155,7 +156,7 @@ tern_status tern_results_read(tern_results *results, const char *path, tern_erro
                     tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu is no line of results of tern eval", path, number);
             break;
         }
-        json_t *object = json_loadb(line, (size_t)(end - line), 0, &where);
+        json_t *object = tern_json_load(line, (size_t)(end - line), 0, &where);
         if (!json_is_object(object))
             status = tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu is no line of results of tern eval", path, number);
         else

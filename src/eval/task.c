@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/status.h"
 
 enum { MAX_FILE_BYTES = 1 << 20, MAX_TOKENS = 1 << 20, MAX_FILTER_NAME = 30 };
@@ -323,7 +324,7 @@ tern_status tern_task_read(const char *path, tern_task *task, tern_error *err) {
     tern_status status = tern_read_file(path, MAX_FILE_BYTES, &text, &n_bytes, err);
     if (status)
         return status;
-    json_t *root = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &where);
+    json_t *root = tern_json_load(text, n_bytes, JSON_REJECT_DUPLICATES, &where);
     free(text);
     if (!root)
         return tern_fail(err, TERN_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/embed.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/status.h"
 
@@ -28,7 +29,7 @@ tern_status tern_tasks_builtin(tern_task **tasks, size_t *n_tasks, tern_error *e
             at++;
         if (at == end || status)
             break;
-        json_t *root = json_loadb(at, (size_t)(end - at), JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &where);
+        json_t *root = tern_json_load(at, (size_t)(end - at), JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &where);
         if (!root)
             status =
                 tern_fail(err, TERN_ERR_FORMAT, "data/tasks: task %zu: line %d: %s", n + 1, where.line, where.text);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "base/json.h"
 #include "format/hf.h"
 
 enum { SHOWN_BYTES = 160, MAX_NESTED = 3 };
@@ -10,7 +11,9 @@ enum { SHOWN_BYTES = 160, MAX_NESTED = 3 };
 tern_status tern_json_object(const char *what, const char *text, size_t n_bytes, size_t flags, json_t **object,
                              tern_error *err) {
     json_error_t problem;
-    json_t *value = json_loadb(text, n_bytes, flags | JSON_REJECT_DUPLICATES, &problem);
+    json_t *value = tern_json_load(text, n_bytes, flags | JSON_REJECT_DUPLICATES, &problem);
+    if (!value && tern_json_no_memory(&problem))
+        return tern_fail_memory(err, what);
     if (!value)
         return tern_fail(err, TERN_ERR_FORMAT, "%s is no valid JSON: line %d: %s", what, problem.line, problem.text);
     if (!json_is_object(value)) {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/guard.h"
+#include "base/json.h"
 
 enum { MAX_DEPTH = 64, MAX_REFS = 64 };
 
@@ -503,17 +503,6 @@ static uint32_t read_schema(tern_schema *s) {
     return rule;
 }
 
-typedef struct schema_text {
-    const char *text;
-    json_t *root;
-    json_error_t error;
-} schema_text;
-
-static void load(void *user) {
-    schema_text *t = user;
-    t->root = json_loads(t->text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &t->error);
-}
-
 /* The rule of the whole schema; UINT32_MAX after a failure. */
 static uint32_t from_schema(tern_ast *ast, const char *schema) {
     tern_schema s = {.ast = ast, .path = "#"};
@@ -522,18 +511,19 @@ static uint32_t from_schema(tern_ast *ast, const char *schema) {
         tern_ast_fail(ast, TERN_ERR_FORMAT, "schema: larger than %d bytes", TERN_GRAMMAR_MAX_TEXT);
         return UINT32_MAX;
     }
-    schema_text text = {.text = schema};
-    if (!tern_guarded(load, &text) || (!text.root && json_error_code(&text.error) == json_error_out_of_memory)) {
+    json_error_t error;
+    json_t *root = tern_json_load(schema, strlen(schema), JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (!root && tern_json_no_memory(&error)) {
         tern_ast_fail(ast, TERN_ERR_MEMORY, "out of memory for a schema");
         return UINT32_MAX;
     }
-    if (!text.root) {
-        tern_ast_fail(ast, TERN_ERR_FORMAT, "schema: no JSON: line %d: %s", text.error.line, text.error.text);
+    if (!root) {
+        tern_ast_fail(ast, TERN_ERR_FORMAT, "schema: no JSON: line %d: %s", error.line, error.text);
         return UINT32_MAX;
     }
-    s.root = text.root;
+    s.root = root;
     uint32_t rule = read_schema(&s);
-    json_decref(text.root);
+    json_decref(root);
     return rule;
 }
 

@@ -8,9 +8,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
+#include "base/json.h"
 #include "base/str.h"
 
 enum { MAX_DEPTH = 8 }; /* of folders in a repository */
+enum { MAX_INDEX = 64 << 20 };
 
 void tern_hub_listing_free(tern_hub_listing *listing) {
     free(listing->files);
@@ -66,7 +69,7 @@ static tern_status read_files(const json_t *siblings, tern_hub_listing *listing,
 tern_status tern_hub_read_listing(const char *json, size_t n_bytes, tern_hub_listing *listing, tern_error *err) {
     json_error_t why;
     *listing = (tern_hub_listing){0};
-    json_t *root = json_loadb(json, n_bytes, 0, &why);
+    json_t *root = tern_json_load(json, n_bytes, 0, &why);
     const char *commit = json_string_value(json_object_get(root, "sha"));
     const json_t *siblings = json_object_get(root, "siblings");
     tern_status status = TERN_OK;
@@ -124,12 +127,16 @@ tern_status tern_hub_read_folder(const char *folder, tern_hub_listing *listing, 
 bool tern_hub_index_is_whole(const char *folder) {
     json_error_t why;
     struct stat info;
-    char index[4096];
+    char index[4096], *text;
+    size_t n_bytes;
     if (snprintf(index, sizeof index, "%s/model.safetensors.index.json", folder) >= (int)sizeof index)
         return false;
     if (stat(index, &info)) /* model.safetensors alone */
         return true;
-    json_t *root = json_load_file(index, 0, &why);
+    if (tern_read_file(index, MAX_INDEX, &text, &n_bytes, NULL))
+        return false;
+    json_t *root = tern_json_load(text, n_bytes, 0, &why);
+    free(text);
     json_t *map = json_object_get(root, "weight_map"), *shard;
     const char *tensor;
     bool whole = root != NULL;

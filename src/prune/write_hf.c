@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/folder.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "format/safetensors_write.h"
 #include "prune/parts.h"
@@ -26,7 +27,8 @@ static tern_status write_config(const tern_pruner *pruner, const char *folder, t
     tern_status status = tern_folder_read(pruner->checkpoint->path, "config.json", MAX_BYTES, &text, &n_bytes, err);
     if (status)
         return status;
-    json_t *config = text ? json_loadb(text, n_bytes, 0, NULL) : NULL;
+    json_error_t where;
+    json_t *config = text ? tern_json_load(text, n_bytes, 0, &where) : NULL;
     free(text);
     if (json_is_object(config) && set_size(config, "num_attention_heads", dims->n_heads) &&
         set_size(config, "num_key_value_heads", dims->n_kv_heads) &&

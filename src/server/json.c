@@ -3,28 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "base/guard.h"
+#include "base/json.h"
 #include "base/mem.h"
-
-typedef struct json_text {
-    tern_view text;
-    size_t flags;
-    json_t *root;
-    json_error_t *where;
-} json_text;
-
-static void load(void *user) {
-    json_text *t = user;
-    t->root = json_loadb(t->text.bytes, t->text.size, t->flags, t->where);
-}
-
-bool tern_json_load(const char *bytes, size_t n_bytes, size_t flags, json_t **root, json_error_t *where) {
-    json_text text = {.text = {bytes ? bytes : "", n_bytes}, .flags = flags, .where = where};
-    if (!tern_guarded(load, &text) || (!text.root && json_error_code(where) == json_error_out_of_memory))
-        return false;
-    *root = text.root;
-    return true;
-}
 
 typedef struct json_output {
     const json_t *value;
@@ -44,9 +24,9 @@ char *tern_json_dump(const json_t *value, size_t flags) {
 
 int tern_json_parse(const char *bytes, size_t n_bytes, json_t **object, tern_api_error *error) {
     json_error_t where;
-    json_t *root;
     /* JSON_ALLOW_NUL: "\u0000" is a character like any other in a prompt; jansson checks UTF-8 and depth. */
-    if (!tern_json_load(bytes, n_bytes, JSON_ALLOW_NUL, &root, &where))
+    json_t *root = tern_json_load(bytes, n_bytes, JSON_ALLOW_NUL, &where);
+    if (!root && tern_json_no_memory(&where))
         return tern_api_fail_memory(error);
     if (!root)
         return tern_api_fail(error, 400, NULL, "invalid_json", "the body is not valid JSON: line %d column %d: %.200s",

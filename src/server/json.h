@@ -7,11 +7,7 @@
 
 #include "server/error.h"
 
-/* json_loadb(), which must not run out of memory unguarded (base/guard.h): false: no memory; else *root, NULL if that
- * is no JSON. */
-bool tern_json_load(const char *bytes, size_t n_bytes, size_t flags, json_t **root, json_error_t *where);
-
-/* json_dumps(), likewise; free(). NULL: no memory. */
+/* json_dumps(), which must not run out of memory unguarded (base/guard.h); free(). NULL: no memory. */
 char *tern_json_dump(const json_t *value, size_t flags);
 
 /* The body of a request, an object -> *object, for json_decref(). 0 or the status of *error. */

@@ -6,7 +6,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/guard.h"
 #include "base/mem.h"
 #include "base/nvml.h"
 #include "server/exchange.h"
@@ -85,7 +84,6 @@ static tern_status start(tern_server *server, const tern_server_config *config, 
 tern_status tern_server_start(tern_model *model, const tern_server_config *config, tern_server **server,
                               tern_error *err) {
     tern_server *made = calloc(1, sizeof *made);
-    json_set_alloc_funcs(tern_guard_malloc, tern_guard_free);
     if (!made)
         return tern_fail_memory(err, "the server");
     made->model = model;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "server/constraint.h"
 #include "server/limits.h"
 
@@ -165,10 +166,10 @@ int tern_parse_tools(tern_job *job, tern_api_error *error) {
 
 json_t *tern_find_call(const tern_job *job, const char *text, size_t n_bytes, tern_buffer *out) {
     json_error_t where;
-    json_t *call = NULL;
     if (!job->tools)
         return NULL;
-    out->failed |= !tern_json_load(text, n_bytes, 0, &call, &where);
+    json_t *call = tern_json_load(text, n_bytes, 0, &where);
+    out->failed |= !call && tern_json_no_memory(&where);
     if (call && find_tool(job->tools, json_string_value(json_object_get(call, "name"))) &&
         json_is_object(json_object_get(call, "arguments")))
         return call;

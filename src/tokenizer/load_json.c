@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "tokenizer/internal.h"
 
 #define MAX_JSON (256u << 20) /* bytes; Llama-3's has 9 million */
@@ -267,7 +268,9 @@ tern_status tern_tokenizer_from_json(const char *name, const char *json, size_t 
     if (n_bytes > MAX_JSON)
         return tern_fail(err, TERN_ERR_FORMAT, "%s: %zu bytes are too many for a tokenizer.json", name, n_bytes);
     json_error_t error;
-    json_t *root = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = tern_json_load(json, n_bytes, JSON_REJECT_DUPLICATES, &error);
+    if (!root && tern_json_no_memory(&error))
+        return tern_fail_memory(err, name);
     if (!root)
         return tern_fail(err, TERN_ERR_FORMAT, "%s: line %d: %s", name, error.line, error.text);
     json_loader load = {name, NULL, err};

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "train/config_keys.h"
 
@@ -384,7 +385,7 @@ tern_status tern_train_config_defaults(tern_train_config *config, tern_error *er
 static tern_status parse(const char *text, size_t n_bytes, const char *path, tern_train_config *config,
                          tern_error *err) {
     json_error_t where;
-    json_t *object = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &where);
+    json_t *object = tern_json_load(text, n_bytes, JSON_REJECT_DUPLICATES, &where);
     if (!object)
         return tern_fail(err, TERN_ERR_FORMAT, "%s: not JSON: line %d: %s", path, where.line, where.text);
     tern_status status = json_is_object(object)

@@ -22,9 +22,9 @@ declare -A may=(
     [hub]="base tern"
     [cli]="base eval train prune quant server rag hub tern"
 )
-# library header: the rooms that may include it
+# library header: the rooms that may include it (base: only in base/json.h, which is no part of what it links)
 declare -A library=(
-    [jansson.h]="format tokenizer grammar train prune cli eval server hub"
+    [jansson.h]="base format tokenizer grammar train prune cli eval server hub"
     [microhttpd.h]="server"
     [mpi.h]="train"
     [sqlite3.h]="rag"

@@ -1,0 +1,41 @@
+/* json_loadb() without the trust in memory that jansson has (base/guard.h). For the rooms that link jansson, which this
+ * one does not: so all of it stands here. */
+#ifndef TERN_BASE_JSON_H
+#define TERN_BASE_JSON_H
+
+#include <stdio.h>
+
+#include <jansson.h>
+
+#include "base/guard.h"
+
+typedef struct tern_json_text {
+    const char *bytes;
+    size_t n_bytes, flags;
+    json_t *root;
+    json_error_t *where;
+} tern_json_text;
+
+static inline void tern_json_load_guarded(void *user) {
+    tern_json_text *t = user;
+    t->root = json_loadb(t->bytes, t->n_bytes, t->flags, t->where);
+}
+
+/* The value, for json_decref(); NULL and *where if the text is no JSON, or if there is no memory for it. Safe in a
+ * process whose jansson allocates by tern_guard_malloc(); elsewhere it is json_loadb(). */
+static inline json_t *tern_json_load(const char *bytes, size_t n_bytes, size_t flags, json_error_t *where) {
+    tern_json_text text = {bytes ? bytes : "", n_bytes, flags, NULL, where};
+    if (tern_guarded(tern_json_load_guarded, &text))
+        return text.root;
+    *where = (json_error_t){.line = 1};
+    snprintf(where->text, sizeof where->text, "out of memory");
+    where->text[sizeof where->text - 1] = (char)json_error_out_of_memory; /* where json_error_code() looks */
+    return NULL;
+}
+
+/* Whether that was it. */
+static inline bool tern_json_no_memory(const json_error_t *where) {
+    return json_error_code(where) == json_error_out_of_memory;
+}
+
+#endif
