@@ -76,6 +76,8 @@ tern_status tern_rag_damaged(const tern_rag *rag, const char *what, tern_error *
 tern_status tern_rag_fail(const tern_rag *rag, tern_error *err) {
     int system = sqlite3_system_errno(rag->db);
     const char *text = sqlite3_errmsg(rag->db);
+    if (sqlite3_extended_errcode(rag->db) == SQLITE_IOERR_NOMEM)
+        return tern_fail_memory(err, "the database");
     switch (sqlite3_errcode(rag->db) & 0xff) {
     case SQLITE_CORRUPT:
         return tern_rag_damaged(rag, text, err);
@@ -153,9 +155,12 @@ static tern_status set_meta(tern_rag *rag, const char *key, const char *value, t
     tern_status status = tern_rag_statement(rag, SQL_META_SET, &statement, err);
     if (status)
         return status;
-    sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
-    sqlite3_bind_text(statement, 2, value, -1, SQLITE_TRANSIENT);
-    return tern_rag_run(rag, statement, err);
+    if (sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC) ||
+        sqlite3_bind_text(statement, 2, value, -1, SQLITE_STATIC))
+        return tern_rag_fail(rag, err);
+    status = tern_rag_run(rag, statement, err);
+    sqlite3_clear_bindings(statement);
+    return status;
 }
 
 static tern_status get_number(tern_rag *rag, const char *key, int base, uint64_t least, uint64_t most, uint64_t *value,
