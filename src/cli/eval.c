@@ -135,6 +135,10 @@ static int choose_tasks(work *w) {
             return tern_cli_usage("eval", "--tasks: more than %d of them", MAX_TASKS);
         w->chosen[w->n_chosen++] = task;
     }
+    for (size_t i = 0; i < w->n_chosen && w->s->chat; i++)
+        if (w->chosen[i]->no_chat)
+            return tern_cli_usage("eval", "--chat: the answers of %s go on with the prompt itself; evaluate it without",
+                                  w->chosen[i]->name);
     if (w->n_chosen == 0)
         return tern_cli_usage("eval", "--tasks LIST says what to evaluate (tern eval --list)");
     if (w->s->samples && (w->n_chosen != 1 || w->chosen[0]->kind != TERN_TASK_SAMPLES || !w->s->out))

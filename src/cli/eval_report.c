@@ -21,7 +21,7 @@ static const char *format_published(char text[32], const tern_tally *tally, size
     if (strcmp(tally->published_metric, tally->columns[column]) != 0)
         snprintf(text, 32, "-");
     else if (!tern_tally_is_share(tally, column))
-        snprintf(text, 32, "%.2f", tally->published);
+        snprintf(text, 32, "%.2f points", tally->published);
     else if (tally->published_shots != tally->n_shots)
         snprintf(text, 32, "%.2f %% (%zu shots)", tally->published, tally->published_shots);
     else
@@ -61,6 +61,15 @@ static void print_given_up(const tern_results *results, const tern_eval_report *
     }
 }
 
+/* An answer that was not finished is mostly counted as wrong. */
+static void print_cut(const tern_results *results, const tern_eval_report *report) {
+    for (size_t i = 0; i < results->n; i++) {
+        size_t n = tern_tally_n_cut(&results->tallies[i], report->limit);
+        if (n)
+            printf("%s: %zu answers were cut off at the limit of tokens (--max-tokens)\n", results->tallies[i].name, n);
+    }
+}
+
 static void print_table(const tern_results *results, const tern_eval_report *report) {
     int width = 4;
     for (size_t i = 0; i < results->n; i++)
@@ -80,26 +89,35 @@ static void print_table(const tern_results *results, const tern_eval_report *rep
     }
     print_left_out(results, report);
     print_given_up(results, report);
+    print_cut(results, report);
     print_sources(results);
 }
 
 static json_t *json_value(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+/* Of value, error and published value. */
+static const char *unit_of(const tern_tally *tally, size_t column) {
+    if (tern_tally_is_share(tally, column))
+        return "share";
+    return strcmp(tally->columns[column], "score") == 0 ? "points" : "perplexity";
+}
 
 static json_t *describe(const tern_tally *tally, const tern_eval_report *report) {
     json_t *metrics = json_array();
     for (size_t c = 0; c < tally->n_columns; c++) {
         tern_tally_mean mean = tern_tally_mean_of(tally, c, report->limit);
         bool published = strcmp(tally->published_metric, tally->columns[c]) == 0;
-        json_array_append_new(metrics, json_pack("{s:s, s:o, s:o, s:I, s:o*}", "metric", tally->columns[c], "value",
-                                                 json_value(mean.value), "standard_error",
+        double scale = tern_tally_is_share(tally, c) ? 100 : 1; /* shares of 1; points are points */
+        json_array_append_new(metrics, json_pack("{s:s, s:s, s:o, s:o, s:I, s:o*}", "metric", tally->columns[c], "unit",
+                                                 unit_of(tally, c), "value", json_value(mean.value), "standard_error",
                                                  json_value(mean.standard_error), "n", (json_int_t)mean.n, "published",
-                                                 published ? json_real(tally->published / 100) : NULL));
+                                                 published ? json_real(tally->published / scale) : NULL));
     }
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o}", "task", tally->name, "title", tally->title, "shots",
-                     (json_int_t)tally->n_shots, "records", (json_int_t)tally->n_records, "not_judged",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "task", tally->name, "title", tally->title,
+                     "shots", (json_int_t)tally->n_shots, "records", (json_int_t)tally->n_records, "not_judged",
                      (json_int_t)tern_tally_n_left_out(tally, report->limit), "gave_up",
-                     (json_int_t)tern_tally_n_gave_up(tally, report->limit), "config", tally->config, "metrics",
-                     metrics);
+                     (json_int_t)tern_tally_n_gave_up(tally, report->limit), "cut",
+                     (json_int_t)tern_tally_n_cut(tally, report->limit), "config", tally->config, "metrics", metrics);
 }
 
 static int print_json(const tern_results *results, const tern_eval_report *report) {

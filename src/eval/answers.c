@@ -11,6 +11,9 @@
 #include "eval/math_answer.h"
 #include "eval/regex_limit.h"
 #include "eval/template.h"
+#include "tokenizer/unicode.h"
+
+enum { CAPITAL_SIGMA = 0x3a3, FINAL_SIGMA = 0x3c2 };
 
 struct tern_answers {
     const tern_task *task;
@@ -134,28 +137,32 @@ tern_status tern_answers_extract(const tern_answers *a, size_t index, const char
 
 /* --------------------------------------------------------------------- comparing */
 
-/* Small letters of ASCII, Latin-1, Latin Extended-A, Greek and Cyrillic, in place: their UTF-8 is as long. */
-static void lower(char *text) {
-    for (unsigned char *c = (unsigned char *)text; *c; c++) {
-        if (*c < 0x80) {
-            *c = (unsigned char)tolower(*c);
+/* Small letters as Python's str.lower() makes them -> *text, new. A sigma at a word's end is another small letter. */
+static bool lower(char **text) {
+    const uint8_t *from = (const uint8_t *)*text;
+    size_t n = strlen(*text);
+    bool in_word = false;
+    tern_buffer out = {0};
+    for (size_t at = 0, length; at < n; at += length) {
+        char bytes[4];
+        uint32_t c, next = ' ', image[3];
+        length = tern_utf8_decode(from + at, n - at, &c);
+        if (c == TERN_BAD_CHAR) {
+            tern_buffer_append(&out, *text + at, length);
             continue;
         }
-        if (*c < 0xc3 || *c > 0xd0 || (c[1] & 0xc0) != 0x80)
-            continue;
-        unsigned u = (unsigned)(*c & 0x1f) << 6 | (c[1] & 0x3f), v = u;
-        if ((u >= 0xc0 && u <= 0xde && u != 0xd7) || (u >= 0x391 && u <= 0x3a9) || (u >= 0x410 && u <= 0x42f))
-            v = u + 0x20;
-        else if (u >= 0x400 && u <= 0x40f)
-            v = u + 0x50;
-        else if ((u >= 0x100 && u <= 0x137 && u != 0x130) || (u >= 0x14a && u <= 0x177))
-            v = u | 1;
-        else if (u >= 0x139 && u <= 0x148)
-            v = u + (u & 1);
-        c[0] = (unsigned char)(0xc0 | v >> 6);
-        c[1] = (unsigned char)(0x80 | (v & 0x3f));
-        c++;
+        if (at + length < n)
+            tern_utf8_decode(from + at + length, n - at - length, &next);
+        size_t n_image = tern_case_map(TERN_CASE_LOWER, c, image);
+        if (c == CAPITAL_SIGMA && in_word && tern_char_class(next) != TERN_CLASS_LETTER)
+            image[0] = FINAL_SIGMA;
+        for (size_t i = 0; i < n_image; i++)
+            tern_buffer_append(&out, bytes, tern_utf8_encode(image[i], bytes));
+        in_word = tern_char_class(c) == TERN_CLASS_LETTER;
     }
+    free(*text);
+    *text = tern_buffer_take(&out, NULL);
+    return *text != NULL;
 }
 
 typedef struct cut {
@@ -190,8 +197,8 @@ static tern_status normalise(const tern_answers *a, const char *text, char **out
         now = plain;
         status = now ? TERN_OK : tern_fail_memory(err, "an answer");
     }
-    if (!status && a->task->ignore_case)
-        lower(now);
+    if (!status && a->task->ignore_case && !lower(&now))
+        status = tern_fail_memory(err, "an answer");
     if (!status && a->task->ignore_punctuation) {
         char *to = now;
         for (const char *from = now; *from; from++)

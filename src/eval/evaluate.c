@@ -168,7 +168,8 @@ static tern_status ask(const tern_dataset *d, const tern_item *item, tern_scorer
 
 /* After the context or, if there are messages [n], as the answer to them. */
 static tern_status generate(const tern_task *task, const tern_eval_params *params, tern_scorer *scorer,
-                            const char *context, const tern_message *messages, size_t n, char **text, tern_error *err) {
+                            const char *context, const tern_message *messages, size_t n, char **text, bool *cut,
+                            tern_error *err) {
     const tern_message question = {"user", context};
     const bool chat = params->chat && n == 0;
     const tern_generation what = {.context = context,
@@ -177,13 +178,13 @@ static tern_status generate(const tern_task *task, const tern_eval_params *param
                                   .max_tokens = params->max_tokens ? params->max_tokens : task->max_tokens,
                                   .until = task->until,
                                   .n_until = task->n_until};
-    return tern_scorer_generate(scorer, &what, text, err);
+    return tern_scorer_generate(scorer, &what, text, cut, err);
 }
 
 /* For results.c, which counts these. */
-static void tell_given_up(json_t *details, bool gave_up) {
-    if (gave_up)
-        json_object_set_new(details, TERN_RESULTS_GAVE_UP, json_true());
+static void tell(json_t *details, const char *what, bool so) {
+    if (so)
+        json_object_set_new(details, what, json_true());
 }
 
 static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, const tern_eval_params *params,
@@ -191,8 +192,8 @@ static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, co
                                 tern_error *err) {
     const tern_task *task = d->task;
     char *text = NULL;
-    bool gave_up = false;
-    tern_status status = generate(task, params, scorer, item->context, NULL, 0, &text, err);
+    bool gave_up = false, cut;
+    tern_status status = generate(task, params, scorer, item->context, NULL, 0, &text, &cut, err);
     json_t *extracted = status ? NULL : json_array();
     for (size_t i = 0; !status && i < task->n_filters; i++) {
         char *answer = NULL;
@@ -207,8 +208,10 @@ static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, co
     }
     if (!status)
         *details = json_pack("{s:o, s:O}", "text", clean_text(text), "answers", extracted);
-    if (!status)
-        tell_given_up(*details, gave_up);
+    if (!status) {
+        tell(*details, TERN_RESULTS_GAVE_UP, gave_up);
+        tell(*details, TERN_RESULTS_CUT, cut);
+    }
     json_decref(extracted);
     free(text);
     return status;
@@ -244,7 +247,8 @@ static tern_status ask_to_follow(const tern_dataset *d, size_t index, const tern
                              item->unchecked_why);
         return TERN_OK;
     }
-    tern_status status = generate(d->task, params, scorer, item->context, NULL, 0, &text, err);
+    bool cut;
+    tern_status status = generate(d->task, params, scorer, item->context, NULL, 0, &text, &cut, err);
     json_t *answer = status ? NULL : clean_text(text);
     free(text);
     if (!status && !answer)
@@ -262,8 +266,10 @@ static tern_status ask_to_follow(const tern_dataset *d, size_t index, const tern
     if (!status)
         *details = json_pack("{s:I, s:O, s:o, s:o}", "instructions", (json_int_t)n, "text", answer, "strict",
                              list_flags(strict, n), "loose", list_flags(loose, n));
-    if (!status)
-        tell_given_up(*details, gave_up);
+    if (!status) {
+        tell(*details, TERN_RESULTS_GAVE_UP, gave_up);
+        tell(*details, TERN_RESULTS_CUT, cut);
+    }
     json_decref(answer);
     return status;
 }
@@ -302,6 +308,7 @@ static tern_status ask_for_sample(const tern_dataset *d, size_t index, const ter
     tern_message messages[2 * MAX_TURNS];
     char *texts[MAX_TURNS] = {0};
     size_t n = item->n_turns ? item->n_turns : 1;
+    bool cut = false;
     json_t *answers = json_array();
     tern_status status = TERN_OK;
     if (n > MAX_TURNS)
@@ -310,10 +317,12 @@ static tern_status ask_for_sample(const tern_dataset *d, size_t index, const ter
     for (size_t i = 0; !status && i < n; i++) {
         if (item->n_turns)
             messages[2 * i] = (tern_message){"user", item->turns[i]};
-        status =
-            generate(d->task, params, scorer, item->context, messages, item->n_turns ? 2 * i + 1 : 0, &texts[i], err);
+        bool cut_here;
+        status = generate(d->task, params, scorer, item->context, messages, item->n_turns ? 2 * i + 1 : 0, &texts[i],
+                          &cut_here, err);
         if (status)
             break;
+        cut |= cut_here;
         messages[2 * i + 1] = (tern_message){"assistant", texts[i]};
         json_array_append_new(answers, clean_text(texts[i]));
     }
@@ -321,6 +330,8 @@ static tern_status ask_for_sample(const tern_dataset *d, size_t index, const ter
     if (!status)
         *details = json_pack("{s:o, s:o}", "id", clean_text(item->id), "sample",
                              fill_in(d->form->sample, json_array_get(d->records, index), params->model_name, answers));
+    if (!status)
+        tell(*details, TERN_RESULTS_CUT, cut);
     for (size_t i = 0; i < MAX_TURNS; i++)
         free(texts[i]);
     json_decref(answers);

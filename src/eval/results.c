@@ -20,6 +20,7 @@ static const char beginning[] = "{\"task\":";
 static void free_tally(tern_tally *tally) {
     free(tally->values);
     free(tally->done);
+    free(tally->cut);
     free(tally->weights);
     free(tally->gave_up);
 }
@@ -45,9 +46,10 @@ static tern_tally *add_tally(tern_results *results, const tern_tally *wanted, te
     tern_tally made = *wanted;
     made.values = tern_calloc_array(made.n_records * made.n_columns, sizeof *made.values);
     made.done = tern_calloc_array(made.n_records, sizeof *made.done);
+    made.cut = tern_calloc_array(made.n_records, sizeof *made.cut);
     made.weights = tern_calloc_array(made.n_records, sizeof *made.weights);
     made.gave_up = tern_calloc_array(made.n_records, sizeof *made.gave_up);
-    if (!made.values || !made.done || !made.weights || !made.gave_up ||
+    if (!made.values || !made.done || !made.cut || !made.weights || !made.gave_up ||
         !tern_grow_array((void **)&results->tallies, &results->capacity, results->n + 1, sizeof made)) {
         free_tally(&made);
         tern_fail_memory(err, "the results");
@@ -85,7 +87,7 @@ static bool read_head(const json_t *line, tern_tally *head) {
     }
     if (copy_text(published, "metric", head->published_metric, sizeof head->published_metric)) {
         copy_text(published, "source", head->published_source, sizeof head->published_source);
-        head->published = json_number_value(json_object_get(published, "percent"));
+        head->published = json_number_value(json_object_get(published, tern_published_unit(head->published_metric)));
         head->published_shots = (size_t)json_integer_value(json_object_get(published, "shots"));
     }
     return good;
@@ -94,8 +96,11 @@ static bool read_head(const json_t *line, tern_tally *head) {
 static void set_done(tern_tally *tally, size_t index, const json_t *details) {
     json_int_t n = json_integer_value(json_object_get(details, "instructions"));
     tally->done[index] = true;
-    tally->gave_up[index] = json_is_true(json_object_get(details, TERN_RESULTS_GAVE_UP));
-    tally->weights[index] = n > 0 && n < MAX_WEIGHT ? (uint32_t)n : 1;
+    /* a judge's line does not tell again */
+    tally->gave_up[index] |= json_is_true(json_object_get(details, TERN_RESULTS_GAVE_UP));
+    tally->cut[index] |= json_is_true(json_object_get(details, TERN_RESULTS_CUT));
+    if (n > 0 || !tally->weights[index])
+        tally->weights[index] = n > 0 && n < MAX_WEIGHT ? (uint32_t)n : 1;
 }
 
 static bool read_item(const tern_results *results, const json_t *line) {
@@ -204,8 +209,9 @@ static json_t *make_head(const tern_tally *tally) {
     for (size_t i = 0; i < tally->n_columns; i++)
         json_array_append_new(metrics, json_string(tally->columns[i]));
     if (tally->published_metric[0])
-        published = json_pack("{s:s, s:f, s:I, s:s}", "metric", tally->published_metric, "percent", tally->published,
-                              "shots", (json_int_t)tally->published_shots, "source", tally->published_source);
+        published = json_pack("{s:s, s:f, s:I, s:s}", "metric", tally->published_metric,
+                              tern_published_unit(tally->published_metric), tally->published, "shots",
+                              (json_int_t)tally->published_shots, "source", tally->published_source);
     return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o*}", "task", tally->name, "title", tally->title, "model",
                      tally->model, "config", tally->config, "shots", (json_int_t)tally->n_shots, "n_records",
                      (json_int_t)tally->n_records, "metrics", metrics, "published", published);
@@ -265,6 +271,13 @@ size_t tern_tally_n_gave_up(const tern_tally *tally, size_t limit) {
     size_t n = 0;
     for (size_t i = 0; i < limit && i < tally->n_records; i++)
         n += tally->done[i] && tally->gave_up[i];
+    return n;
+}
+
+size_t tern_tally_n_cut(const tern_tally *tally, size_t limit) {
+    size_t n = 0;
+    for (size_t i = 0; i < limit && i < tally->n_records; i++)
+        n += tally->cut[i];
     return n;
 }
 

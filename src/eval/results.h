@@ -18,10 +18,11 @@ typedef struct tern_tally {
     char columns[TERN_TALLY_COLUMNS][48];             /* "acc", "exact_match,strict-match" */
     double *values;                                   /* [n_records][n_columns] */
     bool *done;                                       /* [n_records] */
+    bool *cut;                                        /* [n_records] a text of it ended at the limit of tokens */
     uint32_t *weights;                                /* [n_records] instructions; 1 of other tasks */
     bool *gave_up;                                    /* [n_records] an expression did on the answer */
     char published_metric[48], published_source[120]; /* "": nothing was published */
-    double published;                                 /* percent */
+    double published;                                 /* in tern_published_unit() */
     size_t published_shots;
 } tern_tally;
 
@@ -47,8 +48,10 @@ tern_status tern_results_open(tern_results *results, const char *path, tern_erro
 tern_status tern_results_begin(tern_results *results, const tern_tally *wanted, tern_tally **tally, tern_error *err);
 /* The values [n_columns] of an item. `details` (becomes the function's): what else the line shall say; its
  * "instructions" is the item's weight in the metrics that count those, its TERN_RESULTS_GAVE_UP that an expression
- * needed too many steps on the answer. */
+ * needed too many steps on the answer, its TERN_RESULTS_CUT that a text ended at the limit of tokens. NULL: the item
+ * was added before, and is judged now. */
 #define TERN_RESULTS_GAVE_UP "expression_gave_up"
+#define TERN_RESULTS_CUT "cut"
 tern_status tern_results_add(tern_results *results, tern_tally *tally, size_t index, const double *values,
                              json_t *details, tern_error *err);
 
@@ -63,6 +66,7 @@ tern_tally_mean tern_tally_mean_of(const tern_tally *tally, size_t column, size_
 size_t tern_tally_n_left_out(const tern_tally *tally, size_t limit);
 /* Records among the first `limit` that are done and on whose answer an expression gave up. */
 size_t tern_tally_n_gave_up(const tern_tally *tally, size_t limit);
+size_t tern_tally_n_cut(const tern_tally *tally, size_t limit);   /* whose text ended at the limit of tokens */
 bool tern_tally_is_share(const tern_tally *tally, size_t column); /* neither perplexity nor score: shown as percent */
 
 #endif

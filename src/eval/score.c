@@ -221,7 +221,7 @@ static tern_status encode_prompt(tern_scorer *s, const tern_generation *what, in
                          ids, n, err);
 }
 
-tern_status tern_scorer_generate(tern_scorer *s, const tern_generation *what, char **text, tern_error *err) {
+tern_status tern_scorer_generate(tern_scorer *s, const tern_generation *what, char **text, bool *cut, tern_error *err) {
     const int64_t max_tokens = what->max_tokens;
     int32_t *memory = NULL;
     size_t n = 0, room = tern_session_n_ctx(s->session);
@@ -259,6 +259,7 @@ tern_status tern_scorer_generate(tern_scorer *s, const tern_generation *what, ch
     if (!status && result.reason == TERN_STOP_CANCELLED)
         status = out.failed ? tern_fail_memory(err, "a text") : tern_fail(err, TERN_ERR_CANCELLED, "cancelled");
     tern_free(memory);
+    *cut = !status && (result.reason == TERN_STOP_LENGTH || result.reason == TERN_STOP_CONTEXT);
     if (!status && !(*text = tern_buffer_take(&out, NULL)))
         status = tern_fail_memory(err, "a text");
     tern_buffer_free(&out);

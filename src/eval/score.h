@@ -30,7 +30,7 @@ tern_status tern_scorer_score(tern_scorer *scorer, const tern_eval_request *requ
                               tern_error *err);
 
 /* What greedy decoding goes on with, at most max_tokens, until one of the stop strings [n_until] -> *text, freed with
- * free(). */
+ * free(). *cut: it did not end by itself, but because there was no room for more. */
 typedef struct tern_generation {
     const char *context;          /* the text, or ... */
     const tern_message *messages; /* [n_messages] in the model's chat template, the model to answer */
@@ -39,7 +39,8 @@ typedef struct tern_generation {
     const char *const *until;
     size_t n_until;
 } tern_generation;
-tern_status tern_scorer_generate(tern_scorer *scorer, const tern_generation *what, char **text, tern_error *err);
+tern_status tern_scorer_generate(tern_scorer *scorer, const tern_generation *what, char **text, bool *cut,
+                                 tern_error *err);
 
 void tern_scorer_get_stats(const tern_scorer *scorer, tern_scorer_stats *stats);
 

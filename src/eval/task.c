@@ -25,6 +25,10 @@ static const char *const metrics[] = {"acc",
 
 const char *tern_metric_name(tern_metric metric) { return metrics[metric]; }
 
+const char *tern_published_unit(const char *metric) {
+    return strcmp(metric, metrics[TERN_METRIC_SCORE]) == 0 ? "points" : "percent";
+}
+
 bool tern_task_generates(const tern_task *task) {
     return task->kind == TERN_TASK_GENERATE || task->kind == TERN_TASK_INSTRUCTIONS || task->kind == TERN_TASK_SAMPLES;
 }
@@ -192,6 +196,7 @@ static void read_generation(reader *r, tern_task *task) {
     task->ignore_case = get_flag(r, task->root, "ignore_case");
     task->ignore_punctuation = get_flag(r, task->root, "ignore_punctuation");
     task->math = get_flag(r, task->root, "math");
+    task->no_chat = json_object_get(task->root, "chat") && !get_flag(r, task->root, "chat");
     task->max_tokens = get_number(r, task->root, "max_tokens", MAX_TOKENS, 256);
     if (array && (!json_is_array(array) || n > TERN_TASK_MAX_METRICS))
         complain(r, "filters", "must be an array of a few filters");
@@ -223,15 +228,16 @@ static void read_generation(reader *r, tern_task *task) {
 }
 
 static void read_published(reader *r, tern_task *task) {
-    static const char *const keys[] = {"metric", "percent", "shots", "source", NULL};
+    static const char *const keys[] = {"metric", "percent", "points", "shots", "source", NULL};
     const json_t *object = json_object_get(task->root, "published");
     if (!object || !check_keys(r, object, "published", keys))
         return;
-    const json_t *percent = json_object_get(object, "percent");
-    if (!json_is_number(percent))
-        complain(r, "percent", "of 'published' must be a number");
-    task->published = json_number_value(percent);
     task->published_metric = get_text(r, object, "metric", true);
+    const char *unit = task->published_metric ? tern_published_unit(task->published_metric) : "percent";
+    const json_t *value = json_object_get(object, unit);
+    if (!json_is_number(value) || json_object_get(object, "percent") != (unit[1] == 'e' ? value : NULL))
+        complain(r, unit, "of 'published' must be there, a number: 'points' of a score, 'percent' of anything else");
+    task->published = json_number_value(value);
     task->published_source = get_text(r, object, "source", true);
     task->published_shots = get_number(r, object, "shots", TERN_TASK_MAX_SHOTS, 0);
 }
@@ -293,7 +299,7 @@ tern_status tern_task_parse(json_t *root, const char *where, tern_task *task, te
                                        "shots_data", "shots_by",        "shots",  "first_shots", "description",
                                        "delimiter",  "shots_delimiter", "forms",  "shot_forms",  "until",
                                        "max_tokens", "filters",         "ignore", "ignore_case", "ignore_punctuation",
-                                       "math",       "published",       "notes",  NULL};
+                                       "math",       "published",       "notes",  "chat",        NULL};
     *task = (tern_task){.root = root};
     snprintf(task->where, sizeof task->where, "%s", where);
     reader r = {.where = task->where, .err = err};

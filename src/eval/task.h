@@ -73,6 +73,7 @@ typedef struct tern_task {
     const char *until[TERN_TASK_MAX_LIST];
     size_t n_until;
     int64_t max_tokens;
+    bool no_chat; /* the text goes on with the prompt itself: no chat template */
     tern_task_filter filters[TERN_TASK_MAX_LIST];
     size_t n_filters;
     const char *ignored[TERN_TASK_MAX_LIST]; /* expressions that are cut out of answer and target */
@@ -80,7 +81,7 @@ typedef struct tern_task {
     bool ignore_case, ignore_punctuation, math;
     /* what was published, by the report on BitNet b1.58 2B4T */
     const char *published_metric, *published_source;
-    double published; /* percent */
+    double published; /* in tern_published_unit() */
     int64_t published_shots;
 } tern_task;
 
@@ -96,6 +97,8 @@ void tern_tasks_free(tern_task *tasks, size_t n_tasks);
 /* A name of a task, which becomes part of file names and of tables: 1 to 40 of a-z, 0-9, _ and -. */
 bool tern_task_is_name(const char *text);
 const char *tern_metric_name(tern_metric metric);
+/* What a published value of the metric is in, also the key that it has in files: "percent" or, of a score, "points". */
+const char *tern_published_unit(const char *metric);
 bool tern_task_generates(const tern_task *task); /* a text, whatever becomes of it */
 
 #endif

@@ -190,6 +190,16 @@ is "$status" 0
 is "$(grep -c '"value": 1' "$WORK/out")" 2
 is "$(grep -c '"value": 0' "$WORK/out")" 1
 has "$(cat "$WORK/words2.jsonl")" '"[invalid]"'
+has "$(cat "$WORK/out")" '"cut": '
+for limit in 1 12; do # cut off where it is shorter than what would be said
+    run "cut at $limit" "${words[@]}" --max-tokens $limit -o "$WORK/cut$limit.jsonl" --json
+    is "$status" 0
+    cut=$(grep -c '"cut":true' "$WORK/cut$limit.jsonl")
+    has "$out" "\"cut\": $cut"
+    run "cut at $limit, from the file" "$TERN" eval --report "$WORK/cut$limit.jsonl" --json
+    has "$out" "\"cut\": $cut"
+done
+has "$(cat "$WORK/cut1.jsonl")" '"cut":true'
 run "in the chat template" "${words[@]}" --chat -o "$WORK/words3.jsonl"
 is "$status" 0
 fails 1 "another model, data or settings" "with another prompt" "${words[@]}" -o "$WORK/words3.jsonl"
@@ -228,13 +238,19 @@ END
 run "interrupt while a hook works" python3 "$WORK/interrupt.py" "$WORK" "${code[@]}"
 is "$status" 0
 fails 1 "judged none" "a hook that says nothing" "${code[@]}" --hook true
+fails 2 "go on with the prompt itself" "a program in a chat template" "${good[@]}" --tasks humaneval --chat
 fails 2 "--samples needs" "samples of choices" "${good[@]}" --tasks arc_easy --samples x
 fails 2 "--hook needs" "a hook without samples" "${good[@]}" --tasks humaneval --hook true
 echo '{"question_id": 81, "turns": ["Hi", "Go on"]}' >"$data/mtbench-questions.jsonl"
 run "conversation" "${good[@]}" --tasks mtbench --max-tokens 4 --out "$WORK/talk.jsonl" --samples "$WORK/talk-answers.jsonl" \
     --hook "echo '{\"id\": 81, \"value\": 7.5}' #" --json
 is "$status" 0
-has "$(tr -d ' \n' <"$WORK/out")" '"value":7.5,'
+has "$(tr -d ' \n' <"$WORK/out")" '"unit":"points","value":7.5,'
+has "$(tr -d ' \n' <"$WORK/out")" '"published":5.85}' # points, too
+has "$(tr -d ' \n' <"$WORK/out")" '"cut":1,'
+run "points" "$TERN" eval --report "$WORK/talk.jsonl"
+has "$out" " 5.85 points"
+has "$out" "mtbench: 1 answers were cut off at the limit of tokens"
 run "answers" python3 -c 'import json, sys
 line, = map(json.loads, open(sys.argv[1]))
 assert line["question_id"] == 81 and len(line["choices"][0]["turns"]) == 2, line' "$WORK/talk-answers.jsonl"
@@ -246,6 +262,22 @@ if command -v gnuplot >/dev/null; then
     is "$status" 0
     has "$(cat "$WORK/chart.svg")" "arc_easy"
     has "$(cat "$WORK/chart.svg")" "published"
+    # 7.5 and 5.85 points of 10, beside a task in percent
+    run "chart of points" "$TERN" eval --report "$WORK/w.jsonl" "$WORK/talk.jsonl" --chart "$WORK/points.svg"
+    is "$status" 0
+    run "heights" python3 -c 'import re, sys
+svg = open(sys.argv[1]).read()
+def boxes(colour):
+    found = re.findall(r"<polygon fill = .rgb\(\s*%d,\s*%d,\s*%d\).[^>]* points = .([^\x27]*)" % colour, svg)
+    corners = [[tuple(map(float, p.split(","))) for p in points.split()] for points in found]
+    heights = [(min(x for x, y in c), max(y for x, y in c) - min(y for x, y in c)) for c in corners[1:]]  # [0]: the key
+    return [height for x, height in sorted(heights)]
+frame = max((abs(float(b) - float(a)) for a, b in re.findall(r"M[\d.]+,([\d.]+) L[\d.]+,([\d.]+)", svg)), default=0)
+ours, published = boxes((0, 114, 178)), boxes((213, 94, 0))
+shares = [h / frame for h in ours[-1:] + published]
+assert len(published) == 2 and all(abs(s - w) < 0.003 for s, w in zip(shares, (0.75, 0.748, 0.585))), (shares, frame)
+assert "score in points" in svg' "$WORK/points.svg"
+    is "$status" 0
 else
     echo "no gnuplot: charts not tested"
 fi

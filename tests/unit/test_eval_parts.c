@@ -119,6 +119,36 @@ static void test_aliases(void **state) {
     assert_false(is_right(&task, 0, "Oslo", "Oslo", "Bergen"));
 }
 
+/* a.lower() == b.lower(), as Python says */
+static void test_small_letters_as_python(void **state) {
+    static const struct {
+        const char *a, *b;
+        bool same;
+    } rows[] = {
+        {"\u1e9e", "\u00df", true},                /* sharp s */
+        {"STRASSE", "stra\u00dfe", false},         /* lower(), not casefold() */
+        {"\u0130STANBUL", "i\u0307stanbul", true}, /* becomes longer */
+        {"\u038c\u039c\u0397\u03a1\u039f\u03a3", "\u03cc\u03bc\u03b7\u03c1\u03bf\u03c2", true}, /* final sigma */
+        {"\u03a3\u0391", "\u03c3\u03b1", true},
+        {"\u03a3", "\u03c3", true},
+        {"\u0531\u0540", "\u0561\u0570", true}, /* Armenian */
+        {"\u10a0", "\u2d00", true},             /* Georgian */
+        {"\u1ea4\u1ef2", "\u1ea5\u1ef3", true}, /* Vietnamese */
+        {"\u212a", "k", true},                  /* kelvin: shorter */
+        {"\u017f", "s", false},                 /* a small letter already */
+        {"\u00b5", "\u03bc", false},
+        {"\u0218\u021a", "\u0219\u021b", true}, /* Romanian */
+        {"\U00010400", "\U00010428", true},     /* Deseret */
+        {"\u00d7", "\u00f7", false},
+    };
+    tern_task task = {.filters = {{.name = "", .strip = true}}, .n_filters = 1, .ignore_case = true};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(is_right(&task, 0, rows[i].a, rows[i].a, rows[i].b), rows[i].same);
+        assert_int_equal(is_right(&task, 0, rows[i].b, rows[i].b, rows[i].a), rows[i].same);
+    }
+}
+
 static void test_math(void **state) {
     static const char *const same[][2] = {
         {"\\frac12", "\\frac{1}{2}"},
@@ -158,6 +188,7 @@ int main(void) {
         cmocka_unit_test(test_templates),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_small_letters_as_python),
         cmocka_unit_test(test_math),
         cmocka_unit_test(test_bad_expression),
         cmocka_unit_test(test_endless_expression),
