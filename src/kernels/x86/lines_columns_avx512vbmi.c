@@ -20,6 +20,7 @@ typedef struct columns {
     const uint8_t *line[CHUNK_COLUMNS], *ahead[CHUNK_COLUMNS]; /* ahead: to be fetched */
     const int8_t *q;                                           /* [tokens][ld_q], 4 for each quad */
     size_t ld_q;
+    size_t bytes; /* from each column to the next, if that much more than they have may be read; 0: only they may */
 } columns;
 
 INLINE __m512i broadcast_4(const int8_t *q) {
@@ -113,6 +114,94 @@ INLINE void add_quarters(const columns *c, const strip *s, size_t first, size_t 
     }
 }
 
+/*
+ * Codes 16v .. 16v+15 of a block of four columns, as lines_half_codes() gives them, from the 10 bytes of each that hold
+ * them. Without vpmultishiftqb, which takes a port of the dot product (t5_split_by_shifts): two of the columns give a
+ * word for each of their codes that is shifted right, the other two one that is shifted left.
+ */
+/* Byte i / 2 * 2: code i / 4 of column i % 4 / 2 * 2 (64 + ..: of the second operand). */
+#define QUARTER_WORD(i) ((i) / 4 * 5 / 8 + (i) % 2 + (i) % 4 / 2 * 64)
+#define QUARTER_SHIFT(i) (i) / 4 * 5 % 8
+#define QUARTER_RIGHT(i) (i) % 2 ? 0 : QUARTER_SHIFT(i)
+#define QUARTER_LEFT(i) (i) % 2 ? 0 : 8 - QUARTER_SHIFT(i)
+
+typedef struct quarter_tables {
+    uint8_t word[64], right[64], left[64], digit[LINES_DIGITS][64];
+} quarter_tables;
+
+static const quarter_tables quarter_of __attribute__((aligned(64))) = {
+    {T5_EACH_64(QUARTER_WORD)},
+    {T5_EACH_64(QUARTER_RIGHT)},
+    {T5_EACH_64(QUARTER_LEFT)},
+    {{T5_EACH_64(T5_DIGIT_0)}, {T5_EACH_64(T5_DIGIT_1)}, {T5_EACH_64(T5_DIGIT_2)}},
+};
+
+INLINE __m512i quarter_codes(const __m128i *column, const quarter_tables *tables) {
+    __m512i c[LINES_QUAD], words = _mm512_load_si512(tables->word);
+    UNROLL for (int j = 0; j < LINES_QUAD; j++) c[j] = _mm512_castsi128_si512(column[j]);
+    __m512i even = _mm512_permutex2var_epi8(c[0], words, c[2]), odd = _mm512_permutex2var_epi8(c[1], words, c[3]);
+    even = _mm512_srlv_epi16(even, _mm512_load_si512(tables->right));
+    odd = _mm512_sllv_epi16(odd, _mm512_load_si512(tables->left));
+    return _mm512_ternarylogic_epi64(_mm512_set1_epi16(0x00ff), even, odd, 0xca); /* low byte ? even : odd */
+}
+
+/* Of 16 bytes behind the beginning of a quarter, those that the block has. */
+INLINE __mmask16 quarter_bytes(const shape *of, size_t v) { return (__mmask16)(of->bytes >> 10 * v); }
+
+/* The same as add_quarters() of one quarter for 5 to 8 tokens, where dot products are the limit. inside (constant):
+ * columns lie c->bytes apart and more may be read, so that plain loads do and no pointers are looked up. */
+INLINE void add_quarter(const columns *c, const strip *s, size_t v, size_t n_tokens, bool plain) {
+    __m512i sum[TERN_LINES_FEW][LINES_DIGITS];
+    const shape *const of = s->shape;
+    int32_t *const acc = s->acc + 16 * v;
+    const size_t m = plain ? TERN_LINE_BLOCK / LINES_DIGITS : of->m, ld_acc = s->ld_acc, ld_q = c->ld_q,
+                 bytes = c->bytes, at = s->offset + 10 * v;
+    UNROLL for (size_t t = 0; t < n_tokens; t++) UNROLL for (size_t f = 0; f < LINES_DIGITS; f++) {
+        const int32_t *from = acc + t * ld_acc + f * m;
+        sum[t][f] = plain ? _mm512_loadu_si512(from) : _mm512_maskz_loadu_epi32(of->rows[f][v], from);
+    }
+    const uint8_t *const *columns_at = c->line, *const *ahead_at = c->ahead + v;
+    const uint8_t *column = c->line[0] + at, *ahead = c->ahead[v] + s->offset;
+    const int8_t *q[(TERN_LINES_FEW + 2) / 3], *const end = c->q + LINES_QUAD * c->n_quads; /* every third token's */
+    UNROLL for (size_t t = 0; t < n_tokens; t += 3) q[t / 3] = c->q + t * ld_q;
+    do {
+        const quarter_tables *tables = &quarter_of; /* from memory, as above */
+        __asm__("" : "+r"(tables));
+        __m128i quad[LINES_QUAD];
+        if (plain) {
+            quad[0] = _mm_loadu_si128((const __m128i *)column);
+            quad[1] = _mm_loadu_si128((const __m128i *)(column + bytes));
+            column += 2 * bytes;
+            quad[2] = _mm_loadu_si128((const __m128i *)column);
+            quad[3] = _mm_loadu_si128((const __m128i *)(column + bytes));
+            column += 2 * bytes;
+            _mm_prefetch((const char *)ahead, _MM_HINT_T0);
+            ahead += LINES_QUAD * bytes;
+        } else {
+            UNROLL for (size_t j = 0; j < LINES_QUAD; j++) quad[j] =
+                _mm_maskz_loadu_epi8(quarter_bytes(of, v), columns_at[j] + at);
+            _mm_prefetch((const char *)*ahead_at + s->offset, _MM_HINT_T0);
+            columns_at += LINES_QUAD;
+            ahead_at += LINES_QUAD;
+        }
+        __m512i codes = quarter_codes(quad, tables), digits[LINES_DIGITS];
+        UNROLL for (size_t f = 0; f < LINES_DIGITS; f++) digits[f] =
+            _mm512_permutexvar_epi8(codes, _mm512_load_si512(tables->digit[f]));
+        UNROLL for (size_t t = 0; t < n_tokens; t++) {
+            __m512i activations = broadcast_4(q[t / 3] + t % 3 * ld_q);
+            UNROLL for (size_t f = 0; f < LINES_DIGITS; f++) lines_add_dots(&sum[t][f], digits[f], activations);
+        }
+        UNROLL for (size_t t = 0; t < n_tokens; t += 3) q[t / 3] += LINES_QUAD;
+    } while (q[0] < end);
+    UNROLL for (size_t t = 0; t < n_tokens; t++) UNROLL for (size_t f = 0; f < LINES_DIGITS; f++) {
+        int32_t *to = acc + t * ld_acc + f * m;
+        if (plain)
+            _mm512_storeu_si512(to, sum[t][f]);
+        else
+            _mm512_mask_storeu_epi32(to, of->rows[f][v], sum[t][f]);
+    }
+}
+
 typedef void add_fn(const columns *c, const strip *s);
 
 /* As many quarters at a time as the registers have sums for. */
@@ -121,7 +210,16 @@ typedef void add_fn(const columns *c, const strip *s);
         add_quarters(c, s, first, quarters, tokens, false);                                                            \
     }
 #define ADD_HALVES(tokens) ADD(tokens, 0, 2) ADD(tokens, 2, 2)
-#define ADD_QUARTERS(tokens) ADD(tokens, 0, 1) ADD(tokens, 1, 1) ADD(tokens, 2, 1) ADD(tokens, 3, 1)
+#define ADD_ONE(tokens, v)                                                                                             \
+    static __attribute__((noinline)) void add_##tokens##_##v(const columns *c, const strip *s) {                       \
+        if (16 * v >= s->shape->m) /* nothing of a short block */                                                      \
+            return;                                                                                                    \
+        if (c->bytes && s->shape->m == TERN_LINE_BLOCK / LINES_DIGITS)                                                 \
+            add_quarter(c, s, v, tokens, true);                                                                        \
+        else                                                                                                           \
+            add_quarter(c, s, v, tokens, false);                                                                       \
+    }
+#define ADD_QUARTERS(tokens) ADD_ONE(tokens, 0) ADD_ONE(tokens, 1) ADD_ONE(tokens, 2) ADD_ONE(tokens, 3)
 ADD(1, 0, 4)
 ADD(2, 0, 4)
 ADD_HALVES(3)
@@ -185,6 +283,7 @@ void tern_lines_sums_avx512vbmi(const uint8_t *lines, size_t n, const uint32_t *
         c.n_quads = (size + LINES_QUAD - 1) / LINES_QUAD;
         c.q = words;
         c.ld_q = 0;
+        c.bytes = 0;
         for (size_t j = 0; j < LINES_QUAD * c.n_quads; j++) { /* behind the list nothing new is fetched */
             size_t next = i + LIST_COLUMNS + j;
             c.line[j] = lines + which[lines_smaller(i + j, n_which - 1)] * bytes;
@@ -208,6 +307,7 @@ void tern_lines_few_columns_avx512vbmi(const uint8_t *lines, size_t n, size_t n_
     for (size_t i = 0; i < n_lines; i += CHUNK_COLUMNS) {
         size_t size = lines_smaller(n_lines - i, CHUNK_COLUMNS);
         columns c = {.n_quads = (size + LINES_QUAD - 1) / LINES_QUAD, .q = q + i, .ld_q = ld_q};
+        c.bytes = (n_lines - i - size) * bytes >= sizeof(__m128i) ? bytes : 0;
         for (size_t j = 0; j < LINES_QUAD * c.n_quads; j++) {
             c.line[j] = lines + lines_smaller(i + j, n_lines - 1) * bytes;
             c.ahead[j] = i + j + CHUNK_COLUMNS < n_lines ? c.line[j] + CHUNK_COLUMNS * bytes : c.line[j];
