@@ -10,24 +10,17 @@
 #include "server/sse.h"
 #include "server/tools.h"
 
-static void write_reason(const char *reason, tern_buffer *out) {
-    tern_buffer_text(out, ",\"finish_reason\":");
-    if (reason)
-        tern_json_write_text(out, reason);
-    else
-        tern_buffer_text(out, "null");
-}
-
 static void write_logprobs(tern_choice *choice, tern_buffer *out) {
     tern_buffer_text(out, ",\"logprobs\":");
-    if (choice->job->logprobs)
+    if (choice->job->logprobs && (choice->log.n || !choice->job->stream))
         tern_logprob_write_chat(&choice->log, out);
     else
         tern_buffer_text(out, "null");
 }
 
-/* A chunk whose delta is `delta`, JSON of an object's inside. */
-static void write_chunk(tern_choice *choice, const tern_buffer *delta, const char *reason) {
+/* A chunk whose delta is `delta`, JSON of an object's inside; with the logprobs of the tokens it is made of, which are
+ * not yet sent. */
+static void write_chunk(tern_choice *choice, const tern_buffer *delta, bool logprobs, const char *reason) {
     tern_job *job = choice->job;
     tern_buffer *out = &job->exchange->out;
     tern_sse_begin(out);
@@ -36,8 +29,11 @@ static void write_chunk(tern_choice *choice, const tern_buffer *delta, const cha
     tern_buffer_printf(out, ",\"choices\":[{\"index\":%zu,\"delta\":{", choice->index);
     tern_buffer_append(out, delta->bytes ? delta->bytes : "", delta->size);
     tern_buffer_text(out, "}");
-    write_logprobs(choice, out);
-    write_reason(reason, out);
+    if (logprobs)
+        write_logprobs(choice, out);
+    else
+        tern_buffer_text(out, ",\"logprobs\":null");
+    tern_choice_write_reason(choice, reason, out);
     tern_buffer_text(out, job->include_usage ? "}],\"usage\":null}" : "}]}");
     tern_sse_end(out);
     out->failed |= delta->failed;
@@ -48,7 +44,7 @@ static void begin_choice(tern_choice *choice) {
     if (choice->begun)
         return;
     choice->begun = true;
-    write_chunk(choice, &(tern_buffer){.bytes = (char *)role, .size = sizeof role - 1}, NULL);
+    write_chunk(choice, &(tern_buffer){.bytes = (char *)role, .size = sizeof role - 1}, false, NULL);
 }
 
 static const char *text_of(const tern_choice *choice) { return choice->text.bytes ? choice->text.bytes : ""; }
@@ -64,7 +60,7 @@ static void write_content(tern_choice *choice) {
     begin_choice(choice);
     tern_buffer_text(&delta, "\"content\":");
     tern_json_write_string(&delta, text_of(choice), choice->text.size);
-    write_chunk(choice, &delta, NULL);
+    write_chunk(choice, &delta, true, NULL);
     tern_buffer_free(&delta);
     choice->text.size = 0;
     if (choice->text.bytes)
@@ -90,13 +86,13 @@ static void on_choice_end(tern_choice *choice) {
         tern_buffer_text(&delta, "\"tool_calls\":[");
         tern_write_call(choice, call, true, &delta);
         tern_buffer_text(&delta, "]");
-        write_chunk(choice, &delta, NULL);
+        write_chunk(choice, &delta, true, NULL);
         tern_buffer_free(&delta);
         json_decref(call);
     } else if (choice->text.size || choice->log.n) {
         write_content(choice);
     }
-    write_chunk(choice, &(tern_buffer){0}, call ? "tool_calls" : tern_finish_reason(choice->reason));
+    write_chunk(choice, &(tern_buffer){0}, false, call ? "tool_calls" : tern_finish_reason(choice->reason));
 }
 
 static void on_stream_end(tern_job *job) {
@@ -138,7 +134,7 @@ static void write_whole(tern_job *job, tern_buffer *body) {
         bool call = write_message(choice, body);
         tern_buffer_text(body, ",\"refusal\":null}");
         write_logprobs(choice, body);
-        write_reason(call ? "tool_calls" : tern_finish_reason(choice->reason), body);
+        tern_choice_write_reason(choice, call ? "tool_calls" : tern_finish_reason(choice->reason), body);
         tern_buffer_text(body, "}");
     }
     tern_buffer_text(body, "],");

@@ -15,11 +15,7 @@ static void write_choice(tern_choice *choice, const char *text, size_t n_bytes, 
         tern_logprob_write_completion(&choice->log, out);
     else
         tern_buffer_text(out, "null");
-    tern_buffer_text(out, ",\"finish_reason\":");
-    if (reason)
-        tern_json_write_text(out, reason);
-    else
-        tern_buffer_text(out, "null");
+    tern_choice_write_reason(choice, reason, out);
     tern_buffer_text(out, "}");
     out->failed |= choice->text.failed;
 }

@@ -8,6 +8,7 @@ int tern_endpoint_chat(tern_exchange *x, tern_api_error *error);
 int tern_endpoint_completions(tern_exchange *x, tern_api_error *error);
 int tern_endpoint_embeddings(tern_exchange *x, tern_api_error *error);
 int tern_endpoint_models(tern_exchange *x, tern_api_error *error);
+int tern_endpoint_model(tern_exchange *x, tern_api_error *error);
 int tern_endpoint_tokenize(tern_exchange *x, tern_api_error *error);
 int tern_endpoint_detokenize(tern_exchange *x, tern_api_error *error);
 int tern_endpoint_tokenizer_info(tern_exchange *x, tern_api_error *error);

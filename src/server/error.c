@@ -31,9 +31,7 @@ int tern_api_fail_memory(tern_api_error *error) {
 int tern_api_fail_from(tern_api_error *error, const char *param, const tern_error *err) {
     switch (err->status) {
     case TERN_ERR_BUSY:
-        tern_api_fail(error, 429, NULL, "queue_full", "%s", err->message);
-        error->retry_after = 1;
-        return 429;
+        return tern_api_fail(error, 429, NULL, "queue_full", "%s", err->message);
     case TERN_ERR_CONTEXT:
         return tern_api_fail(error, 400, param, "context_length_exceeded", "%s", err->message);
     case TERN_ERR_ARGUMENT:

@@ -9,6 +9,7 @@ typedef struct tern_api_error {
     int status;       /* of HTTP; 0: no error */
     int retry_after;  /* seconds, for the header of that name; 0: none */
     bool close;       /* the connection, behind the answer */
+    bool is_final;    /* the same request would fail again, though the status says otherwise */
     const char *code; /* "invalid_api_key"; static; NULL: none */
     char param[64];   /* the field at fault, "messages[1].content"; empty: none */
     char message[TERN_ERROR_SIZE];

@@ -102,6 +102,8 @@ void tern_reply_error(tern_exchange *x, const tern_api_error *error) {
     x->reply.close = error->close;
     if (error->retry_after)
         tern_reply_header(&x->reply, "Retry-After", "%d", error->retry_after);
+    if (error->is_final) /* OpenAI's clients try a 408 again by themselves, unless they are told not to */
+        tern_reply_header(&x->reply, "X-Should-Retry", "false");
     if (x->reply.status == 401)
         tern_reply_header(&x->reply, "WWW-Authenticate", "Bearer");
 }

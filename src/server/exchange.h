@@ -21,7 +21,7 @@ typedef struct tern_job tern_job;
 typedef struct tern_link tern_link;
 
 typedef struct tern_route {
-    const char *method, *path;
+    const char *method, *path; /* "/v1/models/{model}": what the path ends with is for the handler */
     /* Answer: fill x->reply or leave a job in x->job. 0, or the status of *error. In a worker's thread if the route has
      * a body, else in the HTTP thread, where it must not take long. */
     int (*handler)(tern_exchange *x, tern_api_error *error);
@@ -61,6 +61,7 @@ struct tern_server {
     atomic_bool draining;
     atomic_uint active; /* exchanges between the last byte of the request and the last one of the answer */
     _Atomic uint64_t next_id;
+    _Atomic uint64_t answer_us; /* microseconds that one takes, on the average; 0: not known yet */
 
     pthread_mutex_t links_mutex;
     tern_link *links;
@@ -74,7 +75,7 @@ struct tern_server {
 
 typedef struct tern_header {
     const char *name; /* static */
-    char value[200];
+    char value[512];
 } tern_header;
 
 typedef struct tern_reply {

@@ -42,6 +42,7 @@ static bool add_headers(tern_exchange *x, struct MHD_Response *response, const c
         {"X-Request-Id", x->id},
         {"Vary", x->server->config.cors ? "Origin" : NULL},
         {"Access-Control-Allow-Origin", origin},
+        {"Access-Control-Expose-Headers", origin ? "Retry-After, X-Request-Id, X-Should-Retry" : NULL},
         {"Connection", closes ? "close" : NULL},
         {"Cache-Control", cacheable ? NULL : "no-store"},
     };
@@ -202,6 +203,9 @@ static int check_origin(tern_exchange *x, tern_api_error *error) {
                          origin, origin);
 }
 
+/* Of the names of headers (RFC 9110, section 5.6.2). */
+#define TOKEN_CHARACTERS "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
 /* What servers and proxies read differently, so that one takes for a request what to the other was a body (request
  * smuggling; RFC 9112, sections 5.1 and 6.3): libmicrohttpd lets some of it through. */
 typedef struct framing {
@@ -210,13 +214,12 @@ typedef struct framing {
 } framing;
 
 static enum MHD_Result note_header(void *user, enum MHD_ValueKind kind, const char *name, const char *value) {
-    static const char token[] = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     framing *f = user;
     bool is_length = strcasecmp(name, "Content-Length") == 0, is_encoding = strcasecmp(name, "Transfer-Encoding") == 0;
     (void)kind;
     value = value ? value : "";
     f->n += is_length || is_encoding;
-    f->wrong |= !*name || name[strspn(name, token)];
+    f->wrong |= !*name || name[strspn(name, TOKEN_CHARACTERS)];
     f->wrong |= is_length && (!*value || value[strspn(value, "0123456789")]);
     f->wrong |= is_encoding && strcasecmp(value, "chunked") != 0;
     return MHD_YES;
@@ -297,10 +300,19 @@ static bool is_preflight(const tern_exchange *x) {
            header_of(x->connection, "Access-Control-Request-Method");
 }
 
+/* A page that may ask may send any header: what it names, if these are names of headers. */
+static const char *allowed_headers(const tern_exchange *x) {
+    static const char usual[] = "authorization, content-type";
+    const char *asked = header_of(x->connection, "Access-Control-Request-Headers");
+    if (!asked || !*asked || asked[strspn(asked, TOKEN_CHARACTERS ", ")])
+        return usual;
+    return strlen(asked) < sizeof x->reply.headers[0].value ? asked : usual;
+}
+
 static enum MHD_Result answer_preflight(tern_exchange *x) {
     x->reply = (tern_reply){.status = 204, .body = "", .is_static = true};
     tern_reply_header(&x->reply, "Access-Control-Allow-Methods", "GET, POST");
-    tern_reply_header(&x->reply, "Access-Control-Allow-Headers", "authorization, content-type");
+    tern_reply_header(&x->reply, "Access-Control-Allow-Headers", "%s", allowed_headers(x));
     tern_reply_header(&x->reply, "Access-Control-Max-Age", "600");
     return send_reply(x);
 }

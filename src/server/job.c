@@ -37,7 +37,7 @@ int tern_job_create(tern_exchange *x, const tern_job_ops *ops, size_t n_prompts,
         job->choices[i].prompt = &job->prompts[i / n];
     }
     snprintf(job->id, sizeof job->id, "%s%s", ops->prefix, x->id);
-    job->params.deadline_seconds = config->timeout;
+    job->deadline = tern_seconds() + config->timeout;
     x->job = job;
     return 0;
 }
@@ -99,8 +99,10 @@ static bool on_event(void *user, const tern_request_event *event) {
         pthread_mutex_unlock(&x->mutex);
         return false;
     }
-    if (!event->prompt && event->id >= 0)
+    if (!event->prompt && event->id >= 0) {
+        job->has_tokens = true;
         measure_token(choice);
+    }
     job->ops->event(choice, event);
     if (x->out.failed || choice->text.failed || choice->log.failed) {
         tern_api_fail_memory(&job->error);
@@ -117,16 +119,36 @@ static bool on_event(void *user, const tern_request_event *event) {
     return go_on;
 }
 
+/* At the deadline there is what is there: an answer that is cut, like one of too many tokens. What is no answer
+ * without being whole is none. */
+static bool may_be_cut(const tern_job *job) {
+    return job->has_tokens && !job->params.prompt_logprobs && !job->params.embedding;
+}
+
+static void fail_late(tern_job *job) {
+    tern_api_fail(&job->error, 408, NULL, "request_timeout",
+                  "the answer took longer than the %g seconds that this server allows (--timeout); ask for less, or "
+                  "when it has less to do",
+                  job->exchange->server->config.timeout);
+    job->error.is_final = true;
+    tern_job_cancel(job);
+}
+
 /* Why there is no whole answer; the first choice's reason is the job's. */
-static void take_failure(tern_job *job, const tern_request_result *result) {
+static void take_failure(tern_choice *choice, const tern_request_result *result) {
+    tern_job *job = choice->job;
     bool cancelled = result->reason == TERN_STOP_CANCELLED || result->status == TERN_ERR_CANCELLED;
-    if (job->error.status || job->exchange->lost || (result->status == TERN_OK && !cancelled))
+    if (hopeless(job) || (result->status == TERN_OK && !cancelled))
         return;
-    if (result->timed_out)
-        tern_api_fail(&job->error, 408, NULL, "request_timeout",
-                      "the answer took longer than the %g seconds that this server allows; ask for fewer tokens",
-                      job->params.deadline_seconds);
-    else if (cancelled)
+    if (result->timed_out && may_be_cut(job)) {
+        choice->is_cut = true;
+        return;
+    }
+    if (result->timed_out) {
+        fail_late(job);
+        return;
+    }
+    if (cancelled)
         tern_api_fail(&job->error, 503, NULL, "cancelled", "the server cancelled the request");
     else
         tern_api_fail_from(&job->error, NULL, &result->err);
@@ -144,6 +166,23 @@ static void take_embedding(tern_choice *choice, const tern_request_result *resul
         tern_api_fail_memory(&choice->job->error);
 }
 
+/* Seconds that an answer takes, once it is begun: a mean over the last ones. */
+static void measure_answer(tern_server *server, const tern_request_result *result) {
+    bool whole = result->status == TERN_OK && (result->reason != TERN_STOP_CANCELLED || result->timed_out);
+    double us = (result->total_seconds - result->queue_seconds) * 1e6;
+    double mean = (double)atomic_load(&server->answer_us);
+    if (whole && us > 0) /* only the scheduler's thread writes it */
+        atomic_store(&server->answer_us, (uint64_t)(mean > 0 ? mean + (us - mean) / 8 : us) + 1);
+}
+
+/* How long a full queue takes, as far as one can tell. */
+static int retry_after(const tern_server *server) {
+    enum { LONGEST = 60 };
+    const tern_scheduler_params *params = &server->config.scheduler;
+    double seconds = (double)atomic_load(&server->answer_us) * 1e-6 * params->max_waiting / params->max_running;
+    return seconds < LONGEST ? (int)ceil(seconds > 1 ? seconds : 1) : LONGEST;
+}
+
 static void on_done(void *user, const tern_request_result *result) {
     tern_choice *choice = user;
     tern_job *job = choice->job;
@@ -154,7 +193,8 @@ static void on_done(void *user, const tern_request_result *result) {
     choice->n_generated = result->n_generated;
     if (result->n_cached > choice->prompt->n_cached)
         choice->prompt->n_cached = result->n_cached;
-    take_failure(job, result);
+    measure_answer(x->server, result);
+    take_failure(choice, result);
     take_embedding(choice, result);
     job->n_running--;
     job->n_done++;
@@ -164,12 +204,33 @@ static void on_done(void *user, const tern_request_result *result) {
     tern_exchange_release(x);
 }
 
+/* The deadline is over. What was not handed in stays empty. */
+static void drop_rest(tern_job *job) {
+    if (!may_be_cut(job)) {
+        fail_late(job);
+        return;
+    }
+    while (job->n_submitted < job->n_choices) {
+        tern_choice *choice = &job->choices[job->n_submitted++];
+        choice->is_cut = true;
+        choice->reason = TERN_STOP_CANCELLED;
+        job->n_done++;
+        if (job->stream)
+            job->ops->choice_end(choice);
+    }
+}
+
 void tern_job_pump(tern_job *job) {
     tern_exchange *x = job->exchange;
     while (!hopeless(job) && job->n_submitted < job->n_choices && job->n_running < TERN_JOB_WINDOW) {
         tern_choice *choice = &job->choices[job->n_submitted];
         tern_request_params params = job->params;
         tern_error err;
+        params.deadline_seconds = job->deadline - tern_seconds();
+        if (params.deadline_seconds <= 0) {
+            drop_rest(job);
+            return;
+        }
         params.ids = choice->prompt->ids;
         params.n_ids = choice->prompt->n_ids;
         params.sampler.seed += choice->index;
@@ -182,6 +243,8 @@ void tern_job_pump(tern_job *job) {
         if (status) {
             choice->request = NULL;
             tern_api_fail_from(&job->error, "prompt", &err);
+            if (status == TERN_ERR_BUSY)
+                job->error.retry_after = retry_after(x->server);
             tern_job_cancel(job);
             return;
         }
@@ -208,6 +271,16 @@ void tern_job_settle(tern_job *job) {
 
 const char *tern_finish_reason(tern_stop_reason reason) {
     return reason == TERN_STOP_END || reason == TERN_STOP_STRING ? "stop" : "length";
+}
+
+void tern_choice_write_reason(const tern_choice *choice, const char *reason, tern_buffer *out) {
+    tern_buffer_text(out, ",\"finish_reason\":");
+    if (reason)
+        tern_json_write_text(out, reason);
+    else
+        tern_buffer_text(out, "null");
+    if (reason && choice->is_cut)
+        tern_buffer_text(out, ",\"stop_reason\":\"timeout\"");
 }
 
 void tern_job_write_usage(const tern_job *job, tern_buffer *out) {

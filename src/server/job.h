@@ -21,6 +21,7 @@ typedef struct tern_choice {
     tern_request *request; /* while it is scheduled */
     bool begun;            /* something of it was streamed */
     bool is_text;          /* and it is no call of a function */
+    bool is_cut;           /* at the deadline */
     tern_buffer text;      /* so far, or (echo, streaming) what the next chunk begins with */
     tern_logprob_log log;  /* likewise */
     double last_token;     /* tern_seconds() */
@@ -44,6 +45,8 @@ struct tern_job {
     tern_exchange *exchange;
     const tern_job_ops *ops;
     bool stream, include_usage, echo, logprobs;
+    bool has_tokens; /* one of an answer's is there */
+    double deadline; /* tern_seconds() */
     char id[64];
 
     tern_prompt *prompts; /* [n_prompts] */
@@ -79,6 +82,8 @@ void tern_job_settle(tern_job *job);
 
 /* "stop", "length" */
 const char *tern_finish_reason(tern_stop_reason reason);
+/* ,"finish_reason":REASON, and what there is to say of it; NULL: it is not over. */
+void tern_choice_write_reason(const tern_choice *choice, const char *reason, tern_buffer *out);
 /* "usage":{...} */
 void tern_job_write_usage(const tern_job *job, tern_buffer *out);
 /* "id":...,"object":OBJECT,"created":...,"model":...,"system_fingerprint":... */

@@ -11,6 +11,7 @@ const tern_route tern_routes[] = {
     {"POST", "/v1/completions", tern_endpoint_completions, true, true, false},
     {"POST", "/v1/embeddings", tern_endpoint_embeddings, true, true, false},
     {"GET", "/v1/models", tern_endpoint_models, true, false, false},
+    {"GET", "/v1/models/{model}", tern_endpoint_model, true, false, false},
     {"POST", "/tokenize", tern_endpoint_tokenize, true, true, false},
     {"POST", "/detokenize", tern_endpoint_detokenize, true, true, false},
     {"GET", "/tokenizer_info", tern_endpoint_tokenizer_info, true, false, false},
@@ -19,6 +20,14 @@ const tern_route tern_routes[] = {
     {"GET", "/", tern_endpoint_page, false, false, true}, /* and the page's other files */
 };
 const size_t tern_n_routes = sizeof tern_routes / sizeof *tern_routes;
+
+/* A pattern ends with a parameter, which may be anything but nothing ("org/name"), or has none. */
+static bool fits(const char *pattern, const char *path) {
+    size_t fixed = strcspn(pattern, "{");
+    if (!pattern[fixed])
+        return strcmp(pattern, path) == 0;
+    return strncmp(pattern, path, fixed) == 0 && path[fixed];
+}
 
 const tern_route *tern_route_find(const char *method, const char *path, char allowed[64]) {
     allowed[0] = 0;
@@ -29,7 +38,7 @@ const tern_route *tern_route_find(const char *method, const char *path, char all
         path = "/";
     for (size_t i = 0; i < tern_n_routes; i++) {
         const tern_route *route = &tern_routes[i];
-        if (strcmp(path, route->path) != 0)
+        if (!fits(route->path, path))
             continue;
         if (strcmp(method, route->method) == 0)
             return route;

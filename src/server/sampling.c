@@ -8,15 +8,19 @@
 #include "base/mem.h"
 #include "server/limits.h"
 
-int tern_check_model(const tern_exchange *x, tern_api_error *error) {
-    const char *model = NULL;
-    if (tern_field_string(x->request, "model", &model, error))
-        return error->status;
-    if (!model || strcmp(model, x->server->model_name) == 0 || strcmp(model, "default") == 0)
+int tern_check_model_name(const tern_exchange *x, const char *model, tern_api_error *error) {
+    if (strcmp(model, x->server->model_name) == 0 || strcmp(model, "default") == 0)
         return 0;
     return tern_api_fail(error, 404, "model", "model_not_found",
                          "the model '%.100s' is not here; this server has '%s' (also as 'default')", model,
                          x->server->model_name);
+}
+
+int tern_check_model(const tern_exchange *x, tern_api_error *error) {
+    const char *model = NULL;
+    if (tern_field_string(x->request, "model", &model, error))
+        return error->status;
+    return model ? tern_check_model_name(x, model, error) : 0;
 }
 
 int tern_parse_n(const tern_exchange *x, int64_t *n, tern_api_error *error) {

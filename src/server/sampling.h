@@ -6,6 +6,7 @@
 
 /* "model", if it is there, has to be the one that is served. 0 or the status of *error. */
 int tern_check_model(const tern_exchange *x, tern_api_error *error);
+int tern_check_model_name(const tern_exchange *x, const char *model, tern_api_error *error);
 /* "n" and "best_of" -> *n. */
 int tern_parse_n(const tern_exchange *x, int64_t *n, tern_api_error *error);
 /* "stream", "stream_options", temperature, penalties, seed, stop, logit_bias and what else decides on tokens, into the

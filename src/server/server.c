@@ -44,6 +44,10 @@ static tern_status copy_config(tern_server *server, const tern_server_config *co
     snprintf(server->model_name, sizeof server->model_name, "%s",
              config->model_name ? config->model_name : server->info.name);
     server->config.model_name = server->model_name;
+    if (!server->config.scheduler.max_running)
+        server->config.scheduler.max_running = 16;
+    if (!server->config.scheduler.max_waiting)
+        server->config.scheduler.max_waiting = 256;
     return TERN_OK;
 }
 

@@ -194,6 +194,25 @@ class Chat(ServerTest):
         self.assertEqual(streamed, choice["logprobs"]["content"])
         self.assertIsNone(self.server.good(self.path, CHAT)["choices"][0]["logprobs"])
 
+    def test_logprobs_come_with_their_text(self):
+        # some tokens at random, so that there are parts of characters among them
+        for more in ({}, {"temperature": 2, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 3, "max_tokens": 100}):
+            events = self.server.stream(self.path, {**CHAT, **more, "logprobs": True})
+            n, held = 0, b""
+            for choice in (c for e in events for c in e["choices"]):
+                text, logs = choice["delta"].get("content", "").encode(), (choice["logprobs"] or {}).get("content", [])
+                if "role" in choice["delta"] or choice["finish_reason"]:
+                    self.assertIsNone(choice["logprobs"])
+                n += len(logs)
+                held += b"".join(bytes(item["bytes"]) for item in logs)
+                if "\ufffd".encode() in text:  # bytes that are no character
+                    held = b""
+                else:
+                    self.assertTrue(held.startswith(text), (held, text))
+                    held = held[len(text):]
+                self.assertLess(len(held), 4, "all but a part of a character is shown at once")
+            self.assertGreater(n, 5)
+
     def test_n_and_newer_name_of_max_tokens(self):
         answer = self.server.good(self.path, {**CHAT, "n": 2, "max_completion_tokens": 3, "max_tokens": None})
         self.assertEqual([c["index"] for c in answer["choices"]], [0, 1])
@@ -223,6 +242,15 @@ class Others(ServerTest):
         model, = json.loads(data)["data"]
         self.assertEqual(model["id"], MODEL)
         self.assertEqual(model["context_length"], 512)
+        for name in (MODEL, "default"):
+            status, _, data = self.server.request("GET", "/v1/models/" + name)
+            self.assertEqual((status, json.loads(data)), (200, model))
+        for name in ("gpt-9", MODEL + "/", "a/b", "%2e%2e", MODEL.upper()):
+            status, _, data = self.server.request("GET", "/v1/models/" + name)
+            self.assertEqual((status, json.loads(data)["error"]["code"]), (404, "model_not_found"), name)
+        self.assertEqual(self.server.request("DELETE", "/v1/models/" + MODEL)[0], 405)
+        status, _, data = self.server.request("GET", "/v1/models/")
+        self.assertEqual((status, json.loads(data)["error"]["code"]), (404, "unknown_url"))
 
     def test_tokens(self):
         for text in (STORY, "", "naïve \U0001f426 \u0000 <|eot_id|>"):

@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -11,7 +12,7 @@ import threading
 import time
 import unittest
 
-from harness import PATIENCE, TERN, Server, ServerTest
+from harness import PATIENCE, TERN, Server, ServerTest, check_answer, parse_events
 
 PATH = "/v1/completions"
 SHORT = {"prompt": "Once upon a time", "max_tokens": 4, "temperature": 0}
@@ -129,12 +130,27 @@ class Cors(ServerTest):
         _, headers, _ = self.server.request("GET", "/v1/models", headers=origin)
         self.assertEqual(headers["Access-Control-Allow-Origin"], "https://example.org")
         self.assertEqual(headers["Vary"], "Origin")
+        self.assertIn("Retry-After", headers["Access-Control-Expose-Headers"])
+        self.assertIn("X-Request-Id", headers["Access-Control-Expose-Headers"])
+
+    def test_headers_that_clients_send(self):
+        ask = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+        stainless = ("authorization,content-type,x-stainless-arch,x-stainless-helper-method,x-stainless-lang,"
+                     "x-stainless-os,x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,"
+                     "x-stainless-runtime-version,x-stainless-timeout")
+        usual = "authorization, content-type"
+        for asked, allowed in ((stainless, stainless), ("x-a, x-b", "x-a, x-b"), ("", usual), ("x-a: b", usual),
+                               ("x-(a)", usual), ("x" * 600, usual)):
+            status, headers, _ = self.server.request("OPTIONS", PATH,
+                                                     headers={**ask, "Access-Control-Request-Headers": asked})
+            self.assertEqual((status, headers["Access-Control-Allow-Headers"]), (204, allowed), asked)
 
     def test_others(self):
         other = {"Origin": "https://example.com"}
         self.assertEqual(self.server.request("GET", "/v1/models", headers=other)[0], 403)
         status, headers, _ = self.server.request("OPTIONS", PATH, headers={**other, "Access-Control-Request-Method": "POST"})
         self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (403, None))
+        self.assertIsNone(headers["Access-Control-Expose-Headers"])
 
 
 class Clients(ServerTest):
@@ -282,13 +298,62 @@ class Heavy(ServerTest):
                 s.close()
 
 
-class Deadline(ServerTest):
-    options = ("--timeout", "0.05")
+class Full(unittest.TestCase):
+    def test_retry_after_is_what_the_queue_takes(self):
+        for queue in (2, 40):
+            server = Server("--parallel", "1", "--queue", str(queue))
+            server.good(PATH, LONG)
+            seconds = server.log(lambda e: e["event"] == "request")["total_ms"] / 1000
+            flood = [open_request(server, {**LONG, "max_tokens": 400}) for _ in range(2 * queue + 10)]
+            found = None
+            while not found:
+                for s in select.select(flood, [], [], PATIENCE)[0]:
+                    found = found or re.match(rb"HTTP/1.1 429 (?s:.*)\r\nRetry-After: (\d+)\r\n", s.recv(65536))
+            for s in flood:
+                s.close()
+            wait = int(found[1])
+            self.assertGreaterEqual(wait, max(1, min(60, int(0.3 * queue * seconds))))
+            self.assertLessEqual(wait, min(60, 2 + 3 * queue * seconds))
+            self.assertEqual(server.stop(), 0)
 
-    def test_too_long(self):
-        status, answer = self.server.post(PATH, {**LONG, "n": 16})
-        self.assertEqual((status, answer["error"]["type"]), (408, "timeout_error"))
-        self.server.wait_idle()
+
+class Deadline(unittest.TestCase):
+    def test_nothing_is_there(self):
+        server = Server("--timeout", "0.05")
+        texts = [[1 + i] * 500 for i in range(64)]
+        for path, body in ((PATH, {"prompt": texts, "max_tokens": 0, "echo": True, "logprobs": 0}),
+                           ("/v1/embeddings", {"input": texts})):
+            status, headers, data = server.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            self.assertEqual((status, json.loads(data)["error"]["type"]), (408, "timeout_error"), data[:300])
+            self.assertEqual(headers["X-Should-Retry"], "false")
+        server.wait_idle()
+        self.assertEqual(server.stop(), 0)
+
+    def test_what_is_there_is_the_answer(self):
+        texts = {**LONG, "prompt": ["Once upon a time"] * 8, "n": 128}  # half a million tokens
+        chat = {"messages": [{"role": "user", "content": "Hi"}], "ignore_eos": True, "temperature": 0, "n": 128}
+        asked = [(PATH, texts), (PATH, {**texts, "stream": True}), ("/v1/chat/completions", chat)]
+        for seconds in ("0.5", "4", "20"):  # until something is there, on a slow machine, too
+            server = Server("--timeout", seconds)
+            answers = [server.request("POST", path, json.dumps(body), {"Content-Type": "application/json"}, check=False)
+                       for path, body in asked]
+            server.wait_idle()
+            self.assertEqual(server.stop(), 0)
+            if all(status == 200 for status, _, _ in answers):
+                break
+        choices = json.loads(answers[0][2])["choices"]
+        check_answer("POST", PATH, 200, "application/json", answers[0][2])
+        self.assertEqual(len(choices), 1024)
+        self.assertTrue(any(c["text"] for c in choices))
+        self.assertEqual(choices[-1]["text"], "")
+        self.assertEqual((choices[-1]["finish_reason"], choices[-1]["stop_reason"]), ("length", "timeout"))
+        events = parse_events(PATH, answers[1][2])
+        ends = [c for e in events for c in e["choices"] if c["finish_reason"]]
+        self.assertEqual(sorted(c["index"] for c in ends), list(range(1024)))
+        self.assertIn("timeout", [c.get("stop_reason") for c in ends])
+        check_answer("POST", "/v1/chat/completions", 200, "application/json", answers[2][2])
+        last = json.loads(answers[2][2])["choices"][-1]
+        self.assertEqual((last["finish_reason"], last["stop_reason"]), ("length", "timeout"))
 
 
 class Log(unittest.TestCase):
