@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "server/constraint.h"
 #include "server/endpoints.h"
+#include "server/fields.h"
 #include "server/limits.h"
 #include "server/messages.h"
 #include "server/sampling.h"
@@ -165,7 +166,7 @@ static int parse_logprobs(tern_job *job, tern_api_error *error) {
 
 int tern_endpoint_chat(tern_exchange *x, tern_api_error *error) {
     int64_t n, max_tokens = -1;
-    if (tern_check_model(x, error) || tern_parse_n(x, &n, error) ||
+    if (tern_check_fields(x, TERN_FIELDS_CHAT, error) || tern_check_model(x, error) || tern_parse_n(x, &n, error) ||
         tern_field_int(x->request, "max_tokens", 1, INT32_MAX, &max_tokens, error) ||
         tern_field_int(x->request, "max_completion_tokens", 1, INT32_MAX, &max_tokens, error) ||
         tern_job_create(x, &ops, 1, (size_t)n, error))

@@ -1,6 +1,7 @@
 /* POST /v1/completions */
 #include "server/constraint.h"
 #include "server/endpoints.h"
+#include "server/fields.h"
 #include "server/limits.h"
 #include "server/prompt.h"
 #include "server/sampling.h"
@@ -112,7 +113,8 @@ static int check_unsupported(const tern_exchange *x, tern_api_error *error) {
 int tern_endpoint_completions(tern_exchange *x, tern_api_error *error) {
     int64_t n, max_tokens = 16, n_top = -1; /* OpenAI's default of max_tokens */
     size_t n_prompts;
-    if (tern_check_model(x, error) || check_unsupported(x, error) || tern_parse_n(x, &n, error) ||
+    if (tern_check_fields(x, TERN_FIELDS_COMPLETION, error) || tern_check_model(x, error) ||
+        check_unsupported(x, error) || tern_parse_n(x, &n, error) ||
         tern_count_prompts(x, "prompt", &n_prompts, error) ||
         tern_field_int(x->request, "max_tokens", 0, INT32_MAX, &max_tokens, error) ||
         tern_field_int(x->request, "logprobs", 0, TERN_MAX_TOP_LOGPROBS, &n_top, error) ||

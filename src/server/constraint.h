@@ -4,7 +4,8 @@
 
 #include "server/job.h"
 
-/* "grammar" (GBNF) and "response_format" into the job's grammar. 0 or the status of *error. */
+/* "grammar" (GBNF), "response_format" and what other servers call these into the job's grammar. 0 or the status of
+ * *error. */
 int tern_parse_constraint(tern_job *job, tern_api_error *error);
 typedef tern_status tern_schema_reader(const tern_tokenizer *tokenizer, const char *schema, tern_grammar **grammar,
                                        tern_error *err);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "server/endpoints.h"
+#include "server/fields.h"
 #include "server/prompt.h"
 #include "server/sampling.h"
 
@@ -63,7 +64,8 @@ int tern_endpoint_embeddings(tern_exchange *x, tern_api_error *error) {
     const char *format = NULL;
     int64_t dimensions = x->server->info.hidden_size;
     size_t n;
-    if (tern_check_model(x, error) || tern_field_string(x->request, "encoding_format", &format, error) ||
+    if (tern_check_fields(x, TERN_FIELDS_EMBEDDING, error) || tern_check_model(x, error) ||
+        tern_field_string(x->request, "encoding_format", &format, error) ||
         tern_field_int(x->request, "dimensions", 1, INT32_MAX, &dimensions, error) ||
         tern_count_prompts(x, "input", &n, error))
         return error->status;

@@ -32,6 +32,7 @@ static void destroy(tern_work *work) {
     tern_job_free(x->job);
     json_decref(x->request);
     tern_buffer_free(&x->body);
+    tern_buffer_free(&x->ignored);
     tern_buffer_free(&x->out);
     if (!x->reply.is_static)
         free((char *)x->reply.body);

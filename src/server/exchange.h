@@ -106,6 +106,8 @@ struct tern_exchange {
     tern_api_error refusal; /* by the headers alone; told when the body has passed by */
     tern_api_error failure; /* what a worker found wrong */
     json_t *request;
+    tern_buffer ignored; /* names of its fields that nobody knows, as JSON; the first of n_ignored */
+    size_t n_ignored;
     tern_reply reply;
     tern_work work;
 

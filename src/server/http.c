@@ -438,6 +438,8 @@ static void log_exchange(const tern_exchange *x, bool complete) {
     } else if (x->refusal.status) {
         tern_log_text(&line, "error", x->refusal.message);
     }
+    if (x->ignored.size && !x->ignored.failed)
+        tern_buffer_printf(&line.text, ",\"ignored\":[%s]", x->ignored.bytes);
     if (x->server->config.log_prompts) {
         tern_log_bytes(&line, "request", x->body.bytes ? x->body.bytes : "", x->body.size);
         if (!x->streaming && x->reply.body && job)

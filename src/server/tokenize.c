@@ -1,5 +1,6 @@
 /* POST /tokenize and /detokenize, GET /tokenizer_info */
 #include "server/endpoints.h"
+#include "server/fields.h"
 #include "server/sampling.h"
 
 static int write_ids(tern_exchange *x, const int32_t *ids, size_t n, tern_api_error *error) {
@@ -19,6 +20,8 @@ int tern_endpoint_tokenize(tern_exchange *x, tern_api_error *error) {
     tern_error err;
     int32_t *ids;
     size_t n;
+    if (tern_check_fields(x, TERN_FIELDS_TOKENIZE, error))
+        return error->status;
     if (!text)
         text = tern_field(request, name);
     if (!json_is_string(text))
@@ -43,7 +46,8 @@ int tern_endpoint_detokenize(tern_exchange *x, tern_api_error *error) {
     char *text;
     size_t n, n_bytes;
     tern_error err;
-    if (tern_check_model(x, error) || tern_field_array(x->request, "tokens", &list, error) ||
+    if (tern_check_fields(x, TERN_FIELDS_DETOKENIZE, error) || tern_check_model(x, error) ||
+        tern_field_array(x->request, "tokens", &list, error) ||
         tern_field_bool(x->request, "skip_special_tokens", &skip, error))
         return error->status;
     if (!list)

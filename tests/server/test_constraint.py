@@ -55,6 +55,34 @@ class Constraint(ServerTest):
         plain = {"messages": USER, "temperature": 0, "max_tokens": 5}
         self.assertEqual(self.server.good(CHAT, text)["choices"], self.server.good(CHAT, plain)["choices"])
 
+    def test_names_of_other_servers(self):
+        text = json.dumps(SCHEMA)
+        for body in ({"json_schema": SCHEMA}, {"guided_json": SCHEMA}, {"guided_json": text},
+                     {"structured_outputs": {"json": SCHEMA, "regex": None}}, {"structured_outputs": {"json": text}}):
+            choice = self.server.good(COMPLETIONS, {"prompt": "A bird:", "max_tokens": 200, **body})["choices"][0]
+            self.assertEqual(set(json.loads(choice["text"])), {"colour", "wings"}, body)
+        words = ["yes", 'n"o\\', "\u00fc\n"]
+        for body in ({"guided_choice": words}, {"structured_outputs": {"choice": words}}):
+            seen = {self.server.good(CHAT, {"messages": USER, "temperature": 2, "top_k": 0, "top_p": 1, "min_p": 0,
+                                            "seed": seed, **body})["choices"][0]["message"]["content"] for seed in range(8)}
+            self.assertLessEqual(seen, set(words), body)
+        gbnf = 'root ::= "ab"'
+        for body in ({"guided_grammar": gbnf}, {"structured_outputs": {"grammar": gbnf}}):
+            self.assertEqual(self.server.good(COMPLETIONS, {"prompt": "A", **body})["choices"][0]["text"], "ab")
+        body = {"prompt": "A", "structured_outputs": {"json_object": True}, "max_tokens": 3}
+        self.assertTrue(self.server.good(COMPLETIONS, body)["choices"][0]["text"].startswith("{"))
+        self.server.good(COMPLETIONS, {"prompt": "A", "max_tokens": 2, "structured_outputs": {"json_object": False}})
+        for body, param in (({"guided_json": "{"}, "guided_json"), ({"guided_json": [1]}, "guided_json"),
+                            ({"json_schema": True}, "json_schema"), ({"guided_choice": []}, "guided_choice"),
+                            ({"guided_choice": "a"}, "guided_choice"), ({"guided_choice": ["a\0"]}, "guided_choice"),
+                            ({"guided_choice": ["a", 3]}, "guided_choice"), ({"guided_grammar": 3}, "guided_grammar"),
+                            ({"structured_outputs": []}, "structured_outputs"),
+                            ({"structured_outputs": {"regex": "a+"}}, "structured_outputs.regex"),
+                            ({"structured_outputs": {"json_object": 1}}, "structured_outputs.json_object"),
+                            ({"grammar": gbnf, "guided_json": SCHEMA}, "guided_json"),
+                            ({"json_schema": SCHEMA, "response_format": {"type": "json_object"}}, "response_format")):
+            self.refused(400, param, COMPLETIONS, {"prompt": "A", **body})
+
     def check_call(self, message, names):
         call, = message["tool_calls"]
         self.assertIn(call["function"]["name"], names)

@@ -6,7 +6,7 @@ import threading
 import time
 import unittest
 
-from harness import PATIENCE, ServerTest
+from harness import OPENAPI, PATIENCE, ServerTest
 
 COMPLETIONS, CHAT, EMBEDDINGS = "/v1/completions", "/v1/chat/completions", "/v1/embeddings"
 USER = [{"role": "user", "content": "Hi"}]
@@ -31,6 +31,41 @@ class Fields(ServerTest):
                 with self.subTest(path=path, param=param, value=value):
                     error = self.refused(400, param, path, {**good, param: value})
                     self.assertEqual(error["type"], "invalid_request_error")
+
+    def test_what_would_change_the_answer_is_refused(self):
+        both = [("min_tokens", 5, 0), ("stop_token_ids", [1], []), ("guided_regex", "a+", ""), ("typical_p", 0.9, 1.0),
+                ("use_beam_search", True, False), ("n_predict", 9, -1), ("mirostat", 2, 0), ("bad_words", ["a"], [])]
+        chat = [("functions", [{}], []), ("continue_final_message", True, False), ("add_generation_prompt", False, True),
+                ("echo", True, False), ("audio", {"voice": "a"}, {})]
+        cases = [(path, *row) for path in GOOD for row in both] + [(CHAT, *row) for row in chat]
+        for path, param, value, neutral in cases + [("/tokenize", "messages", USER, [])]:
+            good = GOOD.get(path, {"content": "a"})
+            self.assertEqual(self.refused(400, param, path, {**good, param: value})["code"], "unsupported_value")
+            self.assertEqual(self.server.post(path, {**good, param: neutral})[0], 200, param)
+            self.assertEqual(self.server.post(path, {**good, param: None})[0], 200, param)
+
+    def test_what_is_ignored_is_in_the_log(self):
+        for path, good in GOOD.items():
+            body = {**good, "temprature": 0, "wings\n\u00e9": {"a": 1}, "none": None}
+            self.assertEqual(self.server.post(path, body)[0], 200)
+            entry = self.server.log(lambda e, path=path: e["path"] == path and "temprature" in e.get("ignored", ()))
+            self.assertEqual(entry["ignored"], ["temprature", "wings\n\u00e9"])
+        many = {"content": "a", **{f"{i:03}" * 50: i for i in range(100)}}
+        self.assertEqual(self.server.post("/tokenize", many)[0], 200)
+        entry = self.server.log(lambda e: e["path"] == "/tokenize" and len(e.get("ignored", ())) > 1)
+        self.assertEqual([len(name) for name in entry["ignored"]], [64] * 8)
+
+    def test_what_is_documented_is_not_ignored(self):
+        schemas = OPENAPI["components"]["schemas"]
+        tried = {COMPLETIONS: "CompletionRequest", CHAT: "ChatRequest", EMBEDDINGS: "EmbeddingRequest",
+                 "/tokenize": "TokenizeRequest", "/detokenize": "DetokenizeRequest"}
+        begun = len(self.server.lines)
+        for path, name in tried.items():
+            self.server.post(path, {field: {"x": 0} for field in schemas[name]["properties"]})
+            self.server.post(path, {"no such field": 1})
+        self.server.log(lambda e: e["path"] == "/detokenize" and "ignored" in e)
+        for line in self.server.lines[begun:]:
+            self.assertIn(json.loads(line).get("ignored", []), ([], ["no such field"]))
 
     def test_model(self):
         for path, good in GOOD.items():
