@@ -82,6 +82,7 @@ else
         need "have chromium || have chromium-browser || have google-chrome || is_ubuntu" chromium chromium -
         need "have mosquitto_sub" mosquitto-clients mosquitto mosquitto
         need have_numpy python3-numpy python3-numpy numpy
+        need "python3 -c 'import ensurepip' 2>/dev/null" python3-venv - -
         need have_yaml python3-yaml python3-pyyaml -
     fi
 fi

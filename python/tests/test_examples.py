@@ -18,6 +18,19 @@ EXAMPLES = os.path.join(support.ROOT, "examples", "python")
 TERN = os.environ.get("TERN")
 
 
+def python_with_openai():
+    """This Python, or the one $OPENAI_PYTHON names; None if neither has OpenAI's client."""
+    named = os.environ.get("OPENAI_PYTHON")
+    if importlib.util.find_spec("openai"):
+        return sys.executable
+    if named and os.path.exists(named) and subprocess.run([named, "-c", "import openai"], stderr=subprocess.DEVNULL).returncode == 0:
+        return named
+    return None
+
+
+OPENAI = python_with_openai()
+
+
 def serves():
     """Has $TERN a server?"""
     if not TERN:
@@ -25,9 +38,9 @@ def serves():
     return subprocess.run([TERN, "serve", "--help"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
-def run(name, *arguments, stdin=""):
+def run(name, *arguments, stdin="", python=sys.executable):
     """-> (exit status, standard output, standard error)"""
-    command = [sys.executable, os.path.join(EXAMPLES, name), *arguments]
+    command = [python, os.path.join(EXAMPLES, name), *arguments]
     done = subprocess.run(
         command,
         input=stdin.encode(),
@@ -93,11 +106,19 @@ class WithServer(unittest.TestCase):
         self.server.stderr.close()
 
     @unittest.skipUnless(os.path.isdir(EXAMPLES), "no examples: not in a checkout")
-    @unittest.skipUnless(importlib.util.find_spec("openai"), "no openai package")
+    @unittest.skipUnless(OPENAI, "no openai package ($OPENAI_PYTHON may name a Python that has it)")
     def test_openai_client(self):
-        status, out, err = run("openai_client.py", self.url + "/v1")
+        status, out, err = run("openai_client.py", self.url + "/v1", python=OPENAI)
         self.assertEqual((status, err), (0, ""))
-        for pattern in (r"^model: .+", r"^chat: .+ \((length|stop)\)", r"^stream: .*\([1-9]\d* tokens\)$", r"^embeddings: \d+ num"):
+        for pattern in (
+            r"^model: .+",
+            r"^chat: .+ \((length|stop)\)",
+            r"^stream: .*\([1-9]\d* tokens\)$",
+            r"^call: get_weather {.*}$",
+            r"^object: kind=.* legs=\d$",
+            r"^embeddings: \d+ num",
+            r"^a wrong request: temperature: .*0 to 2",
+        ):
             self.assertTrue(re.search(pattern, out, flags=re.M | re.S), (pattern, out))
 
     def ask(self, path, **body):
