@@ -7,6 +7,7 @@
 A thin layer over libtern, the C library; what it does is documented in tern.h and docs/PYTHON.md.
 """
 
+from ._batch import ManyStream, Scheduler, SchedulerStats
 from ._errors import (
     ArgumentError,
     BusyError,
@@ -37,6 +38,7 @@ __all__ = [
     "GenerateOptions",
     "Grammar",
     "Inspection",
+    "ManyStream",
     "Metadata",
     "MissingFileError",
     "Model",
@@ -46,6 +48,8 @@ __all__ = [
     "Result",
     "Sampler",
     "SamplerOptions",
+    "Scheduler",
+    "SchedulerStats",
     "Session",
     "StopReason",
     "Stream",

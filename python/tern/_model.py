@@ -8,11 +8,12 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequence, Tuple, Type, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Sequence, Tuple, Type, Union, overload
 
+from ._batch import ManyStream, Prompt, Scheduler, prompt_ids
 from ._errors import ArgumentError, ContextError
 from ._library import Progress, c_path, c_string, lib
-from ._memory import Handle, Matrix, Vector, as_vector, int32s, np
+from ._memory import Handle, Matrix, Vector, as_vector, np
 from ._sampling import Generation, GenerateOptions, Sampler, SamplerOptions
 from ._session import Result, Session, Stream
 from ._structs import ACT_TYPES, NUMA, Error
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Literal, Unpack
-
-Prompt = Union[str, Sequence[int], Messages]
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Model:
     ...     text = model.generate("Once upon a time", max_tokens=5, temperature=0).text
 
     It may be used by any number of threads at once. It is freed by close(), by the end of a `with`, or when nothing
-    refers to it any more, and then frees its sessions first. Load it after fork(), not before: the threads that
+    refers to it any more, and then frees its sessions and schedulers first. Load it after fork(), not before: the threads that
     compute do not live on in the child.
     """
 
@@ -93,6 +92,8 @@ class Model:
         self._lock = threading.Lock()
         self._idle: Optional[Session] = None  # of an earlier call, for one that begins with the same tokens
         self._sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
+        self._schedulers: "weakref.WeakSet[Scheduler]" = weakref.WeakSet()
+        self._own_scheduler: Optional[Scheduler] = None  # of generate_many(), made when it is first needed
         info = CModelInfo()
         lib.tern_model_get_info(handle.pointer, ctypes.byref(info))
         self._info = ModelInfo(**{name: _plain(getattr(info, name)) for name, *_ in info._fields_})
@@ -168,10 +169,13 @@ class Model:
         return self._handle.closed
 
     def close(self) -> None:
-        """Free its memory now, that of its sessions first; cancels what is under way."""
+        """Free its memory now, that of its sessions and schedulers first; cancels what is under way."""
         with self._lock:
             sessions, self._idle = list(self._sessions), None
+            schedulers, self._own_scheduler = list(self._schedulers), None
             self._prefix_cache = False
+        for scheduler in schedulers:
+            scheduler.close()
         for session in sessions:
             session.close()
         self._handle.close()
@@ -242,16 +246,7 @@ class Model:
     # ------------------------------------------------------------ generation
 
     def _prompt(self, prompt: Prompt) -> List[int]:
-        items: Any = prompt  # mypy cannot tell the two kinds of sequences apart
-        if isinstance(prompt, str):
-            ids = self.tokenizer.encode(prompt)
-        elif len(items) and isinstance(items[0], Mapping):
-            ids = self.tokenizer.apply_chat_template(items)
-        else:
-            ids = list(int32s(items))
-        if not ids:
-            raise ArgumentError("the prompt is empty; give a text, messages or token ids")
-        return ids
+        return prompt_ids(self.tokenizer, prompt)
 
     def stream(self, prompt: Prompt, **options: "Unpack[GenerateOptions]") -> Stream:
         """As generate(), but an iterator of the text as it comes; leaving the loop cancels it.
@@ -310,6 +305,81 @@ class Model:
         if not messages:
             raise ArgumentError("a conversation begins with a message; there is none")
         return self.generate(messages, on_text=on_text, **options)
+
+    # ------------------------------------------------------------ many at once
+
+    def scheduler(
+        self,
+        *,
+        max_running: int = 16,
+        n_ctx: Optional[int] = None,
+        chunk: Optional[int] = None,
+        kv_type: Optional[str] = None,
+        kv_bytes: Optional[int] = None,
+        prefix_cache: bool = True,
+    ) -> Scheduler:
+        """Something that generates several texts at once, in one pass over the weights for all of them.
+
+        max_running: texts that are computed at the same time; others wait.
+        chunk: prompt tokens of a pass at most, which all others wait for; None: as the model was loaded with, or 64.
+        kv_bytes: memory for all KV caches, kept prefixes included; None: four full contexts.
+        n_ctx, kv_type: as the model was loaded with, if not given.
+        """
+        default_n_ctx, default_chunk, default_kv_type = self._defaults
+        scheduler = Scheduler(
+            self._handle,
+            self.tokenizer,
+            n_ctx if n_ctx is not None else default_n_ctx,
+            chunk if chunk is not None else default_chunk,
+            kv_type if kv_type is not None else default_kv_type,
+            max_running,
+            kv_bytes,
+            prefix_cache,
+        )
+        with self._lock:
+            self._schedulers.add(scheduler)
+        return scheduler
+
+    def _many(self) -> Scheduler:
+        with self._lock:
+            scheduler = self._own_scheduler
+        if scheduler is None:
+            scheduler = self.scheduler(prefix_cache=self._prefix_cache)
+            with self._lock:  # another thread may have been faster
+                scheduler = self._own_scheduler = self._own_scheduler or scheduler
+        return scheduler
+
+    def stream_many(self, prompts: Iterable[Prompt], **options: "Unpack[GenerateOptions]") -> ManyStream:
+        """As generate_many(), but an iterator of (number of the prompt, piece of text) as they come.
+
+        >>> import tern
+        >>> model = tern.Model.from_pretrained("demo")
+        >>> for i, piece in model.stream_many(["Once upon a time", "The dog"], max_tokens=5):
+        ...     assert i in (0, 1) and piece
+        """
+        return self._many().stream_many(prompts, **options)
+
+    def generate_many(
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        on_text: Optional[Callable[[int, str], Any]] = None,
+        **options: "Unpack[GenerateOptions]",
+    ) -> List[Result]:
+        """Generate a text behind each of many prompts, 16 at a time in one pass over the weights (continuous batching):
+        results in the order of the prompts, with the same texts as generate() makes of each. Options: GenerateOptions,
+        for all of them; `draft` does nothing here. If one prompt fails, all do. Another number than 16, and a memory of
+        one's own: scheduler().
+
+        on_text: called with (number of the prompt, piece of text) as they come; returning False stops that text.
+
+        >>> import tern
+        >>> model = tern.Model.from_pretrained("demo")
+        >>> results = model.generate_many(["Once upon a time", "The dog"], max_tokens=5, temperature=0)
+        >>> results[1].text == model.generate("The dog", max_tokens=5, temperature=0).text
+        True
+        """
+        return self._many().generate_many(prompts, on_text=on_text, **options)
 
     # ---------------------------------------------------------- measurements
 

@@ -147,6 +147,97 @@ class GenerateResult(c.Structure):
     ]
 
 
+class SchedulerParams(c.Structure):
+    _fields_ = [
+        ("n_ctx", c.c_uint32),
+        ("max_running", c.c_uint32),
+        ("max_waiting", c.c_uint32),
+        ("chunk", c.c_uint32),
+        ("kv_bytes", c.c_uint64),
+        ("kv_type", c.c_int),
+        ("no_prefix_cache", c.c_bool),
+    ]
+
+
+class TokenLogprob(c.Structure):
+    _fields_ = [("id", c.c_int32), ("logprob", c.c_float)]
+
+
+class RequestEvent(c.Structure):
+    _fields_ = [
+        ("text", c.c_void_p),
+        ("n_bytes", c.c_size_t),
+        ("id", c.c_int32),
+        ("prompt", c.c_bool),
+        ("logprob", c.c_float),
+        ("top", c.POINTER(TokenLogprob)),
+        ("n_top", c.c_size_t),
+    ]
+
+
+class RequestResult(c.Structure):
+    _fields_ = [
+        ("status", c.c_int),
+        ("err", Error),
+        ("reason", c.c_int),
+        ("timed_out", c.c_bool),
+        ("n_prompt", c.c_uint64),
+        ("n_cached", c.c_uint64),
+        ("n_generated", c.c_uint64),
+        ("queue_seconds", c.c_double),
+        ("first_token_seconds", c.c_double),
+        ("total_seconds", c.c_double),
+        ("embedding", c.POINTER(c.c_float)),
+    ]
+
+
+EventFn = c.CFUNCTYPE(c.c_bool, c.c_void_p, c.POINTER(RequestEvent))
+DoneFn = c.CFUNCTYPE(None, c.c_void_p, c.POINTER(RequestResult))
+
+
+class RequestParams(c.Structure):
+    _fields_ = [
+        ("ids", c.POINTER(c.c_int32)),
+        ("n_ids", c.c_size_t),
+        ("sampler", SamplerParams),
+        ("max_tokens", c.c_int64),
+        ("stop", c.POINTER(c.c_char_p)),
+        ("n_stop", c.c_size_t),
+        ("ignore_end", c.c_bool),
+        ("show_special", c.c_bool),
+        ("logprobs", c.c_bool),
+        ("n_top", c.c_uint32),
+        ("prompt_logprobs", c.c_bool),
+        ("embedding", c.c_bool),
+        ("deadline_seconds", c.c_double),
+        ("on_event", EventFn),
+        ("on_done", DoneFn),
+        ("user", c.c_void_p),
+    ]
+
+
+class SchedulerStats(c.Structure):
+    _fields_ = [
+        ("n_running", c.c_uint32),
+        ("n_waiting", c.c_uint32),
+        ("n_finished", c.c_uint64),
+        ("n_cancelled", c.c_uint64),
+        ("n_refused", c.c_uint64),
+        ("n_failed", c.c_uint64),
+        ("n_preempted", c.c_uint64),
+        ("n_steps", c.c_uint64),
+        ("prompt_tokens", c.c_uint64),
+        ("generated_tokens", c.c_uint64),
+        ("cached_tokens", c.c_uint64),
+        ("kv_blocks", c.c_uint64),
+        ("kv_blocks_used", c.c_uint64),
+        ("kv_blocks_cached", c.c_uint64),
+        ("kv_block_tokens", c.c_uint64),
+        ("kv_bytes", c.c_uint64),
+        ("step_seconds", c.c_double),
+    ]
+
+
 class SynthParams(c.Structure):
     _fields_ = [
         ("vocab_size", c.c_uint32),
@@ -197,6 +288,12 @@ STRUCTS: Dict[str, Type[c.Structure]] = {
     "tern_sampler_params": SamplerParams,
     "tern_generate_params": GenerateParams,
     "tern_generate_result": GenerateResult,
+    "tern_scheduler_params": SchedulerParams,
+    "tern_token_logprob": TokenLogprob,
+    "tern_request_event": RequestEvent,
+    "tern_request_result": RequestResult,
+    "tern_request_params": RequestParams,
+    "tern_scheduler_stats": SchedulerStats,
     "tern_synth_params": SynthParams,
     "tern_convert_params": ConvertParams,
 }
@@ -271,6 +368,12 @@ FUNCTIONS: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
         _S,
         (_P, _IDS, c.c_size_t, c.POINTER(GenerateParams), TextFn, _P, c.POINTER(GenerateResult), _ERR),
     ),
+    "tern_scheduler_defaults": (SchedulerParams, ()),
+    "tern_scheduler_create": (_S, (_P, c.POINTER(SchedulerParams), _OUT, _ERR)),
+    "tern_scheduler_free": (None, (_P,)),
+    "tern_scheduler_submit": (_S, (_P, c.POINTER(RequestParams), _OUT, _ERR)),
+    "tern_request_cancel": (None, (_P,)),
+    "tern_scheduler_get_stats": (None, (_P, c.POINTER(SchedulerStats))),
     "tern_synth_shape": (_S, (c.c_char_p, c.POINTER(SynthParams), _ERR)),
     "tern_synth": (_S, (c.c_char_p, c.POINTER(SynthParams), _ERR)),
     "tern_convert": (_S, (c.c_char_p, c.c_char_p, c.POINTER(ConvertParams), _ERR)),

@@ -121,7 +121,15 @@ class Documentation(unittest.TestCase):
         import importlib
 
         attempted = 0
-        for name in ("tern", "tern._model", "tern._sampling", "tern._session", "tern._tokenizer", "tern._tools"):
+        for name in (
+            "tern",
+            "tern._batch",
+            "tern._model",
+            "tern._sampling",
+            "tern._session",
+            "tern._tokenizer",
+            "tern._tools",
+        ):
             finder = doctest.DocTestFinder(exclude_empty=True)
             runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
             for test in finder.find(importlib.import_module(name)):
