@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
+
 static int has_one_already(const tern_job *job, const char *param, tern_api_error *error) {
     if (!job->grammar)
         return 0;
@@ -46,8 +48,11 @@ static int by_grammar(tern_job *job, const json_t *value, const char *param, ter
 static int by_schema(tern_job *job, const json_t *value, const char *param, tern_api_error *error) {
     json_error_t where;
     json_t *read = NULL;
-    if (json_is_string(value) && !tern_json_load(json_string_value(value), json_string_length(value), 0, &read, &where))
-        return tern_api_fail_memory(error);
+    if (json_is_string(value)) {
+        read = tern_json_load(json_string_value(value), json_string_length(value), 0, &where);
+        if (!read && tern_json_no_memory(&where))
+            return tern_api_fail_memory(error);
+    }
     const json_t *schema = read ? read : value;
     int status = json_is_object(schema)
                      ? tern_constrain(job, schema, tern_grammar_from_schema, param, error)
