@@ -25,8 +25,8 @@ int tern_endpoint_tokenize(tern_exchange *x, tern_api_error *error) {
     if (!text)
         text = tern_field(request, name);
     if (!json_is_string(text))
-        return tern_api_fail(error, 400, "content", text ? "invalid_type" : "missing_field",
-                             "'content' must be a string");
+        return tern_api_fail(error, 400, text ? name : "content", text ? "invalid_type" : "missing_field",
+                             "'%s' must be a string", text ? name : "content");
     if (tern_check_model(x, error) || tern_field_bool(request, "add_special", &bos, error) ||
         tern_field_bool(request, "add_special_tokens", &bos, error) ||
         tern_field_bool(request, "parse_special", &special, error))

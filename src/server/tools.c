@@ -190,6 +190,8 @@ void tern_write_call(const tern_choice *choice, const json_t *call, bool index, 
 }
 
 int tern_add_calls(const json_t *calls, const char *param, tern_buffer *text, tern_api_error *error) {
+    if (!json_is_array(calls))
+        return tern_api_fail(error, 400, param, "invalid_type", "'%s' must be a list", param);
     for (size_t i = 0; i < json_array_size(calls); i++) {
         const json_t *function = json_object_get(json_array_get(calls, i), "function");
         const char *name = json_string_value(json_object_get(function, "name"));
