@@ -79,6 +79,7 @@ tern_status tern_rag_fail(const tern_rag *rag, tern_error *err) {
     if (sqlite3_extended_errcode(rag->db) == SQLITE_IOERR_NOMEM)
         return tern_fail_memory(err, "the database");
     switch (sqlite3_errcode(rag->db) & 0xff) {
+    case SQLITE_ERROR: /* the statements are good: a table or a column is missing, or a sum overflows */
     case SQLITE_CORRUPT:
         return tern_rag_damaged(rag, text, err);
     case SQLITE_NOTADB:
@@ -106,9 +107,7 @@ tern_status tern_rag_statement(tern_rag *rag, tern_rag_sql sql, sqlite3_stmt **s
     *statement = NULL;
     if (!rag->statements[sql] &&
         sqlite3_prepare_v3(rag->db, texts[sql], -1, SQLITE_PREPARE_PERSISTENT, &rag->statements[sql], NULL))
-        return sqlite3_errcode(rag->db) == SQLITE_ERROR /* a table or a column is missing */
-                   ? tern_rag_damaged(rag, sqlite3_errmsg(rag->db), err)
-                   : tern_rag_fail(rag, err);
+        return tern_rag_fail(rag, err);
     *statement = rag->statements[sql];
     sqlite3_reset(*statement);
     sqlite3_clear_bindings(*statement);
