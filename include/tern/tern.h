@@ -594,6 +594,7 @@ typedef struct tern_synth_params {
     tern_progress_fn progress;
     void *progress_user;
     bool binary; /* matrices of -1 and 1 only */
+    bool llama;  /* LLaMA's layout: no sub norms, SiLU; matrices of F16, BF16 or F32 stay floats when it is loaded */
 } tern_synth_params;
 
 /* Shapes by name: "2b4t", "tiny", "0.7b", "3b", ...; TERN_ERR_ARGUMENT with the
@@ -612,17 +613,23 @@ typedef struct tern_shape {
     char name[64];
     char weight_type[16]; /* what its matrices are stored as, "I2_S", or, in tern's own layout, packed as, "t5r16" */
     char embedding_type[16], head_type[16]; /* "F16"; the same if tied */
+    bool no_sub_norms;                      /* LLaMA's layout */
+    bool binary;                            /* no weight is zero: "b1r16" can hold them */
+    uint64_t float_bytes; /* of matrices that stay floats, as they lie in memory when loaded; 0: they are ternary */
 } tern_shape;
 
-/* The shape of a file or folder (as for tern_model_load()), of which only the head is read. */
+/* The shape of a file or folder (as for tern_model_load()). Its head is read, and of ternary matrices so much that it
+ * is known whether they hold zeros: their first rows, or all if there are none. */
 TERN_API tern_status tern_shape_of(const char *path, tern_shape *shape, tern_error *err);
 /* One of tern_synth_shape()'s, by name. */
 TERN_API tern_status tern_shape_named(const char *name, tern_shape *shape, tern_error *err);
 
 typedef struct tern_size_params {
     const char *weight_type; /* what the matrices lie in memory as: a type as other programs read it where it is mapped
-                                ("I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32"), or a packing of tern's, in which any
-                                of these files is computed with ("t5r16", "t2r16"). NULL: the shape's */
+                                ("I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32"; of matrices of floats also "Q8_0",
+                                "Q6_K", "Q4_0"), or a packing of tern's, in which any of these files is computed with
+                                ("t5r16", "t2r16"; "b1r16" if no weight is zero, which nobody looks for here), or
+                                "none": floats as they are, with tern. NULL: the shape's */
     const char
         *embedding_type; /* of embedding and head: "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; NULL: the shape's */
     bool exact_head;     /* as in tern_model_params: with tern's packings, too, the whole head is read */
@@ -630,7 +637,7 @@ typedef struct tern_size_params {
 
 typedef struct tern_size {
     uint64_t n_params, n_ternary;
-    uint64_t weight_bytes;    /* the ternary matrices */
+    uint64_t weight_bytes;    /* the matrices */
     uint64_t embedding_bytes; /* embedding and, if that is another one, head */
     uint64_t norm_bytes;
     uint64_t screen_bytes;    /* of the LM head's screen; 0: there is none (tern's packings only) */

@@ -258,6 +258,7 @@ class SynthParams(c.Structure):
         ("progress", ProgressFn),
         ("progress_user", c.c_void_p),
         ("binary", c.c_bool),
+        ("llama", c.c_bool),
     ]
 
 

@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/status.h"
 
 enum { MAX_CONTEXT = 1 << 24, MAX_STREAMS = 100000, MAX_THREADS = 1024 };
 
@@ -22,8 +24,8 @@ static const tern_option options[] = {
     {"context", 'c', TERN_OPTION_STRING, offsetof(settings, contexts), "LIST", "lengths of context in tokens: 512,4096",
      0, 0, NULL, "half and all of the model's"},
     {"type", 0, TERN_OPTION_STRING, offsetof(settings, types), "LIST",
-     "forms of the weights: published, BF16, I2_S, TQ2_0, TQ1_0,\nt2r16, t5r16, F16, F32", 0, 0, NULL,
-     "all but F16 and F32"},
+     "forms of the weights: published, BF16, Q8_0, Q4_0, I2_S, TQ2_0,\nTQ1_0, t2r16, t5r16, b1r16, stored, F16, F32", 0,
+     0, NULL, "those that go with MODEL"},
     {"embedding-type", 0, TERN_OPTION_STRING, offsetof(settings, embedding_type), "TYPE",
      "of embedding and LM head: F16, BF16, F32, Q8_0, Q6_K or Q4_0", 0, 0, NULL, "the model's"},
     {"kv-type", 0, TERN_OPTION_ENUM, offsetof(settings, kv_type), "TYPE",
@@ -101,6 +103,10 @@ static int get_contexts(const char *list, tern_fit_request *request) {
 static int add_form(const settings *s, const char *name, tern_fit_request *request, tern_error *err) {
     if (request->n_forms == TERN_FIT_MAX_FORMS)
         return tern_cli_usage("fit", "--type: more than %d of them", TERN_FIT_MAX_FORMS);
+    if (request->from_file && !request->shape.binary && strcasecmp(name, "b1r16") == 0) {
+        tern_fail(err, TERN_ERR_ARGUMENT, "b1r16 has one bit a weight, and this model's weights are not all -1 or 1");
+        return TERN_EXIT_FAILURE;
+    }
     tern_status status =
         tern_fit_form_of(&request->shape, name, s->embedding_type, s->kv_type, &request->forms[request->n_forms], err);
     if (!status)
@@ -119,12 +125,11 @@ static bool has_form(const tern_fit_request *request, const char *name) {
 static void get_all_forms(const settings *s, tern_fit_request *request) {
     tern_error err;
     for (const tern_fit_row *row = tern_fit_rows; row->name; row++) {
-        bool others = row->reader == TERN_FIT_PUBLISHED && !tern_fit_is_published(&request->shape);
         size_t used = strlen(request->left_out);
-        if (!others && add_form(s, row->name, request, &err))
+        if (tern_fit_shows(&request->shape, row) && add_form(s, row->name, request, &err))
             snprintf(request->left_out + used, sizeof request->left_out - used, "%s%s", used ? ", " : "", row->name);
     }
-    if (!has_form(request, request->shape.weight_type))
+    if (!has_form(request, request->shape.weight_type) && request->n_forms < TERN_FIT_MAX_FORMS)
         add_form(s, request->shape.weight_type, request, &err);
 }
 
@@ -245,15 +250,18 @@ const tern_command tern_command_fit = {
                "tern fit 8b --device 4090 --device \"m4 max\" --context 2048,8192\n"
                "tern fit --device h100 --batch 32 --kv-type q8 --json\n"
                "tern fit --devices mine.json --device \"my laptop\"\n",
-    .notes = "MODEL is a file or folder, of which only the head is read, or the name of a shape (tern synth --help);\n"
-             "without it, the shape of BitNet b1.58 2B4T.\n"
-             "\n"
-             "Tokens a second are bandwidth x efficiency / bytes read per token, with the context full: an estimate\n"
-             "for decoding where memory is the limit, not a measurement; tern bench measures. Efficiency goes by the\n"
-             "vendor. published counts as the published page of 2B4T does; BF16, I2_S, TQ2_0 and TQ1_0 are what\n"
-             "programs read that take these types as they are, t2r16 (any CPU) and t5r16 (AVX-512 VBMI) what tern\n"
-             "reads of any of these files, at most: it skips what a sparse FFN does not need. docs/FIT.md has the\n"
-             "formulas, the sources of the table and the form of --devices.\n",
+    .notes =
+        "MODEL is a file or folder, of which little but the head is read, or the name of a shape (tern synth\n"
+        "--help); without it, the shape of BitNet b1.58 2B4T.\n"
+        "\n"
+        "Tokens a second are bandwidth x efficiency / bytes read per token, with the context full: an estimate\n"
+        "for decoding where memory is the limit, not a measurement; tern bench measures. Efficiency goes by the\n"
+        "vendor. published counts as the published page of 2B4T does; BF16, I2_S, TQ2_0 and TQ1_0 are what\n"
+        "programs read that take these types as they are, t2r16 (any CPU) and t5r16 (AVX-512 VBMI) what tern\n"
+        "reads of any of these files, at most: it skips what a sparse FFN does not need; b1r16 of a model without\n"
+        "zeros. A LLaMA model whose matrices are floats has BF16, Q8_0, Q4_0 and stored: its floats as they are,\n"
+        "with tern; ternary forms of it are asked for by name (tern quantize). docs/FIT.md has the formulas, the\n"
+        "sources of the table and the form of --devices.\n",
     .min_operands = 0,
     .max_operands = 1,
     .groups = {{"Options", options, 0}, {"Devices", device_options, 0}},

@@ -12,12 +12,13 @@ static void append(json_t *list, json_t *object) {
 
 static json_t *shape_json(const tern_fit_request *r) {
     const tern_shape *s = &r->shape;
-    return json_pack("{s:o, s:b, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "name",
-                     tern_json_text(s->name), "from_file", r->from_file, "weight_type", s->weight_type,
-                     "embedding_type", s->embedding_type, "head_type", s->head_type, "vocab_size", (int)s->vocab_size,
-                     "context_tokens", (int)s->n_ctx, "hidden_size", (int)s->hidden_size, "ffn_size", (int)s->ffn_size,
-                     "n_layers", (int)s->n_layers, "n_heads", (int)s->n_heads, "n_kv_heads", (int)s->n_kv_heads,
-                     "tied_embedding", s->tied_embedding);
+    return json_pack("{s:o, s:b, s:s, s:b, s:b, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "name",
+                     tern_json_text(s->name), "from_file", r->from_file, "layout", s->no_sub_norms ? "llama" : "bitnet",
+                     "floats", s->float_bytes > 0, "binary", s->binary, "weight_type", s->weight_type, "embedding_type",
+                     s->embedding_type, "head_type", s->head_type, "vocab_size", (int)s->vocab_size, "context_tokens",
+                     (int)s->n_ctx, "hidden_size", (int)s->hidden_size, "ffn_size", (int)s->ffn_size, "n_layers",
+                     (int)s->n_layers, "n_heads", (int)s->n_heads, "n_kv_heads", (int)s->n_kv_heads, "tied_embedding",
+                     s->tied_embedding);
 }
 
 static json_t *need_json(const tern_fit_request *r, const tern_fit_form *form, int32_t tokens) {
@@ -77,7 +78,7 @@ int tern_fit_print_json(const tern_fit_request *r) {
     json_t *energy = json_pack("{s:s, s:s}", "method", tern_energy_method_text, "source", tern_energy_source_text);
     json_t *tokens = json_array();
     for (size_t i = 0; i < r->n_contexts; i++) {
-        const tern_estimate made = tern_estimate_of(&r->shape, true, r->contexts[i], 1);
+        const tern_estimate made = tern_estimate_of(&r->shape, !r->shape.float_bytes, r->contexts[i], 1);
         append(tokens, tern_estimate_json(&made));
     }
     json_object_set_new(energy, "contexts", tokens);

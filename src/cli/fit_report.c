@@ -34,17 +34,23 @@ static void print_model(const tern_fit_request *r) {
     const tern_shape *shape = &r->shape;
     char params[32], ternary[32];
     tern_size size;
-    const tern_size_params any = {.weight_type = "t2r16"};
+    const bool floats = shape->float_bytes > 0;
+    const tern_size_params any = {.weight_type = floats ? "none" : "t2r16"};
     tern_error err;
     if (tern_size_of(shape, &any, &size, &err))
         size = (tern_size){0};
     tern_cli_put_escaped(shape->name, strlen(shape->name));
-    printf("%s: %s parameters, %s of them ternary; context %u tokens\n", r->from_file ? "" : " (a shape)",
-           tern_format_count(params, (double)size.n_params), tern_format_count(ternary, (double)size.n_ternary),
-           shape->n_ctx);
+    printf("%s: %s parameters, ", r->from_file ? "" : " (a shape)", tern_format_count(params, (double)size.n_params));
+    if (floats)
+        printf("matrices of floats");
+    else
+        printf("%s of them %s", tern_format_count(ternary, (double)size.n_ternary),
+               shape->binary ? "binary" : "ternary");
+    printf("; context %u tokens\n", shape->n_ctx);
     if (r->from_file)
-        printf("stored as %s, embedding %s%s%s\n", shape->weight_type, shape->embedding_type,
-               shape->tied_embedding ? "" : ", LM head ", shape->tied_embedding ? "" : shape->head_type);
+        printf("%sstored as %s, embedding %s%s%s\n", shape->no_sub_norms ? "LLaMA's layout, " : "", shape->weight_type,
+               shape->embedding_type, shape->tied_embedding ? "" : ", LM head ",
+               shape->tied_embedding ? "" : shape->head_type);
     if (r->streams > 1)
         printf("%.0f streams decoded together: KV caches of all of them; a step makes a token of each\n", r->streams);
 }
@@ -123,10 +129,12 @@ static void print_caches(const tern_fit_request *r) {
 }
 
 static void print_notes(const tern_fit_request *r) {
-    bool page = false, tern = false;
+    bool page = false, tern = false, binary = false, stored = false;
     for (size_t i = 0; i < r->n_forms; i++) {
         page = page || r->forms[i].reader == TERN_FIT_PUBLISHED;
-        tern = tern || r->forms[i].reader == TERN_FIT_TERN;
+        binary = binary || strcmp(r->forms[i].name, "b1r16") == 0;
+        stored = stored || strcmp(r->forms[i].name, "stored") == 0;
+        tern = tern || strcmp(r->forms[i].name, "t2r16") == 0 || strcmp(r->forms[i].name, "t5r16") == 0;
     }
     putchar('\n');
     if (page)
@@ -135,6 +143,10 @@ static void print_notes(const tern_fit_request *r) {
     puts("rest: norms, 0.3 GB for a framework or 0.05 GB for tern, and the screen of the LM head in tern.");
     if (tern)
         puts("t2r16 runs on any CPU, t5r16 with AVX-512 VBMI; read: the whole FFN, the head screen's first plane.");
+    if (binary)
+        puts("b1r16: one bit a weight, for models without zeros, on any CPU.");
+    if (stored)
+        puts("stored: the floats of the file with tern, on any CPU; read: the head screen's first plane.");
 }
 
 /* -------------------------------------------------------------------- verdicts */
@@ -300,9 +312,9 @@ static const tern_fit_form *find_form(const tern_fit_request *r, const char *nam
     return NULL;
 }
 
-/* The forms that were named, or else three that tell most: 16 bits, 2 bits, tern on any CPU. */
+/* The forms that were named, or else three that tell most: 16 bits, 2 bits (of floats 8), tern on any CPU. */
 static size_t forms_of_list(const tern_fit_request *r, const tern_fit_form *forms[TERN_FIT_MAX_FORMS]) {
-    static const char *const names[] = {"published", "BF16", "I2_S", "t2r16"};
+    static const char *const names[] = {"published", "BF16", "Q8_0", "I2_S", "b1r16", "t2r16", "stored"};
     size_t n = 0;
     for (size_t i = 0; r->chosen && i < r->n_forms; i++)
         forms[n++] = &r->forms[i];
@@ -329,10 +341,10 @@ static void print_list(const tern_fit_request *r) {
            100 * TERN_FIT_TIGHT_SHARE);
 }
 
-/* Of a token at the end of the longest context. All models that fit knows the shape of are ternary. */
+/* Of a token at the end of the longest context. */
 static void print_energy(const tern_fit_request *r) {
     char title[80];
-    const tern_estimate made = tern_estimate_of(&r->shape, true, r->contexts[r->n_contexts - 1], 1);
+    const tern_estimate made = tern_estimate_of(&r->shape, !r->shape.float_bytes, r->contexts[r->n_contexts - 1], 1);
     snprintf(title, sizeof title, "a token that attends to %g", made.context);
     tern_print_estimate_head();
     tern_print_estimate(title, &made);

@@ -11,12 +11,14 @@ typedef struct settings {
     int64_t seed, layers, hidden, ffn, heads, kv_heads, vocab, ctx;
     double sparsity;
     int head; /* 0: the shape's, 1 tied, 2 untied */
-    int weights;
+    int weights, layout;
     bool force;
 } settings;
 
 enum { TERNARY, BINARY };
 static const tern_choice weight_choices[] = {{"ternary", TERNARY, false}, {"binary", BINARY, false}, {NULL, 0, false}};
+enum { BITNET, LLAMA };
+static const tern_choice layout_choices[] = {{"bitnet", BITNET, false}, {"llama", LLAMA, false}, {NULL, 0, false}};
 static const tern_choice head_choices[] = {{"tied", 1, false}, {"untied", 2, false}, {NULL, 0, false}};
 
 #define SIZE_OPTION(name, field, help, most)                                                                           \
@@ -25,7 +27,10 @@ static const tern_choice head_choices[] = {{"tied", 1, false}, {"untied", 2, fal
 static const tern_option main_options[] = {
     {"shape", 0, TERN_OPTION_STRING, offsetof(settings, shape), "NAME", "see the list below", 0, 0, NULL, NULL},
     {"type", 0, TERN_OPTION_STRING, offsetof(settings, type), "TYPE",
-     "of the linear layers: i2_s, tq1_0, tq2_0, f16, bf16, f32", 0, 0, NULL, NULL},
+     "of the linear layers: i2_s, tq1_0, tq2_0, f16, bf16, f32", 0, 0, NULL, "i2_s; of layout llama f16"},
+    {"layout", 0, TERN_OPTION_ENUM, offsetof(settings, layout), "NAME",
+     "bitnet, or llama: no sub norms, SiLU, and matrices of floats\nstay what they are when the model is loaded", 0, 0,
+     layout_choices, NULL},
     {"weights", 0, TERN_OPTION_ENUM, offsetof(settings, weights), "KIND",
      "ternary, or binary: -1 and 1 only, which tern computes with\none bit each", 0, 0, weight_choices, NULL},
     {"embedding-type", 0, TERN_OPTION_STRING, offsetof(settings, embedding_type), "TYPE",
@@ -74,7 +79,8 @@ static int get_params(const settings *s, tern_synth_params *params) {
             *sizes[i].field = (uint32_t)sizes[i].value;
     if (s->head)
         params->tied_embedding = s->head == 1;
-    params->weight_type = s->type;
+    params->llama = s->layout == LLAMA;
+    params->weight_type = s->type ? s->type : params->llama ? "f16" : "i2_s";
     params->embedding_type = s->embedding_type;
     params->seed = (uint64_t)s->seed;
     params->ffn_sparsity = (float)s->sparsity;
@@ -116,7 +122,7 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     return 0;
 }
 
-static const settings defaults = {.shape = "2b4t", .type = "i2_s", .embedding_type = "f16", .seed = 1};
+static const settings defaults = {.shape = "2b4t", .embedding_type = "f16", .seed = 1};
 
 const tern_command tern_command_synth = {
     .name = "synth",
@@ -124,7 +130,8 @@ const tern_command tern_command_synth = {
     .summary = "write a random model of a given shape, for speed work",
     .example = "tern synth 2b4t.gguf                                  # the shape of BitNet b1.58 2B4T, 1.2 GB\n"
                "tern synth sparse.gguf --ffn-sparsity 0.8 --embedding-type q6_k\n"
-               "tern synth small.gguf --shape tiny --layers 2 --type tq2_0\n",
+               "tern synth small.gguf --shape tiny --layers 2 --type tq2_0\n"
+               "tern synth llama.gguf --shape tiny --layout llama     # floats, to quantize for example\n",
     .notes = "Shapes     hidden    FFN  layers  heads/KV  vocabulary  context  head\n"
              "  tiny        256    768       4       4/2        1024      512  tied\n"
              "  0.7b       1536   4096      24     12/12       32256     2048  tied\n"

@@ -10,17 +10,37 @@
 enum { KV_BLOCK = 64 }; /* tokens; tern's cache grows by so many (src/runtime/kv.h) */
 
 const tern_fit_row tern_fit_rows[] = {
-    {"published", TERN_FIT_PUBLISHED}, {"BF16", TERN_FIT_PROGRAM},  {"I2_S", TERN_FIT_PROGRAM},
-    {"TQ2_0", TERN_FIT_PROGRAM},       {"TQ1_0", TERN_FIT_PROGRAM}, {"t2r16", TERN_FIT_TERN},
-    {"t5r16", TERN_FIT_TERN},          {NULL, TERN_FIT_PROGRAM},
+    {"published", TERN_FIT_PUBLISHED, TERN_FIT_ALL}, {"BF16", TERN_FIT_PROGRAM, TERN_FIT_ALL},
+    {"Q8_0", TERN_FIT_PROGRAM, TERN_FIT_FLOATS},     {"Q4_0", TERN_FIT_PROGRAM, TERN_FIT_FLOATS},
+    {"I2_S", TERN_FIT_PROGRAM, TERN_FIT_TERNARY},    {"TQ2_0", TERN_FIT_PROGRAM, TERN_FIT_TERNARY},
+    {"TQ1_0", TERN_FIT_PROGRAM, TERN_FIT_TERNARY},   {"t2r16", TERN_FIT_TERN, TERN_FIT_TERNARY},
+    {"t5r16", TERN_FIT_TERN, TERN_FIT_TERNARY},      {"b1r16", TERN_FIT_TERN, TERN_FIT_BINARY},
+    {"stored", TERN_FIT_TERN, TERN_FIT_FLOATS},      {NULL, TERN_FIT_PROGRAM, TERN_FIT_ALL},
 };
+
+bool tern_fit_shows(const tern_shape *shape, const tern_fit_row *row) {
+    const bool floats = shape->float_bytes > 0;
+    if (row->reader == TERN_FIT_PUBLISHED)
+        return tern_fit_is_published(shape);
+    switch (row->of) {
+    case TERN_FIT_TERNARY:
+        return !floats;
+    case TERN_FIT_BINARY:
+        return shape->binary;
+    case TERN_FIT_FLOATS:
+        return floats;
+    case TERN_FIT_ALL:
+        break;
+    }
+    return true;
+}
 
 bool tern_fit_is_published(const tern_shape *shape) {
     tern_shape page;
     return tern_shape_named("2b4t", &page, NULL) == TERN_OK && shape->vocab_size == page.vocab_size &&
            shape->hidden_size == page.hidden_size && shape->ffn_size == page.ffn_size &&
            shape->n_layers == page.n_layers && shape->n_heads == page.n_heads && shape->n_kv_heads == page.n_kv_heads &&
-           shape->tied_embedding;
+           shape->tied_embedding && !shape->no_sub_norms;
 }
 
 static tern_status published(const tern_shape *shape, tern_fit_form *form, tern_error *err) {
@@ -56,7 +76,10 @@ tern_status tern_fit_form_of(const tern_shape *shape, const char *name, const ch
     if (row->reader == TERN_FIT_PUBLISHED)
         return published(shape, form, err);
     name = row->name ? row->name : name; /* as the library spells it */
-    const tern_size_params params = {.weight_type = name,
+    const bool floats = row->of == TERN_FIT_FLOATS && own;
+    if (floats && !shape->float_bytes)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "'%s' is for models whose matrices are floats", name);
+    const tern_size_params params = {.weight_type = floats ? "none" : name,
                                      .embedding_type = embedding_type   ? embedding_type
                                                        : is_float(name) ? name
                                                                         : NULL};

@@ -18,8 +18,11 @@
 typedef enum tern_fit_reader {
     TERN_FIT_PUBLISHED, /* the page's way */
     TERN_FIT_PROGRAM,   /* programs that read this type where it lies, the whole LM head for each token */
-    TERN_FIT_TERN,      /* tern, on CPUs, with one of its packings and the head's screen */
+    TERN_FIT_TERN,      /* tern, on CPUs, with one of its packings or the file's floats, and the head's screen */
 } tern_fit_reader;
+
+/* The models that a form is for, unless it is asked for by name. */
+typedef enum tern_fit_of { TERN_FIT_ALL, TERN_FIT_TERNARY, TERN_FIT_BINARY, TERN_FIT_FLOATS } tern_fit_of;
 
 /* A model in one form. */
 typedef struct tern_fit_form {
@@ -37,11 +40,14 @@ typedef struct tern_fit_form {
 typedef struct tern_fit_row {
     const char *name;
     tern_fit_reader reader;
+    tern_fit_of of;
 } tern_fit_row;
 extern const tern_fit_row tern_fit_rows[];
 
 /* Whether the page's figures are about a model of this shape. */
 bool tern_fit_is_published(const tern_shape *shape);
+/* Whether the row is one of this shape's page. */
+bool tern_fit_shows(const tern_shape *shape, const tern_fit_row *row);
 
 /* The form called `name`, in any case: one of tern_fit_rows or a type that the shape itself is stored as.
  * embedding_type NULL: the shape's (BF16, F16 and F32: the same as the matrices); kv_type -1: 16 bits for programs, 8

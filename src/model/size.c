@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "model/demo.h"
 #include "model/keys.h"
 #include "model/layout.h"
@@ -27,7 +28,11 @@ static void describe(const tern_weights *weights, tern_shape *shape) {
                           .n_heads = dims->n_heads,
                           .n_kv_heads = dims->n_kv_heads,
                           .head_dim = dims->head_dim,
-                          .tied_embedding = weights->tied};
+                          .tied_embedding = weights->tied,
+                          .no_sub_norms = dims->no_sub_norms};
+    for (size_t i = 0; weights->plain && i < (size_t)dims->n_layers * TERN_LINEARS_PER_LAYER; i++)
+        shape->float_bytes +=
+            tern_packed_bytes(&weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER]);
     snprintf(shape->name, sizeof shape->name, "%s", config->name ? config->name : weights->checkpoint->path);
     if (first->stored)
         snprintf(shape->weight_type, sizeof shape->weight_type, "%s", first->stored->name);
@@ -37,15 +42,29 @@ static void describe(const tern_weights *weights, tern_shape *shape) {
     name_type(shape->head_type, weights->head);
 }
 
+static tern_status find_zeros(const tern_checkpoint *checkpoint, bool *binary, tern_error *err) {
+    tern_pool *pool;
+    tern_status status = tern_pool_create(tern_cpu_count(), &pool, err);
+    if (status)
+        return status;
+    status = tern_weights_are_binary(checkpoint, pool, binary, err);
+    tern_pool_free(pool);
+    return status;
+}
+
 tern_status tern_shape_of(const char *path, tern_shape *shape, tern_error *err) {
     tern_checkpoint *checkpoint;
     tern_weights weights;
+    bool binary = false;
     tern_status status = tern_open_model(path, &checkpoint, err);
     if (status)
         return status;
-    status = tern_weights_bind(checkpoint, &weights, err);
+    status = find_zeros(checkpoint, &binary, err);
+    if (!status)
+        status = tern_weights_bind(checkpoint, &weights, err);
     if (!status) {
         describe(&weights, shape);
+        shape->binary = binary;
         tern_weights_free(&weights);
     }
     tern_checkpoint_close(checkpoint);
@@ -85,18 +104,19 @@ static bool possible(const tern_shape *s) {
            s->ffn_size <= 1 << 20 && (uint64_t)s->n_heads * s->head_dim <= 1 << 20;
 }
 
-/* What the seven matrices of a layer come to: as tern packs them (`packing`), or as `codec` stores them. */
+/* What the seven matrices of a layer come to: as tern packs them (`packing`), or as `codec` stores them; without
+ * either, only how many weights they have. */
 static tern_status size_layer(const tern_dims *dims, const char *packing, const tern_codec *codec, uint64_t *n_weights,
                               uint64_t *n_bytes, tern_error *err) {
     for (int which = 0; which < TERN_LINEARS_PER_LAYER; which++) {
         tern_linear linear = {0};
-        uint64_t bytes;
+        uint64_t bytes = 0;
         tern_linear_shape(dims, which, &linear.rows, &linear.cols);
         if (packing) {
             tern_form_lay_out(tern_form_named(packing, which), &linear);
             bytes = tern_packed_bytes(&linear);
-        } else if ((codec->ternary && linear.cols % tern_keys_row_multiple(codec)) ||
-                   !tern_codec_bytes(codec, linear.rows, linear.cols, &bytes))
+        } else if (codec && ((codec->ternary && linear.cols % tern_keys_row_multiple(codec)) ||
+                             !tern_codec_bytes(codec, linear.rows, linear.cols, &bytes)))
             return tern_fail(err, TERN_ERR_ARGUMENT,
                              "rows of %" PRIu32 " weights cannot be stored as %s, which takes multiples of %" PRIu32,
                              linear.cols, codec->name, tern_keys_row_multiple(codec));
@@ -128,26 +148,62 @@ static uint64_t head_read(const tern_shape *shape, uint64_t head_bytes, bool scr
     return tern_screen_read_bytes(&screen);
 }
 
+/* What the matrices lie in memory as: a packing, a type, or, both NULL, the floats of the file. */
+typedef struct matrix_form {
+    const char *packing;
+    const tern_codec *codec;
+    bool with_tern; /* which screens the head */
+} matrix_form;
+
+static tern_status find_form(const tern_shape *shape, const char *type, matrix_form *form, tern_error *err) {
+    const bool floats = shape->float_bytes > 0;
+    *form = (matrix_form){0};
+    if (floats && (!type || strcmp(type, "none") == 0)) {
+        form->with_tern = type != NULL;
+        return TERN_OK;
+    }
+    type = type ? type : shape->weight_type;
+    form->packing = tern_form_named(type, 0) ? type : NULL;
+    form->with_tern = form->packing != NULL;
+    form->codec = form->packing ? NULL : tern_codec_named(type);
+    if (form->packing || (form->codec && (form->codec->ternary || tern_keys_weight_type(type) ||
+                                          (floats && tern_keys_embedding_type(type)))))
+        return TERN_OK;
+    return tern_fail(err, TERN_ERR_ARGUMENT, "weight type '%s' is not one of %s%s, %s", type,
+                     floats ? "none, Q8_0, Q6_K, Q4_0, " : "", tern_keys_weight_types, tern_form_names);
+}
+
+static tern_status size_matrices(const tern_shape *shape, const tern_dims *dims, const matrix_form *form,
+                                 tern_size *size, tern_error *err) {
+    uint64_t n_weights = 0, n_bytes = 0;
+    tern_status status = size_layer(dims, form->packing, form->codec, &n_weights, &n_bytes, err);
+    n_weights *= shape->n_layers;
+    bool floats = shape->float_bytes && !form->packing && !(form->codec && form->codec->ternary);
+    size->n_params = n_weights;
+    size->n_ternary = floats ? 0 : n_weights;
+    size->weight_bytes = form->packing || form->codec ? n_bytes * shape->n_layers : shape->float_bytes;
+    return status;
+}
+
 tern_status tern_size_of(const tern_shape *shape, const tern_size_params *params, tern_size *size, tern_error *err) {
     static const tern_size_params defaults = {0};
     params = params ? params : &defaults;
     if (!possible(shape))
         return tern_fail(err, TERN_ERR_ARGUMENT, "the model's shape is impossible");
-    const char *type = params->weight_type ? params->weight_type : shape->weight_type;
-    const char *packing = tern_form_named(type, 0) ? type : NULL;
-    const tern_codec *codec = packing ? NULL : tern_codec_named(type);
-    if (!packing && !(codec && (codec->ternary || tern_keys_weight_type(type))))
-        return tern_fail(err, TERN_ERR_ARGUMENT, "weight type '%s' is not one of %s, %s", type, tern_keys_weight_types,
-                         tern_form_names);
     const tern_dims dims = {.vocab_size = shape->vocab_size,
                             .hidden_size = shape->hidden_size,
                             .ffn_size = shape->ffn_size,
                             .n_layers = shape->n_layers,
                             .n_heads = shape->n_heads,
                             .n_kv_heads = shape->n_kv_heads,
-                            .head_dim = shape->head_dim};
-    uint64_t n_weights = 0, n_bytes = 0, embedding = 0, head = 0;
-    tern_status status = size_layer(&dims, packing, codec, &n_weights, &n_bytes, err);
+                            .head_dim = shape->head_dim,
+                            .no_sub_norms = shape->no_sub_norms};
+    matrix_form form;
+    tern_size made = {0};
+    uint64_t embedding = 0, head = 0;
+    tern_status status = find_form(shape, params->weight_type, &form, err);
+    if (!status)
+        status = size_matrices(shape, &dims, &form, &made, err);
     if (!status)
         status = size_embedding(shape, params->embedding_type ? params->embedding_type : shape->embedding_type,
                                 &embedding, err);
@@ -155,14 +211,13 @@ tern_status tern_size_of(const tern_shape *shape, const tern_size_params *params
         status = size_embedding(shape, params->embedding_type ? params->embedding_type : shape->head_type, &head, err);
     if (status)
         return status;
-    tern_size made = {.n_ternary = n_weights * shape->n_layers,
-                      .weight_bytes = n_bytes * shape->n_layers,
-                      .embedding_bytes = embedding + (shape->tied_embedding ? 0 : head),
-                      .norm_bytes = tern_norm_bytes(&dims)};
-    made.n_params = made.n_ternary + (shape->tied_embedding ? 1ull : 2ull) * shape->vocab_size * shape->hidden_size +
-                    shape->hidden_size +
-                    shape->n_layers * (2ull * shape->hidden_size + tern_q_size(&dims) + shape->ffn_size);
-    uint64_t head_bytes = head_read(shape, head, packing && !params->exact_head, &made);
+    made.embedding_bytes = embedding + (shape->tied_embedding ? 0 : head);
+    made.norm_bytes = tern_norm_bytes(&dims);
+    made.n_params += (shape->tied_embedding ? 1ull : 2ull) * shape->vocab_size * shape->hidden_size +
+                     shape->hidden_size + shape->n_layers * 2ull * shape->hidden_size;
+    if (!shape->no_sub_norms)
+        made.n_params += shape->n_layers * ((uint64_t)tern_q_size(&dims) + shape->ffn_size);
+    uint64_t head_bytes = head_read(shape, head, form.with_tern && !params->exact_head, &made);
     made.total_bytes = made.weight_bytes + made.embedding_bytes + made.norm_bytes + made.screen_bytes;
     made.bytes_per_token = made.weight_bytes + made.norm_bytes + head_bytes;
     *size = made;

@@ -74,6 +74,9 @@ static tern_status check_sizes(const tern_synth_params *p, tern_error *err) {
         return tern_fail(err, TERN_ERR_ARGUMENT,
                          "RMS norm epsilon %g must be above 0 and below 1, RoPE theta %g at least 1",
                          (double)p->rms_eps, (double)p->rope_theta);
+    if (p->llama && p->ffn_sparsity != 0)
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "FFN sparsity is of squared ReLU; LLaMA's layout has SiLU, which makes no zeros");
     if (p->ffn_sparsity != 0 && !(p->ffn_sparsity >= 0.4f && p->ffn_sparsity <= 0.95f))
         return tern_fail(err, TERN_ERR_ARGUMENT, "FFN sparsity %g: must be 0.4 to 0.95, or 0 to leave it as it falls",
                          (double)p->ffn_sparsity);
@@ -146,6 +149,8 @@ static void add_layer(tensor_list *list, const tern_synth_params *p, const tern_
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char name[40];
+        if (p->llama && strstr(rows[i].name, "sub_norm"))
+            continue;
         snprintf(name, sizeof name, "blk.%" PRIu32 ".%s", layer, rows[i].name);
         add(list, rows[i].codec, rows[i].rows, rows[i].cols, rows[i].fill, rows[i].scale, rows[i].lean, name);
     }
@@ -180,25 +185,31 @@ tern_status tern_synth_plan(const tern_synth_params *p, const tern_synth_design 
 
 /* ------------------------------------------------------------------- write */
 
-#define ARCH "bitnet-b1.58"
-
-/* The key set and order of the official file. */
+/* The key set and order of the official file; `llama` files have the same ones under their own prefix. */
 static tern_status put_keys(const tern_synth_params *p, tern_gguf_writer *writer, tern_error *err) {
-    char name[64];
+    const char *arch = p->llama ? "llama" : "bitnet-b1.58";
+    const struct {
+        const char *end;
+        uint32_t value;
+    } sizes[] = {
+        {"vocab_size", p->vocab_size},        {"context_length", p->n_ctx},
+        {"embedding_length", p->hidden_size}, {"block_count", p->n_layers},
+        {"feed_forward_length", p->ffn_size}, {"rope.dimension_count", p->hidden_size / p->n_heads},
+        {"attention.head_count", p->n_heads}, {"attention.head_count_kv", p->n_kv_heads},
+    };
+    char name[64], key[64];
     snprintf(name, sizeof name, "synth-%" PRIu32 "x%" PRIu32 "-seed%" PRIu64, p->hidden_size, p->n_layers, p->seed);
-    tern_gguf_put_string(writer, "general.architecture", ARCH);
+    tern_gguf_put_string(writer, "general.architecture", arch);
     tern_gguf_put_string(writer, "general.name", name);
-    tern_gguf_put_u32(writer, ARCH ".vocab_size", p->vocab_size);
-    tern_gguf_put_u32(writer, ARCH ".context_length", p->n_ctx);
-    tern_gguf_put_u32(writer, ARCH ".embedding_length", p->hidden_size);
-    tern_gguf_put_u32(writer, ARCH ".block_count", p->n_layers);
-    tern_gguf_put_u32(writer, ARCH ".feed_forward_length", p->ffn_size);
-    tern_gguf_put_u32(writer, ARCH ".rope.dimension_count", p->hidden_size / p->n_heads);
-    tern_gguf_put_u32(writer, ARCH ".attention.head_count", p->n_heads);
-    tern_gguf_put_u32(writer, ARCH ".attention.head_count_kv", p->n_kv_heads);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        snprintf(key, sizeof key, "%s.%s", arch, sizes[i].end);
+        tern_gguf_put_u32(writer, key, sizes[i].value);
+    }
     tern_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", true);
-    tern_gguf_put_f32(writer, ARCH ".attention.layer_norm_rms_epsilon", p->rms_eps);
-    tern_gguf_put_f32(writer, ARCH ".rope.freq_base", p->rope_theta);
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
+    tern_gguf_put_f32(writer, key, p->rms_eps);
+    snprintf(key, sizeof key, "%s.rope.freq_base", arch);
+    tern_gguf_put_f32(writer, key, p->rope_theta);
     tern_keys_put_file_type(writer, tern_keys_weight_type(p->weight_type));
     tern_status status = tern_synth_put_vocab(p, writer, err);
     tern_gguf_put_u32(writer, "general.quantization_version", 2);

@@ -101,6 +101,38 @@ for packing in t2r16 t5r16; do
     done
 done
 
+# --- other models than ternary ones: binary, and LLaMA's with floats
+"$TERN" synth "$WORK/binary.gguf" --shape tiny --weights binary 2>/dev/null || fail "synth --weights binary failed"
+"$TERN" synth "$WORK/llama.gguf" --shape tiny --layout llama 2>/dev/null || fail "synth --layout llama failed"
+while read -r file form; do
+    run "bench $file" env TERN_CPU=ref "$TERN" bench "$WORK/$file.gguf" -p 0 -n 3 -d 99 -r 1 -t 1 --json
+    is "$status" 0
+    weights=$(json 'd["results"][0]["weight_bytes_per_token"]')
+    loaded=$(json 'd["results"][0]["loaded_bytes"]')
+    run "fit $file" "$TERN" fit "$WORK/$file.gguf" --json
+    is "$status" 0
+    is "$(json "[f['weight_bytes_per_step'] for f in d['forms'] if f['type'] == '$form']")" "[$weights]"
+    is "$(json "[f['matrix_bytes'] + f['embedding_bytes'] + f['rest_bytes'] - 50000000 for f in d['forms'] if f['type'] == '$form']")" \
+        "[$loaded]"
+done <<'END'
+binary b1r16
+llama stored
+END
+is "$(json 'd["model"]["layout"], d["model"]["floats"], [f["type"] for f in d["forms"]]')" \
+    "('llama', True, ['BF16', 'Q8_0', 'Q4_0', 'stored', 'F16'])"
+run "fit of floats" "$TERN" fit "$WORK/llama.gguf"
+has "$out" "parameters, matrices of floats"
+has "$out" "LLaMA's layout, stored as F16"
+run "fit of floats, made ternary" "$TERN" fit "$WORK/llama.gguf" --type I2_S,t5r16
+is "$status" 0
+run "fit of a binary model" "$TERN" fit "$WORK/binary.gguf" --list
+has "$out" "of them binary"
+has "$out" "b1r16"
+run "fit of a shape with one bit" "$TERN" fit 2b4t --type t2r16,b1r16
+is "$status" 0
+fails 2 "not all -1 or 1" "one bit for a ternary model" "$TERN" fit "$model" --type b1r16
+fails 2 "whose matrices are floats" "floats of a ternary model" "$TERN" fit "$model" --type stored
+
 # --- files, shapes and what is neither
 run "file" "$TERN" fit "$model"
 is "$status" 0

@@ -201,6 +201,8 @@ static void check_loaded(const char *path, const char *cpu, const char *packing,
     assert_string_equal(shape.embedding_type, info.embedding_type);
     assert_string_equal(shape.head_type, info.head_type);
     assert_int_equal(shape.head_dim, info.head_dim);
+    assert_true(shape.binary == (strcmp(info.packing, "b1r16") == 0));
+    assert_true((shape.float_bytes > 0) == (info.n_ternary == 0));
     tern_model_free(model);
     assert_int_equal(tern_size_of(&shape, NULL, &size, &err), TERN_OK); /* as it is stored */
     assert_int_equal(size.weight_bytes, stored_bytes(path));
@@ -228,6 +230,67 @@ static void test_model_with_a_screen(void **state) {
         fail_msg("%s", err.message);
     check_loaded(model_path, NULL, NULL, false, true);
     check_loaded(model_path, NULL, "t2r16", true, false);
+}
+
+/* tern loads a model without zeros as b1r16 by itself. */
+static void test_binary_model(void **state) {
+    (void)state;
+    tern_synth_params params;
+    tern_shape shape;
+    tern_error err;
+    assert_int_equal(tern_synth_shape("tiny", &params, &err), TERN_OK);
+    params.binary = true;
+    params.n_layers = 2;
+    if (tern_synth(model_path, &params, &err))
+        fail_msg("%s", err.message);
+    check_loaded(model_path, NULL, NULL, false, false);
+    assert_int_equal(tern_shape_of(model_path, &shape, &err), TERN_OK);
+    tern_fit_form form = form_of(&shape, "B1R16"), twice = form_of(&shape, "t2r16");
+    assert_int_equal(form.reader, TERN_FIT_TERN);
+    assert_true(2 * form.weight_bytes == twice.weight_bytes); /* 256 and 768 columns are whole blocks */
+    for (const tern_fit_row *row = tern_fit_rows; row->name; row++)
+        if (row->of == TERN_FIT_BINARY)
+            assert_true(tern_fit_shows(&shape, row) && !tern_fit_shows(&page, row));
+}
+
+/* LLaMA's layout: floats that stay floats, other norms; and the same layout with ternary matrices. */
+static void test_llama_models(void **state) {
+    (void)state;
+    tern_synth_params params;
+    tern_shape shape;
+    tern_size size;
+    tern_error err;
+    assert_int_equal(tern_synth_shape("tiny", &params, &err), TERN_OK);
+    params.llama = true;
+    params.n_layers = 2;
+    params.vocab_size = 20001;
+    params.tied_embedding = false;
+    params.weight_type = "BF16";
+    if (tern_synth(model_path, &params, &err))
+        fail_msg("%s", err.message);
+    check_loaded(model_path, NULL, NULL, false, true);
+    check_loaded(model_path, NULL, NULL, true, false);
+    assert_int_equal(tern_shape_of(model_path, &shape, &err), TERN_OK);
+    const uint64_t weights = 2ull * (256 * 256 * 2 + 128 * 256 * 2 + 3 * 256 * 768);
+    assert_true(shape.no_sub_norms);
+    assert_int_equal(shape.float_bytes, 2 * weights);
+    tern_fit_form stored = form_of(&shape, "stored"), bf16 = form_of(&shape, "BF16"), q4_0 = form_of(&shape, "q4_0");
+    assert_true(stored.weight_bytes == 2.0 * (double)weights && bf16.weight_bytes == stored.weight_bytes);
+    assert_int_equal(stored.reader, TERN_FIT_TERN);
+    assert_int_equal(bf16.reader, TERN_FIT_PROGRAM);
+    assert_true(q4_0.weight_bytes == (double)weights * 18 / 32);
+    const tern_size_params quantized = {.weight_type = "t5r16"}; /* what tern quantize would make of it */
+    assert_int_equal(tern_size_of(&shape, &quantized, &size, &err), TERN_OK);
+    assert_int_equal(size.n_ternary, weights);
+    assert_int_equal(tern_fit_form_of(&page, "stored", NULL, -1, &stored, &err), TERN_ERR_ARGUMENT);
+    assert_int_equal(tern_fit_form_of(&page, "Q8_0", NULL, -1, &stored, &err), TERN_ERR_ARGUMENT);
+
+    params.weight_type = "I2_S";
+    if (tern_synth(model_path, &params, &err))
+        fail_msg("%s", err.message);
+    check_loaded(model_path, NULL, "t2r16", false, true);
+    assert_int_equal(tern_shape_of(model_path, &shape, &err), TERN_OK);
+    assert_true(shape.no_sub_norms && shape.float_bytes == 0);
 }
 
 /* ------------------------------------------------------------------- verdicts */
@@ -418,6 +481,8 @@ int main(void) {
         cmocka_unit_test(test_impossible_sizes),
         cmocka_unit_test(test_built_in_model),
         cmocka_unit_test(test_model_with_a_screen),
+        cmocka_unit_test(test_binary_model),
+        cmocka_unit_test(test_llama_models),
         cmocka_unit_test(test_needs),
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_the_table),

@@ -435,6 +435,26 @@ static void test_keys(void **state) {
     tern_checkpoint_close(checkpoint);
 }
 
+/* LLaMA's layout has its own keys and no sub norms; what makes no sense there is refused. */
+static void test_llama(void **state) {
+    (void)state;
+    tern_synth_params params = small();
+    params.llama = true;
+    params.weight_type = "F16";
+    tern_checkpoint *checkpoint = write_and_open(&params);
+    assert_string_equal(checkpoint->config.arch, "llama");
+    assert_true(checkpoint->config.no_sub_norms && checkpoint->config.activation == TERN_SILU);
+    assert_int_equal(checkpoint->config.n_kv_heads, 2);
+    assert_null(tern_checkpoint_find(checkpoint, "blk.0.ffn_sub_norm.weight"));
+    assert_null(tern_checkpoint_find(checkpoint, "blk.0.attn_sub_norm.weight"));
+    assert_non_null(tern_checkpoint_find(checkpoint, "blk.1.attn_output.weight"));
+    tern_checkpoint_close(checkpoint);
+    params.ffn_sparsity = 0.8f;
+    tern_error err;
+    assert_int_equal(tern_synth("/nowhere/llama.gguf", &params, &err), TERN_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "SiLU"));
+}
+
 static void round_trip(const tern_tokenizer *tokenizer, const char *text, size_t n) {
     int32_t *ids;
     size_t n_ids, n_bytes;
@@ -669,6 +689,7 @@ static void test_all_shapes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_llama),
         cmocka_unit_test(test_every_type),
         cmocka_unit_test(test_activations_as_they_fall),
         cmocka_unit_test(test_sparsity_60),
