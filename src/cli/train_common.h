@@ -17,6 +17,17 @@ typedef struct tern_train_display {
 void tern_train_display_warn(void *display, const char *message);
 void tern_train_display_progress(void *display, const tern_loop_report *report);
 bool tern_train_display_go_on(void *display); /* until Ctrl-C */
+typedef struct tern_train_sample {
+    uint64_t step;
+    const char *model, *adapter; /* NULL: no adapter */
+    const char *prompt;
+    const char *note; /* behind the step's number, "" */
+    bool chat;        /* the prompt is a user's message */
+    int n_threads;
+} tern_train_sample;
+
+/* Some tokens of the model as it is, with the step's number as the seed, to standard error. */
+tern_status tern_train_display_sample(tern_train_display *display, const tern_train_sample *sample, tern_error *err);
 /* Take the bar away, so that something else can be written. */
 void tern_train_display_clear(tern_train_display *display);
 

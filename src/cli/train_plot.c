@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/compressed.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -97,6 +98,11 @@ static tern_status read_log(const settings *s, const char *operand, run_log *log
         status = tern_read_file(path, MAX_LOG_BYTES, &text, &n_bytes, err);
     if (status)
         return status;
+    const char *tool = tern_unpacker_of(text, n_bytes);
+    if (tool) {
+        free(text);
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s: is compressed; unpack it first: %s -d %s", path, tool, path);
+    }
     name_of(path, log->name);
     size_t number = 1;
     for (char *line = text, *end; !status && *line; line = end, number++) {

@@ -7,8 +7,6 @@
 #include "cli/train_common.h"
 #include "train/pretrain.h"
 
-enum { SAMPLE_TOKENS = 64 };
-
 typedef struct settings {
     int64_t steps, threads;
     const char *out;
@@ -53,17 +51,18 @@ static void plan_row(FILE *file, const char *label, const char *format, ...) {
     va_end(arguments);
 }
 
-/* Of a run at half the peak: what a step of large matrices reaches. */
-static void print_time(FILE *file, double flops, double peak) {
-    double seconds = flops / (peak / 2);
+static void print_time(FILE *file, const tern_pretrain_plan *plan, uint64_t n_steps) {
+    double seconds = plan->step_seconds * (double)n_steps;
     const double spans[] = {1, 60, 3600, 86400};
     static const char *const units[] = {"s", "min", "h", "days"};
     int i = 0;
     while (i < 3 && seconds >= 2 * spans[i + 1])
         i++;
-    if (peak > 0)
-        plan_row(file, "time", "some %.2g %s at half the peak of %.0f GFLOP/s (float32)", fmax(seconds / spans[i], 1),
-                 units[i], peak * 1e-9);
+    if (seconds > 0)
+        plan_row(file, "time", "some %.2g %s: %.3g s a step, as a few small ones took, or %.0f tokens/s",
+                 seconds / spans[i], units[i], plan->step_seconds, (double)plan->step_tokens / plan->step_seconds);
+    if (plan->peak_flops > 0)
+        plan_row(file, "peak", "%.0f GFLOP/s (float32)", plan->peak_flops * 1e-9);
 }
 
 static void print_data(FILE *file, const tern_pretrain_plan *plan, uint64_t n_steps) {
@@ -110,7 +109,7 @@ static bool on_plan(void *user, const tern_pretrain_plan *plan) {
     if (plan->recompute && !config->recompute)
         plan_row(file, "", "memory is short: activations are computed again, as by \"recompute\": true");
     plan_row(file, "processes", "%d of %d threads", plan->n_ranks, plan->n_threads);
-    print_time(file, flops, plan->peak_flops);
+    print_time(file, plan, config->schedule.n_steps);
     if (config->weights == TERN_WEIGHTS_FLOAT)
         plan_row(file, "note",
                  "weights stay float: tern's other commands make them ternary as they load the model, so "
@@ -120,36 +119,15 @@ static bool on_plan(void *user, const tern_pretrain_plan *plan) {
 
 /* ------------------------------------------------------------------- sample */
 
-static bool print_text(void *user, const char *text, size_t n_bytes, int32_t id) {
-    (void)user, (void)id;
-    fwrite(text, 1, n_bytes, stderr);
-    return !tern_interrupted();
-}
-
 static tern_status on_sample(void *user, uint64_t step, const char *gguf, tern_error *err) {
     state *s = user;
-    tern_model *model;
-    tern_session *session = NULL;
-    tern_generate_params params = tern_generate_defaults();
-    tern_model_params load = tern_model_defaults();
-    const char *prompt = s->config->sample_prompt;
-    params.max_tokens = SAMPLE_TOKENS;
-    params.sampler.seed = step;
-    load.n_threads = (int)s->settings->threads;
-    tern_status status = tern_model_load(gguf, &load, &model, err);
-    if (status)
-        return status;
-    status = tern_session_create(model, NULL, &session, err);
-    tern_train_display_clear(&s->display);
-    if (!status) {
-        bool was_float = s->config->weights == TERN_WEIGHTS_FLOAT || step < s->config->fp_steps;
-        fprintf(stderr, "sample of step %" PRIu64 "%s: %s", step, was_float ? " (made ternary)" : "", prompt);
-        status = tern_generate(session, prompt, strlen(prompt), &params, print_text, NULL, NULL, err);
-        fputc('\n', stderr);
-    }
-    tern_session_free(session);
-    tern_model_free(model);
-    return status;
+    bool was_float = s->config->weights == TERN_WEIGHTS_FLOAT || step < s->config->fp_steps;
+    const tern_train_sample sample = {.step = step,
+                                      .model = gguf,
+                                      .prompt = s->config->sample_prompt,
+                                      .note = was_float ? " (made ternary)" : "",
+                                      .n_threads = (int)s->settings->threads};
+    return tern_train_display_sample(&s->display, &sample, err);
 }
 
 /* ---------------------------------------------------------------------- run */
@@ -195,6 +173,7 @@ static int train(const settings *s, tern_train_config *config) {
     state shared = {.settings = s, .config = config};
     tern_pretrain_params params = {.config = config,
                                    .n_threads = (int)s->threads,
+                                   .measure = s->plan,
                                    .user = &shared,
                                    .on_plan = on_plan,
                                    .on_sample = on_sample,

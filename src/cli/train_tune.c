@@ -50,6 +50,11 @@ const tern_option tern_tune_run_option_table[] = {
      "held-out tokens of a validation; 0, and at the end: all", 0, MAX_STEPS, NULL, NULL},
     {"save-every", 0, TERN_OPTION_INT, FIELD(save_every), "N", "steps between saved states; 0: only at the end", 0,
      MAX_STEPS, NULL, NULL},
+    {"sample-every", 0, TERN_OPTION_INT, FIELD(sample_every), "N",
+     "steps between samples of what the model says; 0: none", 0, MAX_STEPS, NULL, NULL},
+    {"sample-prompt", 0, TERN_OPTION_STRING, FIELD(sample_prompt), "TEXT",
+     "what it is asked, or how a text begins where texts are\nlearnt", 0, 0, NULL,
+     "Tell me a story.; of texts: Once upon a time"},
     {"restart", 0, TERN_OPTION_FLAG, FIELD(restart), NULL, "forget the states that are in the folder", 0, 0, NULL,
      NULL},
     {"accept-changes", 0, TERN_OPTION_FLAG, FIELD(accept_changes), NULL,
@@ -63,6 +68,7 @@ const tern_option tern_tune_run_option_table[] = {
 typedef struct reporter {
     tern_train_display display; /* first: what its own functions take */
     bool plan_only;
+    int n_threads;
     tern_progress reference;
     bool in_reference;
 } reporter;
@@ -93,6 +99,18 @@ static void on_export(void *user, const char *path) {
     tern_cli_row("written", "%s", path);
 }
 
+static tern_status on_sample(void *user, const tern_tune_sample *of, tern_error *err) {
+    reporter *r = user;
+    const tern_train_sample sample = {.step = of->step,
+                                      .model = of->model,
+                                      .adapter = of->adapter,
+                                      .prompt = of->prompt,
+                                      .note = "",
+                                      .chat = of->chat,
+                                      .n_threads = r->n_threads};
+    return tern_train_display_sample(&r->display, &sample, err);
+}
+
 static tern_status on_finished(void *user, const tern_loop_report *last, tern_error *err) {
     (void)err;
     tern_train_display_clear(user);
@@ -104,7 +122,7 @@ static tern_status on_finished(void *user, const tern_loop_report *last, tern_er
 
 int tern_cli_tune(const tern_tune_options *options, const char *command, const char *const *operands,
                   tern_tune_params *params) {
-    reporter r = {.plan_only = options->plan_only};
+    reporter r = {.plan_only = options->plan_only, .n_threads = (int)options->threads};
     tern_error err;
     if (!options->out)
         return tern_cli_usage(command, "-o FOLDER is missing: where the run is to be kept");
@@ -131,6 +149,8 @@ int tern_cli_tune(const tern_tune_options *options, const char *command, const c
     params->eval_every = (uint64_t)options->eval_every;
     params->eval_tokens = (uint64_t)options->eval_tokens;
     params->save_every = (uint64_t)options->save_every;
+    params->sample_every = (uint64_t)options->sample_every;
+    params->sample_prompt = options->sample_prompt;
     params->n_threads = (int)options->threads;
     params->plan_only = options->plan_only;
     params->hooks = (tern_loop_hooks){.user = &r,
@@ -144,6 +164,7 @@ int tern_cli_tune(const tern_tune_options *options, const char *command, const c
     params->on_plan = on_plan;
     params->on_reference = on_reference;
     params->on_export = on_export;
+    params->on_sample = on_sample;
     tern_interrupt_watch(NULL);
     tern_status status = tern_tune(params, &err);
     free(model);

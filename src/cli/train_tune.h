@@ -6,8 +6,8 @@
 #include "train/tune.h"
 
 typedef struct tern_tune_options {
-    const char *out, *tokenizer;
-    int64_t steps, batch, micro, n_ctx, warmup, seed, eval_every, eval_tokens, save_every, threads;
+    const char *out, *tokenizer, *sample_prompt;
+    int64_t steps, batch, micro, n_ctx, warmup, seed, eval_every, eval_tokens, save_every, sample_every, threads;
     double epochs, lr, final_lr, weight_decay, clip;
     bool recompute, restart, accept_changes, plan_only;
 } tern_tune_options;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/compressed.h"
 #include "base/mem.h"
 
 static bool ends_with(const char *text, const char *ending) {
@@ -71,20 +72,10 @@ static bool cut_file(tern_corpus *corpus, size_t *capacity, uint32_t index, tern
 
 /* Compressed text would be taken for very odd words. */
 static tern_status check_plain(const tern_corpus_file *file, tern_error *err) {
-    static const struct {
-        const char *magic, *tool;
-    } known[] = {{"\xfd"
-                  "7zXZ",
-                  "xz"},
-                 {"\x1f\x8b", "gzip"},
-                 {"\x28\xb5\x2f\xfd", "zstd"},
-                 {"BZh", "bzip2"}};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        size_t n = strlen(known[i].magic);
-        if (file->map.size >= n && memcmp(file->map.data, known[i].magic, n) == 0)
-            return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s: is compressed; unpack it first: %s -dc FILE > TEXT",
-                             file->name, known[i].tool);
-    }
+    const char *tool = file->map.size ? tern_unpacker_of(file->map.data, file->map.size) : NULL;
+    if (tool)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s: is compressed; unpack it first: %s -dc FILE > TEXT",
+                         file->name, tool);
     return TERN_OK;
 }
 

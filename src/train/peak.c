@@ -4,9 +4,11 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 
-/* A unit of B is at most a few cache lines: 32 of them stay in L1. A pass has so many tiles that it takes about 5 ms on
- * the slowest CPU that trains at all. */
-enum { UNITS = 32, TILES = 2000, PASSES = 5, B_FLOATS = 32 * 256, C_FLOATS = 4096 };
+/* A unit of B is at most a few cache lines: 32 of them stay in L1. A pass has so many tiles that it takes from some
+ * tenths of a millisecond to 5 ms, and the best of all that fit into a while counts: on a machine that has other work,
+ * or is only about to raise its frequency, a few passes alone came out up to two times too low. */
+enum { UNITS = 32, TILES = 2000, MIN_PASSES = 5, B_FLOATS = 32 * 256, C_FLOATS = 4096 };
+#define SECONDS 0.15
 
 typedef struct peak_job {
     const tern_gemm *gemm;
@@ -33,7 +35,8 @@ double tern_fp32_peak(tern_pool *pool) {
     if (job.operands && job.c && mr * nr <= C_FLOATS && UNITS * nr * unit <= B_FLOATS) {
         for (size_t i = 0; i < B_FLOATS; i++)
             job.operands[i] = 1.0f / 3;
-        for (int pass = 0; pass < PASSES; pass++) {
+        double end = tern_seconds() + SECONDS;
+        for (int pass = 0; pass < MIN_PASSES || tern_seconds() < end; pass++) {
             double begin = tern_seconds();
             tern_pool_run(pool, (size_t)n_threads, peak_task, &job);
             double rate = 2.0 * (double)(mr * nr * unit) * UNITS * TILES * n_threads / (tern_seconds() - begin);

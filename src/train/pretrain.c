@@ -14,6 +14,7 @@
 #include "train/peak.h"
 #include "train/plan.h"
 #include "train/pretrain_data.h"
+#include "train/speed.h"
 
 enum { MAX_TOKENIZER_BYTES = 1 << 30 };
 
@@ -260,6 +261,18 @@ static tern_net_params net_params(const pretrain *p) {
                              .n_threads = tern_pool_threads(p->pool)};
 }
 
+/* A share of the step's tokens, and all of the update. What cannot be measured is not told. */
+static void measure(pretrain *p) {
+    tern_pretrain_plan *plan = &p->plan;
+    tern_net_params how = net_params(p);
+    tern_train_speed speed;
+    how.recompute = plan->recompute;
+    if (tern_train_measure(&p->config.dims, &how, p->pool, &speed, NULL))
+        return;
+    double passes = (double)p->share * p->config.dims.n_ctx * plan->flops_per_token / speed.flops;
+    plan->step_seconds = passes + (double)plan->n_params / speed.values;
+}
+
 static void plan_data(pretrain *p) {
     tern_pretrain_plan *plan = &p->plan;
     uint64_t n_steps = p->config.schedule.n_steps, switch_step = p->data.switch_step;
@@ -298,12 +311,13 @@ static tern_status make_plan(pretrain *p, tern_error *err) {
     plan->step_tokens = (uint64_t)config->batch * dims->n_ctx;
     plan->n_tokens = plan->step_tokens * config->schedule.n_steps;
     plan_data(p);
-    /* Kaplan et al. 2020: 2 N forward, 4 N backward; and 6 L T d of causal attention (docs/TRAINING.md) */
-    plan->flops_per_token = 6.0 * (double)plan->n_matrix + 6.0 * (double)layers * dims->n_ctx * (double)width;
+    plan->flops_per_token = tern_train_flops(dims, plan->n_matrix);
     plan->n_ranks = tern_comm_size(p->comm);
     plan->n_threads = tern_pool_threads(p->pool);
     plan->micro = p->micro;
     plan->peak_flops = tern_fp32_peak(p->pool);
+    if (p->how->measure && plan->fits)
+        measure(p);
     return tern_comm_sum_double(p->comm, &plan->peak_flops, 1, err);
 }
 

@@ -18,6 +18,7 @@ typedef struct tern_pretrain_plan {
     bool fits, recompute;           /* activations are computed again in the backward pass: less memory */
     uint64_t step_tokens, n_tokens; /* at most, of a step and of the run */
     double flops_per_token, peak_flops; /* peak: of all processes together, float32 */
+    double step_seconds;                /* as a few small steps took; 0: not measured */
     int n_ranks, n_threads;             /* processes; threads of each */
     uint32_t micro;                     /* sequences at a time in each process */
     int n_stages;                       /* 2: with texts of their own */
@@ -38,6 +39,7 @@ typedef struct tern_pretrain_result {
 typedef struct tern_pretrain_params {
     const tern_train_config *config;
     int n_threads; /* of each process; 0: all CPUs that it may run on */
+    bool measure;  /* step_seconds of the plan */
     void *user;
     /* false: do not begin. Rank 0 only, as the next two. */
     bool (*on_plan)(void *user, const tern_pretrain_plan *plan);

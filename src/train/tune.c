@@ -12,6 +12,7 @@
 #include "train/dpo.h"
 #include "train/export.h"
 #include "train/merge.h"
+#include "train/peak.h"
 #include "train/sft.h"
 #include "train/tune_parts.h"
 
@@ -133,6 +134,14 @@ static tern_status set_paths(tune *t, tern_error *err) {
                                                                            : tern_fail_memory(err, "the configuration");
 }
 
+static tern_status set_sample_prompt(tune *t, tern_error *err) {
+    bool chat = tern_shard_describe(t->shard)->kind != TERN_SHARD_TEXT;
+    const char *prompt = t->p->sample_prompt ? t->p->sample_prompt : chat ? "Tell me a story." : "Once upon a time";
+    free(t->config.sample_prompt);
+    t->config.sample_prompt = strdup(prompt);
+    return t->config.sample_prompt ? TERN_OK : tern_fail_memory(err, "the configuration");
+}
+
 static tern_status make_config(tune *t, tern_error *err) {
     const tern_tune_params *p = t->p;
     tern_train_config *config = &t->config;
@@ -153,7 +162,9 @@ static tern_status make_config(tune *t, tern_error *err) {
     config->eval_every = p->eval_every;
     config->eval_tokens = p->eval_tokens;
     config->save_every = p->save_every;
-    config->sample_every = 0;
+    config->sample_every = p->sample_every;
+    if ((status = set_sample_prompt(t, err)))
+        return status;
     uint64_t n_steps = p->n_steps;
     set_micro(t);
     if ((status = count_steps(t, &n_steps, err)))
@@ -418,6 +429,8 @@ static tern_status make_objective(tune *t, tern_objective *objective, tern_error
     return TERN_OK;
 }
 
+static tern_status sample(void *user, uint64_t step, tern_error *err) { return tern_tune_sample_now(user, step, err); }
+
 static tern_status finished(void *user, const tern_loop_report *last, tern_error *err) {
     tune *t = user;
     tern_status status = tern_tune_export(t, err);
@@ -437,8 +450,12 @@ static tern_status train(tune *t, const tern_objective *inner, tern_error *err) 
     hooks.warn = on_warn;
     hooks.progress = on_progress;
     hooks.go_on = on_go_on;
-    hooks.sample = NULL;
+    hooks.sample = t->p->on_sample ? sample : NULL;
     hooks.finished = finished;
+    hooks.peak_flops = tern_fp32_peak(t->pool);
+    tern_status status = tern_comm_sum_double(t->comm, &hooks.peak_flops, 1, err);
+    if (status)
+        return status;
     return tern_train_loop(&t->config, &objective, &trainable, t->comm, t->pool, &hooks, err);
 }
 

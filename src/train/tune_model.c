@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -231,17 +232,29 @@ void tern_tune_close(tune *t) {
 
 /* -------------------------------------------------------------------- exporting */
 
+static tern_status export_one(const tune *t, tern_export_kind kind, const char *path, tern_error *err) {
+    const char *slash = strrchr(t->p->out, '/');
+    const tern_export_params how = {
+        .kind = kind,
+        .mode = t->mode,
+        .weight_type = t->mode == TERN_WEIGHTS_FLOAT ? "F32" : NULL,
+        .embedding_type = "F32", /* as it is in training: the logits are the same bits */
+        .tokenizer_json = t->tokenizer,
+        .name = slash && slash[1] ? slash + 1 : t->p->out,
+        .chat_template = template_of(t),
+    };
+    return tern_export(t->p->kind == TERN_TUNE_MERGE ? &t->merge.merged : &t->params, &how, path, err);
+}
+
 tern_status tern_tune_export(tune *t, tern_error *err) {
     char path[1100];
-    const char *slash = strrchr(t->p->out, '/');
     if (t->p->kind == TERN_TUNE_LORA) {
         tern_status status = tern_lora_save(&t->lora, t->p->out, err);
         if (!status && t->p->on_export)
             t->p->on_export(t->p->user, t->p->out);
         return status;
     }
-    const tern_params *params = t->p->kind == TERN_TUNE_MERGE ? &t->merge.merged : &t->params;
-    const struct {
+    static const struct {
         tern_export_kind kind;
         const char *name;
         bool of_floats; /* too */
@@ -249,22 +262,38 @@ tern_status tern_tune_export(tune *t, tern_error *err) {
                    {TERN_EXPORT_HF_MASTER, "master", true},
                    {TERN_EXPORT_HF_PACKED, "packed", false}};
     for (size_t i = 0; i < sizeof exports / sizeof *exports; i++) {
-        const tern_export_params how = {
-            .kind = exports[i].kind,
-            .mode = t->mode,
-            .weight_type = t->mode == TERN_WEIGHTS_FLOAT ? "F32" : NULL,
-            .embedding_type = "F32", /* as it is in training: the logits are the same bits */
-            .tokenizer_json = t->tokenizer,
-            .name = slash && slash[1] ? slash + 1 : t->p->out,
-            .chat_template = template_of(t),
-        };
         if (t->mode == TERN_WEIGHTS_FLOAT && !exports[i].of_floats)
             continue;
-        tern_status status = tern_export(params, &how, in_folder(path, t->p->out, exports[i].name), err);
+        tern_status status = export_one(t, exports[i].kind, in_folder(path, t->p->out, exports[i].name), err);
         if (status)
             return status;
         if (t->p->on_export)
             t->p->on_export(t->p->user, path);
     }
     return TERN_OK;
+}
+
+tern_status tern_tune_sample_now(tune *t, uint64_t step, tern_error *err) {
+    static const char *const of_adapter[] = {"adapter_config.json", "adapter_model.safetensors"};
+    char path[1100], file[1200];
+    bool beside = t->p->kind == TERN_TUNE_LORA;
+    in_folder(path, t->p->out, beside ? "sample" : "sample.gguf");
+    tern_status status = beside ? tern_lora_save(&t->lora, path, err) : export_one(t, TERN_EXPORT_GGUF, path, err);
+    if (!status) {
+        const tern_tune_sample sample = {.step = step,
+                                         .model = beside ? t->p->model : path,
+                                         .adapter = beside ? path : NULL,
+                                         .prompt = t->config.sample_prompt,
+                                         .chat = tern_shard_describe(t->shard)->kind != TERN_SHARD_TEXT};
+        status = t->p->on_sample(t->p->user, &sample, err);
+    }
+    for (size_t i = 0; beside && i < sizeof of_adapter / sizeof *of_adapter; i++) {
+        snprintf(file, sizeof file, "%s/%s", path, of_adapter[i]);
+        unlink(file);
+    }
+    if (beside)
+        rmdir(path);
+    else
+        unlink(path);
+    return status;
 }

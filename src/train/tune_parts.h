@@ -52,6 +52,8 @@ tern_status tern_tune_find_tokenizer(tune *t, tern_error *err);
 tern_status tern_tune_load(tune *t, tern_error *err);
 /* What was trained, to the files of the run's folder. */
 tern_status tern_tune_export(tune *t, tern_error *err);
+/* What was trained so far, to files for p->on_sample, which go afterwards. */
+tern_status tern_tune_sample_now(tune *t, uint64_t step, tern_error *err);
 void tern_tune_close(tune *t);
 
 #endif

@@ -72,7 +72,7 @@ fails 1 "broken.json: " "half a tokenizer" "$TERN" train pretrain bad.json
 config whole
 run "plan" "$TERN" train pretrain whole.json --plan
 is "$status" 0
-for part in "2 layers" "parameters" "40 steps of 128 tokens" "FLOP" "activations" "GFLOP/s"; do has "$out" "$part"; done
+for part in "2 layers" "parameters" "40 steps of 128 tokens" "FLOP" "activations" "GFLOP/s" " tokens/s"; do has "$out" "$part"; done
 [ -e whole ] && fail "--plan made the folder of the run"
 
 config huge ', "seed": 3'
@@ -377,6 +377,9 @@ os.execv(sys.argv[1], sys.argv[1:])' "$TERN" train plot whole -o none.svg 2>"$WO
     is "$(ls place)" ""
 done
 [ -e none.svg ] && fail "a plot without gnuplot"
+printf '\3757zXZ\0\0' >packed.jsonl.xz
+fails 1 "packed.jsonl.xz: is compressed; unpack it first: xz -d packed.jsonl.xz" "a packed log" \
+    "$TERN" train plot packed.jsonl.xz -o none.svg
 fails 1 "none/log.jsonl" "no such log" "$TERN" train plot none/log.jsonl
 echo "no JSON" >bad.jsonl
 fails 1 "bad.jsonl: line 1" "no log" "$TERN" train plot bad.jsonl

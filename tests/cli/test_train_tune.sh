@@ -72,6 +72,26 @@ done
 awk -F'"loss": ' '{ last = $2 + 0; if (NR == 1) first = last } END { exit !(last < first / 20) }' \
     chat/log.jsonl || fail "sft: the loss did not fall: $(sed -n '1p;$p' chat/log.jsonl)"
 
+# --- samples on the way: conversations are asked, texts are begun
+name="the log"
+has "$(tail -n 1 chat/log.jsonl)" '"peak_share"'
+tune "samples of sft" sft chat chat.shard -o asked --ctx 64 --lr 1e-6 --steps 3 --batch 2 --sample-every 2 \
+    --sample-prompt "The fox?"
+has "$err" "sample of step 2: The fox? > It barks." # as it had learnt
+hasnt "$err" "sample of step 1"
+hasnt "$err" "sample of step 3"
+hasnt "$err" "warning"
+tune "samples of lora" lora I2_S.gguf text.shard -o told --ctx 64 --rank 4 --steps 2 --batch 4 --sample-every 2
+has "$err" "sample of step 2: Once upon a time"
+hasnt "$err" "warning"
+tune "samples of lora --merge" lora F32.gguf chat.shard -o merged2 --merge --tokenizer "$tokenizer" --ctx 64 --rank 4 \
+    --steps 2 --batch 4 --sample-every 1
+has "$err" "sample of step 1: Tell me a story. > "
+hasnt "$err" "warning"
+for left in asked/sample.gguf told/sample merged2/sample.gguf; do
+    [ ! -e $left ] || fail "$left was left behind"
+done
+
 # --- preferences, from the run's state
 tune "dpo" dpo chat pairs.shard -o dpo --ctx 64 --lr 1e-4 --epochs 4 --batch 4
 is "$(sed -n '1s/.*"loss": \([0-9.]*\),.*/\1/p' dpo/log.jsonl)" 0.693147181
