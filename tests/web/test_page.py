@@ -336,6 +336,48 @@ def test_failures(browser, url):
     return page
 
 
+def test_full_context(browser, url):
+    """A conversation that does not fit goes on without its oldest messages, also when the page is loaded again; a message
+    that is too long by itself is said to be."""
+    page = open_page(browser, url)
+    few_tokens(page, 8)
+    size = page.run("fetch('v1/models').then((answer) => answer.json()).then(({ data }) => data[0].max_model_len)")
+    words = size * 2 // 5  # a token each: two such questions fit, three do not
+    seen = bodies(page)
+    for n in (1, 2):
+        ask(page, f"Question {n}: " + "dog " * words, 2 * n)
+    page.run("document.querySelector('#input').focus()")
+    page.type("Question 3: " + "dog " * words)
+    page.press("Enter")
+    page.wait("document.querySelector('.notice')")
+    check("too long" in page.run("document.querySelector('.notice p').textContent"), "what the notice says")
+    equal(page.run("[...document.querySelectorAll('.notice button')].map((b) => b.textContent)"),
+          ["Leave out the oldest messages", "New chat"], "what it offers")
+    page.click(".notice button")
+    page.wait(DONE.format(6))
+    sent = [[message["content"][:10] for message in body["messages"] if message["role"] == "user"] for body in seen]
+    equal(sent[2], ["Question 1", "Question 2", "Question 3"], "what was too long")
+    equal(sent[3][-1], "Question 3", "the last of what fits")
+    check(0 < len(sent[3]) < 3, sent[3])
+    equal(page.run("document.querySelectorAll('p.left-out').length"), 1, "lines above which nothing is sent")
+    page.call("Page.reload")
+    page.wait("document.querySelector('#model option')")
+    page.wait("document.querySelectorAll('p.left-out').length === 1")
+    seen = bodies(page)
+    ask(page, "And?", 8)
+    equal([message["content"][:10] for message in seen[0]["messages"] if message["role"] == "user"], [*sent[3], "And?"], "what follows")
+    page.click("#new-chat")
+    page.run("document.querySelector('#input').focus()")
+    page.type("dog " * 2 * size)
+    page.press("Enter")
+    page.wait("document.querySelector('.notice')")
+    check("Make it shorter" in page.run("document.querySelector('.notice p').textContent"), "what the notice says")
+    page.click(".notice button")
+    page.wait("!document.querySelector('article') && !document.querySelector('.notice')")
+    page.problems = [problem for problem in page.problems if "400" not in problem]
+    return page
+
+
 def test_key(browser, url):
     """A server with a key: the page asks for it, again when it is wrong, keeps it for the tab and nowhere else."""
     server = Server("--api-key", "secret-key-of-a-test") if "TERN" in os.environ else None

@@ -21,11 +21,12 @@ export function setKey(text) {
 }
 
 export class ApiError extends Error {
-  // status: 0 when there was no answer; retryAfter: seconds, or null
-  constructor(message, status, retryAfter = null) {
+  // status: 0 when there was no answer; retryAfter: seconds, or null; code: OpenAI's word for it, or ""
+  constructor(message, status, retryAfter = null, code = "") {
     super(message);
     this.status = status;
     this.retryAfter = retryAfter;
+    this.code = code;
   }
 }
 
@@ -40,15 +41,16 @@ const MEANINGS = {
 
 async function errorOf(response) {
   let message = "";
+  let code = "";
   try {
-    message = (await response.json()).error.message;
+    ({ message, code } = (await response.json()).error);
   } catch {
     // not in OpenAI's shape: the status has to say it
   }
   const seconds = Number(response.headers.get("Retry-After") ?? NaN);
   return new ApiError(typeof message === "string" && message ? message
     : MEANINGS[response.status] ?? `The server answered with status ${response.status}.`,
-    response.status, Number.isFinite(seconds) && seconds >= 0 ? Math.min(seconds, 600) : null);
+    response.status, Number.isFinite(seconds) && seconds >= 0 ? Math.min(seconds, 600) : null, String(code ?? ""));
 }
 
 async function request(path, options = {}) {

@@ -1,7 +1,7 @@
 // The page: conversations, the message box, settings and keys, and the one answer that may be running.
 
 import { ApiError, hasKey, listModels, setKey } from "./api.js";
-import { requestOf, streamAnswer } from "./chat.js";
+import { leaveOut, requestOf, streamAnswer } from "./chat.js";
 import { button, el } from "./dom.js";
 import { clearSampling, samplingControls } from "./settings.js";
 import * as store from "./store.js";
@@ -165,6 +165,7 @@ function send() {
 function editMessage(index, text) {
   stop();
   chat.messages.length = index;
+  if (index < (chat.skipped ?? 0)) delete chat.skipped;
   chat.messages.push({ role: "user", content: text });
   if (index === 0) chat.title = text.trim().replace(/\s+/g, " ").slice(0, 60);
   answer();
@@ -205,10 +206,25 @@ async function answer(replaced = null) {
   showFigures();
   if (!document.querySelector("article.editing")) transcript.show(chat, null); // an edit that was begun meanwhile stays
   toEnd(false);
-  if (failure) {
+  if (failure?.code === "context_length_exceeded") {
+    offerRoom();
+    say("");
+  } else if (failure) {
     notice(failure.message, button("again", "Try again", () => answerAgain(chat.messages.length - 1)));
     say("");
   } else say(stopped ? "Stopped." : `The answer is complete${message.stats ? `: ${count(message.stats.completion)} tokens` : ""}.`);
+}
+
+// The conversation does not fit into the context any more.
+function offerRoom() {
+  const skipped = leaveOut(chat, model()?.context);
+  const more = skipped > (chat.skipped ?? 0);
+  const goOn = () => {
+    chat.skipped = skipped;
+    answerAgain(chat.messages.length - 1);
+  };
+  notice(more ? "The conversation is too long for the model's context." : "The message is too long for the model's context. Make it shorter.",
+    ...(more ? [button("again", "Leave out the oldest messages", goOn)] : []), el("button", { type: "button", onclick: startChat }, "New chat"));
 }
 
 // Ask until there is an answer: again with a key, again after the time that a busy server names. Returns the error that

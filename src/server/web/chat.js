@@ -3,11 +3,24 @@
 import { streamChat } from "./api.js";
 import { samplingOf } from "./settings.js";
 
-// The request for an answer to the messages of chat so far.
+// The request for an answer to the messages of chat so far, but for those that are left out.
 export function requestOf(chat, settings, model) {
-  const messages = chat.messages.map(({ role, content }) => ({ role, content }));
+  const messages = chat.messages.slice(chat.skipped ?? 0).map(({ role, content }) => ({ role, content }));
   if (chat.system.trim()) messages.unshift({ role: "system", content: chat.system });
   return { ...(model ? { model } : {}), messages, ...samplingOf(settings) };
+}
+
+// How many of the first messages to leave out, so that the rest fills about half of the context (tokens, or null): more
+// than now, and by whole turns. Just as many as now if there is but the last question left.
+export function leaveOut(chat, context) {
+  const now = chat.skipped ?? 0;
+  const characters = (from, to) => chat.messages.slice(from, to).reduce((sum, { content }) => sum + content.length, chat.system.length);
+  const questions = chat.messages.flatMap(({ role }, index) => (role === "user" && index > now ? [index] : []));
+  const last = chat.messages.findLastIndex(({ stats }, index) => index > now && stats?.prompt);
+  const { prompt = 1, completion = 0 } = chat.messages[last]?.stats ?? {};
+  const perToken = last < 0 ? 4 : characters(now, last + 1) / (prompt + completion);
+  const room = context ? (context / 2) * perToken : characters(now) / 2;
+  return questions.find((index) => characters(index) <= room) ?? questions.at(-1) ?? now;
 }
 
 // Stream the answer into message: content grows, changed() after each piece, stats at the end: tokens of prompt and

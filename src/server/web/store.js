@@ -1,6 +1,7 @@
 // Conversations and settings in localStorage: "tern.chat.ID" each, "tern.settings".
 //
-// A conversation: {id, title, created, updated, system, messages: [{role: "user" | "assistant", content, stats?, stopped?, cut?}]}
+// A conversation: {id, title, created, updated, system, messages: [{role: "user" | "assistant", content, stats?, stopped?, cut?}], skipped?: how many of the
+// first messages are not sent any more}
 
 const PREFIX = "tern.chat.";
 const SETTINGS = "tern.settings";
@@ -33,6 +34,7 @@ function checked(value) {
     updated: time(value.updated),
     system: text(value.system),
     messages,
+    ...(Number.isInteger(value.skipped) && value.skipped > 0 && value.skipped < messages.length ? { skipped: value.skipped } : {}),
   };
 }
 

@@ -30,7 +30,9 @@ export class Transcript {
   show(chat, running) {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
-    this.container.replaceChildren(...chat.messages.map((message, index) => this.#article(chat, message, index, message === running)));
+    this.container.replaceChildren(...chat.messages.flatMap((message, index) => [
+      index > 0 && index === chat.skipped ? el("p.quiet.left-out", null, "What is above is no longer sent: it does not fit into the context.") : "",
+      this.#article(chat, message, index, message === running)]).filter(Boolean));
     this.container.setAttribute("aria-busy", String(Boolean(running)));
   }
 
