@@ -51,12 +51,13 @@ static const tern_option listen_table[] = {
 };
 
 static const tern_option limit_table[] = {
-    {"parallel", 0, TERN_OPTION_INT, FIELD(parallel), "N", "requests that are computed at the same time", 1, 1024, NULL,
-     NULL},
+    {"parallel", 0, TERN_OPTION_INT, FIELD(parallel), "N",
+     "requests that are computed at the same time, each with\nits own context (--ctx)", 1, 1024, NULL, NULL},
     {"queue", 0, TERN_OPTION_INT, FIELD(queue), "N", "requests that wait for that; further ones get status 429", 1,
      1 << 20, NULL, NULL},
     {"kv-bytes", 0, TERN_OPTION_INT, FIELD(kv_bytes), "BYTES",
-     "memory for the KV caches of all requests and of kept prefixes", 1, MANY, NULL, "four contexts"},
+     "memory for the KV caches of all requests and of kept\nprefixes; requests wait when it is used up", 1, MANY, NULL,
+     "four contexts"},
     {"max-body", 0, TERN_OPTION_INT, FIELD(max_body), "BYTES", "largest body of a request", 1024, 1 << 30, NULL, NULL},
     {"max-header", 0, TERN_OPTION_INT, FIELD(max_header), "BYTES", "largest header of a request", 1024, 1 << 20, NULL,
      NULL},
@@ -268,9 +269,11 @@ const tern_command tern_command_serve = {
     .example = "tern serve model.gguf\n"
                "curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
                "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Who are you?\"}]}'\n",
-    .notes = "Endpoints: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /tokenize, /detokenize,\n"
-             "/tokenizer_info, /health, /metrics (docs/SERVER.md). The log goes to standard error, a JSON object a\n"
-             "line. SIGTERM or Ctrl-C lets answers finish; a second one does not.\n",
+    .notes =
+        "A chat in the browser is at /. Endpoints: /v1/chat/completions, /v1/completions, /v1/embeddings,\n"
+        "/v1/models, /tokenize, /detokenize, /tokenizer_info, /health, /metrics (docs/SERVER.md, also for those who\n"
+        "come from llama-server or vLLM). The log goes to standard error, a JSON object a line. SIGTERM or Ctrl-C\n"
+        "lets answers finish; a second one does not.\n",
     .max_operands = 1,
     .groups = {{"Listening", listen_table, 0},
                {"Limits", limit_table, 0},
