@@ -70,7 +70,8 @@ class Curl(unittest.TestCase):
 
     def test_commands_of_the_page(self):
         paths = {self.run_command(c, self.server) for c in self.commands if "Authorization" not in c}
-        self.assertEqual(paths, set(OPENAPI["paths"]) - {"/"})  # an example for each
+        wanted = {path.replace("{model}", "default") for path in OPENAPI["paths"]}
+        self.assertEqual(paths, wanted - {"/"})  # an example for each
 
     def test_command_with_a_key(self):
         key = "5" * 64
