@@ -26,6 +26,11 @@ set(instruction_sources instructions.c instruction_checks.c json_text.c pattern.
 list(TRANSFORM instruction_sources PREPEND ${CMAKE_SOURCE_DIR}/src/eval/)
 target_sources(test_instructions PRIVATE ${instruction_sources})
 
+# And so is what is right of generated answers.
+set(answer_sources answers.c math_answer.c task.c template.c)
+list(TRANSFORM answer_sources PREPEND ${CMAKE_SOURCE_DIR}/src/eval/)
+target_sources(test_answers PRIVATE ${answer_sources})
+
 # tests/train/test_*.c, tests/prune/test_*.c: the same, with the rooms of training and pruning.
 file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/train/test_*.c ${CMAKE_SOURCE_DIR}/tests/prune/test_*.c)
 foreach(source ${tests})

@@ -11,6 +11,8 @@
 #include "cli/measure.h"
 #include "cli/progress.h"
 
+#define GROUP "report"
+
 enum { MAX_TASKS = 64, MAX_CONTEXT = 1 << 24, MAX_NEW_TOKENS = 1 << 20, MAX_SHARDS = 100000, DEFAULT_SEED = 1234 };
 
 typedef struct settings {
@@ -19,12 +21,13 @@ typedef struct settings {
     const char *tasks, *data, *shard, *out, *chart, *samples, *hook;
     tern_string_list task_files;
     int64_t shots, limit, seed, max_tokens;
-    bool chat, json, list, report, no_reuse;
+    bool chat, one_message, as_report, json, list, report, no_reuse;
 } settings;
 
 static const tern_option options[] = {
     {"tasks", 0, TERN_OPTION_STRING, offsetof(settings, tasks), "LIST",
-     "what to evaluate: arc_easy,piqa; --list shows all", 0, 0, NULL, ""},
+     "what to evaluate: arc_easy,piqa; --list shows all; report: the\ntechnical report's, with --as-report", 0, 0, NULL,
+     ""},
     {"data", 0, TERN_OPTION_FILE, offsetof(settings, data), "FOLDER",
      "where the records are, a file of JSON lines a task", 0, 0, NULL, NULL},
     {"task-file", 0, TERN_OPTION_LIST, offsetof(settings, task_files), "FILE",
@@ -37,8 +40,12 @@ static const tern_option options[] = {
     {"max-tokens", 0, TERN_OPTION_INT, offsetof(settings, max_tokens), "N", "length of generated answers in tokens", 1,
      MAX_NEW_TOKENS, NULL, "the task's"},
     {"chat", 0, TERN_OPTION_FLAG, offsetof(settings, chat), NULL,
-     "put the prompts of generated answers into the model's chat\ntemplate, each as a user's message", 0, 0, NULL,
-     NULL},
+     "put the prompts of generated answers into the model's chat\ntemplate, examples as turns in front of the question",
+     0, 0, NULL, NULL},
+    {"one-message", 0, TERN_OPTION_FLAG, offsetof(settings, one_message), NULL,
+     "in the chat template, examples and question are one message", 0, 0, NULL, NULL},
+    {"as-report", 0, TERN_OPTION_FLAG, offsetof(settings, as_report), NULL,
+     "with the shots and the chat template of the published scores", 0, 0, NULL, NULL},
     {"ctx", 'c', TERN_OPTION_INT, offsetof(settings, session.n_ctx), "N",
      "context in tokens; of what is longer, the last part is taken", 8, MAX_CONTEXT, NULL, "the model's"},
     {"no-reuse", 0, TERN_OPTION_FLAG, offsetof(settings, no_reuse), NULL,
@@ -77,6 +84,7 @@ typedef struct work {
     tern_task own[TERN_STRING_LIST_MAX];
     size_t n_own;
     const tern_task *chosen[MAX_TASKS];
+    bool as_report[MAX_TASKS]; /* [n_chosen] */
     tern_dataset datasets[MAX_TASKS];
     size_t n_chosen, n_datasets;
     tern_results results;
@@ -116,25 +124,53 @@ static const tern_task *find_task(const work *w, const char *name, size_t n) {
     return NULL;
 }
 
+static int choose_task(work *w, const tern_task *task, bool as_report) {
+    for (size_t i = 0; i < w->n_chosen; i++)
+        if (w->chosen[i] == task)
+            return tern_cli_usage("eval", "--tasks: '%s' stands there twice", task->name);
+    if (w->n_chosen == MAX_TASKS)
+        return tern_cli_usage("eval", "--tasks: more than %d of them", MAX_TASKS);
+    w->as_report[w->n_chosen] = as_report && task->published_metric;
+    w->chosen[w->n_chosen++] = task;
+    return 0;
+}
+
+/* The tasks of which the report has a score; those without records here are left out. */
+static int choose_report(work *w) {
+    int status = 0;
+    for (size_t i = 0; i < w->n_tasks && !status; i++) {
+        const tern_task *task = find_task(w, w->tasks[i].name, strlen(w->tasks[i].name));
+        char path[1024];
+        if (!task->published_metric)
+            continue;
+        if (w->s->data && snprintf(path, sizeof path, "%s/%s", w->s->data, task->data) < (int)sizeof path &&
+            !tern_file_exists(path))
+            tern_cli_warn("%s is left out: there is no %s", task->name, path);
+        else
+            status = choose_task(w, task, true);
+    }
+    return !status && w->n_chosen == 0 ? tern_cli_fail("%s: there are no records of any task", w->s->data) : status;
+}
+
 static int choose_tasks(work *w) {
     const char *at = w->s->tasks ? w->s->tasks : "";
     for (size_t i = 0; i < w->n_own; i++)
         if (find_task(w, w->own[i].name, strlen(w->own[i].name)) != &w->own[i])
             return tern_cli_usage("eval", "--task-file: two of them call their task '%s'", w->own[i].name);
     for (size_t i = 0; i < w->n_own && !w->s->tasks; i++) /* without --tasks: those that were named as files */
-        w->chosen[w->n_chosen++] = &w->own[i];
+        choose_task(w, &w->own[i], w->s->as_report);
     for (size_t n; *at; at += n + (at[n] == ',')) {
         n = strcspn(at, ",");
         const tern_task *task = find_task(w, at, n);
-        if (!task)
+        const bool is_report = !task && n == strlen(GROUP) && memcmp(at, GROUP, n) == 0;
+        if (!task && !is_report)
             return tern_cli_usage("eval", "--tasks: there is no task '%.*s' (tern eval --list)", (int)n, at);
-        for (size_t i = 0; i < w->n_chosen; i++)
-            if (w->chosen[i] == task)
-                return tern_cli_usage("eval", "--tasks: '%s' stands there twice", task->name);
-        if (w->n_chosen == MAX_TASKS)
-            return tern_cli_usage("eval", "--tasks: more than %d of them", MAX_TASKS);
-        w->chosen[w->n_chosen++] = task;
+        int status = is_report ? choose_report(w) : choose_task(w, task, w->s->as_report);
+        if (status)
+            return status;
     }
+    if (w->s->one_message && !w->s->chat && !w->s->as_report && !strstr(w->s->tasks ? w->s->tasks : "", GROUP))
+        return tern_cli_usage("eval", "--one-message is about the chat template: --chat, too");
     for (size_t i = 0; i < w->n_chosen && w->s->chat; i++)
         if (w->chosen[i]->no_chat)
             return tern_cli_usage("eval", "--chat: the answers of %s go on with the prompt itself; evaluate it without",
@@ -151,7 +187,8 @@ static int choose_tasks(work *w) {
 static int read_data(work *w) {
     tern_error err;
     for (size_t i = 0; i < w->n_chosen; i++) {
-        size_t n_shots = w->s->shots >= 0 ? (size_t)w->s->shots : w->chosen[i]->n_shots;
+        size_t otherwise = w->as_report[i] ? (size_t)w->chosen[i]->published_shots : w->chosen[i]->n_shots;
+        size_t n_shots = w->s->shots >= 0 ? (size_t)w->s->shots : otherwise;
         if (tern_dataset_read(w->chosen[i], w->s->data, n_shots, (uint32_t)w->s->seed, &w->datasets[i], &err))
             return tern_cli_error(&err);
         w->n_datasets++;
@@ -246,6 +283,7 @@ static tern_status evaluate_all(work *w, tern_scorer *scorer, tern_error *err) {
     for (size_t i = 0; !status && i < w->n_datasets; i++) {
         tern_progress progress;
         tern_tally *tally;
+        w->params.chat = w->s->chat || (w->as_report[i] && w->chosen[i]->published_chat);
         status = tern_evaluate_begin(&w->datasets[i], &w->params, &w->results, &tally, err);
         if (status)
             break;
@@ -385,7 +423,7 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     w->s = s;
     w->params = (tern_eval_params){.limit = s->limit ? (size_t)s->limit : SIZE_MAX,
                                    .n_shards = 1,
-                                   .chat = s->chat,
+                                   .one_message = s->one_message,
                                    .max_tokens = s->max_tokens,
                                    .seed = (uint64_t)s->seed};
     int status = read_tasks(w);
@@ -409,6 +447,7 @@ const tern_command tern_command_eval = {
     .summary = "scores of a model in benchmarks",
     .example = "tern eval model.gguf --tasks arc_easy,piqa --data records/\n"
                "tern eval model.gguf --tasks mmlu --data records/ --limit 100 --out mmlu.jsonl\n"
+               "tern eval model.gguf --tasks report --data records/ --out scores.jsonl --chart scores.svg\n"
                "mpirun -n 4 tern eval model.gguf --tasks mmlu --data records/ --shard auto --out mmlu.jsonl\n"
                "tern eval --report mmlu.jsonl.*\n",
     .notes = "Prompts, examples, tokens and metrics are those of lm-evaluation-harness 0.4.13. The records are yours:\n"

@@ -63,12 +63,12 @@ int tern_eval_chart(const tern_results *results, const tern_eval_report *report,
         tern_buffer_printf(&script,
                            "set ytics nomirror\nset y2range [0:%d]\nset y2tics\nset y2label 'score in points'\n",
                            (int)MOST_POINTS);
-    tern_buffer_printf(&script, "set xrange [-0.6:%zu.4]\nset title ", n);
+    tern_buffer_printf(&script, "set xrange [-0.6:%zu.6]\nset title ", n ? n - 1 : 0);
     tern_gnuplot_quote(&script, results->n ? results->tallies[0].model : "");
     tern_buffer_text(&script, "\n");
     tern_buffer_append(&script, data.bytes ? data.bytes : "", data.size);
     tern_buffer_text(&script, "plot $d using ($0-0.2):2:xtic(1) with boxes lc rgb '#0072b2' title 'this model', "
-                              "'' using ($0-0.2):2:3 with yerrorbars lc rgb '#333333' ps 0 notitle, "
+                              "'' using ($0-0.2):($2-$3):(0):(2*$3) with vectors nohead lw 2 lc rgb '#333333' notitle, "
                               "'' using ($0+0.2):4 with boxes lc rgb '#d55e00' title 'published, BitNet b1.58 2B4T'\n");
     tern_buffer_free(&data);
     char *text = tern_buffer_take(&script, NULL);

@@ -70,8 +70,40 @@ static void print_cut(const tern_results *results, const tern_eval_report *repor
     }
 }
 
+/* As the report's last row: percents and, of MT-bench, points as they are. */
+typedef struct average {
+    double ours, published;
+    size_t n; /* of the tasks that have both */
+} average;
+
+static average average_of(const tern_results *results, const tern_eval_report *report) {
+    average sum = {0, 0, 0};
+    for (size_t i = 0; i < results->n; i++) {
+        const tern_tally *tally = &results->tallies[i];
+        for (size_t c = 0; c < tally->n_columns; c++) {
+            tern_tally_mean mean = tern_tally_mean_of(tally, c, report->limit);
+            if (strcmp(tally->published_metric, tally->columns[c]) != 0 || !isfinite(mean.value))
+                continue;
+            sum.ours += mean.value * (tern_tally_is_share(tally, c) ? 100 : 1);
+            sum.published += tally->published;
+            sum.n++;
+        }
+    }
+    return (average){sum.ours / (double)sum.n, sum.published / (double)sum.n, sum.n};
+}
+
+static void print_average(const tern_results *results, const tern_eval_report *report, int width) {
+    char metric[40];
+    average mean = average_of(results, report);
+    if (mean.n < 2)
+        return;
+    snprintf(metric, sizeof metric, "of %zu published ones", mean.n);
+    printf("%-*s  %-28s %8.2f   %11s %8s %6s  %.2f\n", width, "average", metric, mean.ours, "-", "-", "-",
+           mean.published);
+}
+
 static void print_table(const tern_results *results, const tern_eval_report *report) {
-    int width = 4;
+    int width = 7; /* "average" */
     for (size_t i = 0; i < results->n; i++)
         width = (int)strlen(results->tallies[i].name) > width ? (int)strlen(results->tallies[i].name) : width;
     printf("%-*s  %-28s %10s %11s %8s %6s  %s\n", width, "task", "metric", "value", "std. error", "records", "shots",
@@ -87,6 +119,7 @@ static void print_table(const tern_results *results, const tern_eval_report *rep
                    mean.n, tally->n_shots, format_published(published, tally, c));
         }
     }
+    print_average(results, report, width);
     print_left_out(results, report);
     print_given_up(results, report);
     print_cut(results, report);
@@ -126,6 +159,11 @@ static int print_json(const tern_results *results, const tern_eval_report *repor
         json_array_append_new(tasks, describe(&results->tallies[i], report));
     json_t *object =
         json_pack("{s:o, s:o}", "model", tern_json_text(results->n ? results->tallies[0].model : ""), "tasks", tasks);
+    average mean = average_of(results, report);
+    if (object && mean.n >= 2)
+        json_object_set_new(
+            object, "average",
+            json_pack("{s:I, s:f, s:f}", "tasks", (json_int_t)mean.n, "value", mean.ours, "published", mean.published));
     if (object && report->stats)
         json_object_set_new(object, "run",
                             json_pack("{s:I, s:I, s:I, s:f}", "tokens", (json_int_t)report->stats->n_tokens,
@@ -155,6 +193,8 @@ int tern_eval_print_tasks(const tern_task *tasks, size_t n_tasks, bool json) {
     }
     if (json)
         return tern_cli_print_json(json_pack("{s:o}", "tasks", list));
+    printf("%-16s all of them that the technical report of BitNet b1.58 2B4T has a score of, with its shots\n",
+           "report");
     json_decref(list);
     return 0;
 }

@@ -123,7 +123,7 @@ tern_status tern_answers_extract(const tern_answers *a, size_t index, const char
             f.n = strlen(f.text);
         }
     }
-    if (filter->strip || a->filters[index]) {
+    if (filter->strip) {
         f.n = tern_text_end(f.text, f.n);
         size_t begin = tern_text_begin(f.text, f.n);
         f.text += begin;
@@ -137,10 +137,12 @@ tern_status tern_answers_extract(const tern_answers *a, size_t index, const char
 
 /* --------------------------------------------------------------------- comparing */
 
-/* Small letters as Python's str.lower() makes them -> *text, new. A sigma at a word's end is another small letter. */
+/* Small letters as Python's str.lower() makes them -> *text, new. A sigma at a word's end is another small letter.
+ * Where one becomes two characters the text's end is cut off: the harness has it done by numpy, in an array of that
+ * width. */
 static bool lower(char **text) {
     const uint8_t *from = (const uint8_t *)*text;
-    size_t n = strlen(*text);
+    size_t n = strlen(*text), n_grown = 0;
     bool in_word = false;
     tern_buffer out = {0};
     for (size_t at = 0, length; at < n; at += length) {
@@ -158,8 +160,13 @@ static bool lower(char **text) {
             image[0] = FINAL_SIGMA;
         for (size_t i = 0; i < n_image; i++)
             tern_buffer_append(&out, bytes, tern_utf8_encode(image[i], bytes));
+        n_grown += n_image - 1;
         in_word = tern_char_class(c) == TERN_CLASS_LETTER;
     }
+    for (; n_grown > 0 && out.size > 0; n_grown--)
+        do {
+            out.size--;
+        } while (out.size > 0 && ((unsigned char)out.bytes[out.size] & 0xc0) == 0x80);
     free(*text);
     *text = tern_buffer_take(&out, NULL);
     return *text != NULL;

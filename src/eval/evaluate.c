@@ -41,6 +41,13 @@ static void copy_text(char *out, size_t size, const char *text) {
 
 /* ------------------------------------------------------------------ configuration */
 
+/* 0: no chat template; 1: the question in one message; 2: examples as turns in front of it. */
+static uint64_t chat_of(const tern_dataset *d, const tern_eval_params *params) {
+    if (!params->chat || !tern_task_generates(d->task))
+        return 0;
+    return d->n_shots && !params->one_message ? 2 : 1;
+}
+
 /* What the results depend on: the task but for what is only told about it, the data, the model, the settings. */
 static tern_status make_config(const tern_dataset *d, const tern_eval_params *params, char config[24],
                                tern_error *err) {
@@ -56,7 +63,7 @@ static tern_status make_config(const tern_dataset *d, const tern_eval_params *pa
                                 d->n_shots,
                                 d->n_shots ? params->seed : 0,
                                 params->fingerprint,
-                                params->chat && tern_task_generates(d->task),
+                                chat_of(d, params),
                                 (uint64_t)params->max_tokens};
     tern_hash hash;
     tern_hash_start(&hash);
@@ -166,15 +173,20 @@ static tern_status ask(const tern_dataset *d, const tern_item *item, tern_scorer
     return status;
 }
 
-/* After the context or, if there are messages [n], as the answer to them. */
+/* After the item's prompt or, if there are messages [n], as the answer to them. */
 static tern_status generate(const tern_task *task, const tern_eval_params *params, tern_scorer *scorer,
-                            const char *context, const tern_message *messages, size_t n, char **text, bool *cut,
+                            const tern_item *item, const tern_message *messages, size_t n, char **text, bool *cut,
                             tern_error *err) {
-    const tern_message question = {"user", context};
-    const bool chat = params->chat && n == 0;
-    const tern_generation what = {.context = context,
-                                  .messages = chat ? &question : messages,
-                                  .n_messages = chat ? 1 : n,
+    /* the description and, in one message, all that stands behind it */
+    const tern_message one[] = {item->messages[0], {"user", item->context + item->n_description}};
+    const bool described = item->n_description > 0;
+    if (n == 0 && params->chat) {
+        messages = !params->one_message ? item->messages : described ? one : one + 1;
+        n = !params->one_message ? item->n_messages : described ? 2 : 1;
+    }
+    const tern_generation what = {.context = item->context,
+                                  .messages = messages,
+                                  .n_messages = n,
                                   .max_tokens = params->max_tokens ? params->max_tokens : task->max_tokens,
                                   .until = task->until,
                                   .n_until = task->n_until};
@@ -193,7 +205,7 @@ static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, co
     const tern_task *task = d->task;
     char *text = NULL;
     bool gave_up = false, cut;
-    tern_status status = generate(task, params, scorer, item->context, NULL, 0, &text, &cut, err);
+    tern_status status = generate(task, params, scorer, item, NULL, 0, &text, &cut, err);
     json_t *extracted = status ? NULL : json_array();
     for (size_t i = 0; !status && i < task->n_filters; i++) {
         char *answer = NULL;
@@ -248,7 +260,7 @@ static tern_status ask_to_follow(const tern_dataset *d, size_t index, const tern
         return TERN_OK;
     }
     bool cut;
-    tern_status status = generate(d->task, params, scorer, item->context, NULL, 0, &text, &cut, err);
+    tern_status status = generate(d->task, params, scorer, item, NULL, 0, &text, &cut, err);
     json_t *answer = status ? NULL : clean_text(text);
     free(text);
     if (!status && !answer)
@@ -318,8 +330,8 @@ static tern_status ask_for_sample(const tern_dataset *d, size_t index, const ter
         if (item->n_turns)
             messages[2 * i] = (tern_message){"user", item->turns[i]};
         bool cut_here;
-        status = generate(d->task, params, scorer, item->context, messages, item->n_turns ? 2 * i + 1 : 0, &texts[i],
-                          &cut_here, err);
+        status =
+            generate(d->task, params, scorer, item, messages, item->n_turns ? 2 * i + 1 : 0, &texts[i], &cut_here, err);
         if (status)
             break;
         cut |= cut_here;

@@ -9,7 +9,8 @@
 typedef struct tern_eval_params {
     size_t limit;           /* only the first so many records */
     size_t shard, n_shards; /* only those with index % n_shards == shard */
-    bool chat;              /* generation: the prompt is a user's message, in the model's chat template */
+    bool chat;              /* generation: the prompt is a conversation, in the model's chat template ... */
+    bool one_message;       /* ... of one message, in which the examples are, too */
     int64_t max_tokens;     /* of generation; 0: as the task says */
     uint64_t seed;          /* of the examples */
     const char *settings;   /* what else makes up the configuration: context, KV cache */

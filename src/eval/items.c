@@ -179,8 +179,17 @@ static tern_status make_parts(tern_arena *arena, const tern_task *task, const te
     return find_gold(form, record, n, &m->gold, err);
 }
 
-/* An example: its question and its answer. */
-static tern_status put_shot(const tern_task *task, const made *m, tern_buffer *out, tern_error *err) {
+/* A turn of the item's conversation, for which make_messages() has made room; the text is copied. */
+static tern_status add_message(tern_item *item, const char *role, const char *text, tern_error *err) {
+    const char *copy = tern_arena_copy(&item->arena, text, strlen(text));
+    if (!copy)
+        return tern_fail_memory(err, "an item");
+    item->messages[item->n_messages++] = (tern_message){role, copy};
+    return TERN_OK;
+}
+
+/* An example: its question and its answer, as text and, if `item` is not NULL, as two turns of its conversation. */
+static tern_status put_shot(const tern_task *task, const made *m, tern_item *item, tern_buffer *out, tern_error *err) {
     bool partial = task->kind == TERN_TASK_PARTIAL;
     const char *question = m->contexts.texts[partial ? m->gold : 0];
     const char *answer = m->targets.n ? m->targets.texts[0] : m->choices.texts[partial ? 0 : m->gold];
@@ -192,16 +201,19 @@ static tern_status put_shot(const tern_task *task, const made *m, tern_buffer *o
     tern_buffer_text(out, task->kind == TERN_TASK_CONTINUATION ? "" : task->delimiter);
     tern_buffer_text(out, answer);
     tern_buffer_text(out, task->shots_delimiter);
-    return out->failed ? tern_fail_memory(err, "an example") : TERN_OK;
+    tern_status status = out->failed ? tern_fail_memory(err, "an example") : TERN_OK;
+    if (!status && item)
+        status = add_message(item, "user", question, err);
+    return !status && item ? add_message(item, "assistant", answer, err) : status;
 }
 
-static tern_status add_shot(const tern_dataset *d, size_t place, tern_buffer *out, tern_error *err) {
+static tern_status add_shot(const tern_dataset *d, size_t place, tern_item *item, tern_buffer *out, tern_error *err) {
     tern_arena arena = {0};
     made *m = malloc(sizeof *m);
     tern_status status = m ? make_parts(&arena, d->task, d->shot_form, json_array_get(d->shots, place), m, err)
                            : tern_fail_memory(err, "an example");
     if (!status)
-        status = put_shot(d->task, m, out, err);
+        status = put_shot(d->task, m, item, out, err);
     free(m);
     tern_arena_free(&arena);
     return status;
@@ -275,26 +287,33 @@ static tern_status make_prompt(const tern_dataset *d, const made *m, const tern_
     item->n_targets = m->targets.n;
     item->turns = copy_list(&item->arena, &m->turns);
     item->n_turns = m->turns.n;
-    return item->context && item->targets && item->turns ? TERN_OK : tern_fail_memory(err, "an item");
+    if (!item->context || !item->targets || !item->turns)
+        return tern_fail_memory(err, "an item");
+    return d->form->turns ? TERN_OK : add_message(item, "user", m->contexts.texts[0], err);
 }
 
 tern_status tern_item_make(const tern_dataset *d, size_t index, tern_item *item, tern_error *err) {
     const json_t *record = json_array_get(d->records, index);
+    const bool generates = tern_task_generates(d->task);
     tern_buffer shots = {0};
     tern_status status = TERN_OK;
     made *m = malloc(sizeof *m);
     *item = (tern_item){.n_requests = 0};
-    if (!m)
+    item->messages = tern_arena_alloc(&item->arena, (2 * d->n_shots + 2) * sizeof *item->messages);
+    if (!m || !item->messages)
         status = tern_fail_memory(err, "an item");
     if (!status && d->task->description)
         status = tern_record_render(d->task->description, record, &shots, err);
+    item->n_description = shots.size;
+    if (!status && generates && shots.size)
+        status = add_message(item, "system", shots.bytes, err);
     for (size_t i = 0; !status && i < d->n_shots; i++)
-        status = add_shot(d, d->picks[index * d->n_shots + i], &shots, err);
+        status = add_shot(d, d->picks[index * d->n_shots + i], generates ? item : NULL, &shots, err);
     if (!status)
         status = make_parts(&item->arena, d->task, d->form, record, m, err);
     if (!status && d->task->kind == TERN_TASK_INSTRUCTIONS)
         status = tern_instructions_read(record, &item->n_instructions, &item->unchecked_why, &item->unchecked, err);
-    if (!status && tern_task_generates(d->task)) {
+    if (!status && generates) {
         status = make_prompt(d, m, &shots, item, err);
         if (!status && d->form->id)
             status = render(&item->arena, d->form->id, record, &item->id, err);
@@ -382,6 +401,38 @@ static tern_status complain_of_form(const tern_dataset *d, const char *path, siz
                      line, d->task->name, needs);
 }
 
+/* As the harness draws for benchmarks whose records are no split named "test": one more than wanted, without the record
+ * itself, which may be among them. If there are others like it, once more from all that are unlike it. */
+static tern_status draw_others(const tern_dataset *d, tern_twister *twister, const json_t *record, size_t *picks,
+                               tern_error *err) {
+    const size_t n_pool = json_array_size(d->shots), wanted = d->n_shots;
+    size_t drawn[TERN_TASK_MAX_SHOTS + 1], n = 0;
+    if (!tern_twister_sample(twister, n_pool, wanted + 1, drawn))
+        return tern_fail_memory(err, "the examples");
+    for (size_t i = 0; i <= wanted && n < wanted; i++)
+        if (!json_equal(record, json_array_get(d->shots, drawn[i])))
+            picks[n++] = drawn[i];
+    if (n == wanted)
+        return TERN_OK;
+    size_t *others = tern_alloc_array(n_pool, sizeof *others), n_others = 0;
+    if (!others)
+        return tern_fail_memory(err, "the examples");
+    for (size_t i = 0; i < n_pool; i++)
+        if (!json_equal(record, json_array_get(d->shots, i)))
+            others[n_others++] = i;
+    tern_status status = TERN_OK;
+    if (n_others < wanted)
+        status =
+            tern_fail(err, TERN_ERR_FORMAT, "%s: %zu records are not the one that is asked, but %zu shots are wanted",
+                      d->shots_path, n_others, wanted);
+    else if (!tern_twister_sample(twister, n_others, wanted, picks))
+        status = tern_fail_memory(err, "the examples");
+    for (size_t i = 0; !status && i < wanted; i++)
+        picks[i] = others[picks[i]];
+    free(others);
+    return status;
+}
+
 /* Which examples stand before each record. */
 static tern_status pick_shots(tern_dataset *d, uint32_t seed, tern_error *err) {
     size_t n_pool = json_array_size(d->shots), cells;
@@ -396,17 +447,25 @@ static tern_status pick_shots(tern_dataset *d, uint32_t seed, tern_error *err) {
         const json_t *group = by ? tern_record_field(json_array_get(d->records, i), by) : NULL;
         if (by && !group)
             return tern_fail(err, TERN_ERR_FORMAT, "%s: line %zu: field '%s' is missing", d->path, d->lines[i], by);
-        if (!d->task->first_shots && n_pool >= d->n_shots) {
+        if (d->task->other_shots && n_pool > d->n_shots) {
+            tern_status status = draw_others(d, &twister, json_array_get(d->records, i), picks, err);
+            if (status)
+                return status;
+            continue;
+        }
+        if (!d->task->first_shots && !d->task->other_shots && n_pool >= d->n_shots) {
             if (!tern_twister_sample(&twister, n_pool, d->n_shots, picks))
                 return tern_fail_memory(err, "the examples");
             continue;
         }
-        for (size_t k = 0; k < n_pool && n < d->n_shots; k++)
+        for (size_t k = 0; k < n_pool && n < d->n_shots && !d->task->other_shots; k++)
             if (!group || json_equal(group, tern_record_field(json_array_get(d->shots, k), by)))
                 picks[n++] = k;
         if (n < d->n_shots)
-            return tern_fail(err, TERN_ERR_FORMAT, "%s: %zu examples%s%s, but %zu shots are wanted", d->shots_path, n,
-                             group ? " for " : "", json_is_string(group) ? json_string_value(group) : "", d->n_shots);
+            return tern_fail(err, TERN_ERR_FORMAT, "%s: %zu examples%s%s, but %zu shots are wanted%s", d->shots_path,
+                             d->task->other_shots ? n_pool : n, group ? " for " : "",
+                             json_is_string(group) ? json_string_value(group) : "", d->n_shots,
+                             d->task->other_shots ? ", and one more is drawn" : "");
     }
     return TERN_OK;
 }
@@ -430,7 +489,7 @@ static tern_status read_shots(tern_dataset *d, const char *folder, uint32_t seed
         status = pick_shots(d, seed, err);
     for (size_t i = 0; !status && i < json_array_size(d->shots); i++) {
         tern_buffer text = {0};
-        status = add_shot(d, i, &text, err);
+        status = add_shot(d, i, NULL, &text, err);
         if (status)
             tern_error_prefix(err, "%s: line %zu", d->shots_path, lines[i]);
         tern_buffer_free(&text);

@@ -15,9 +15,13 @@ typedef struct tern_item {
     tern_arena arena;            /* of what follows */
     tern_eval_request *requests; /* [n_requests]: the choices; one for a continuation, none for generation */
     size_t n_requests;
-    size_t gold;         /* the right choice */
-    const bool *is_true; /* [n_requests] for mc2, else NULL */
-    const char *context; /* generation: the prompt, and what is right: one of them */
+    size_t gold;            /* the right choice */
+    const bool *is_true;    /* [n_requests] for mc2, else NULL */
+    const char *context;    /* generation: the prompt, and what is right: one of them */
+    size_t n_description;   /* bytes of the context: the task's description */
+    tern_message *messages; /* [n_messages] the same as a conversation: the description as its system message, the
+                             * examples as its turns, and the question */
+    size_t n_messages;
     const char **targets;
     size_t n_targets;
     const char *id; /* samples: what a hook calls it, and the questions of a conversation, if it is one */

@@ -210,7 +210,7 @@ static void read_generation(reader *r, tern_task *task) {
         filter->name = get_text(r, object, "name", n > 1);
         filter->regex = get_text(r, object, "regex", false);
         filter->last = get_flag(r, object, "last");
-        filter->strip = get_flag(r, object, "strip");
+        filter->strip = get_flag(r, object, "strip") || (filter->regex && !json_object_get(object, "strip"));
         filter->boxed = get_flag(r, object, "boxed");
         r->number = 0;
     }
@@ -228,7 +228,7 @@ static void read_generation(reader *r, tern_task *task) {
 }
 
 static void read_published(reader *r, tern_task *task) {
-    static const char *const keys[] = {"metric", "percent", "points", "shots", "source", NULL};
+    static const char *const keys[] = {"metric", "percent", "points", "shots", "chat", "source", NULL};
     const json_t *object = json_object_get(task->root, "published");
     if (!object || !check_keys(r, object, "published", keys))
         return;
@@ -240,6 +240,7 @@ static void read_published(reader *r, tern_task *task) {
     task->published = json_number_value(value);
     task->published_source = get_text(r, object, "source", true);
     task->published_shots = get_number(r, object, "shots", TERN_TASK_MAX_SHOTS, 0);
+    task->published_chat = get_flag(r, object, "chat");
 }
 
 static void read_metrics(reader *r, tern_task *task) {
@@ -282,6 +283,7 @@ static void read_names(reader *r, tern_task *task) {
     task->notes = get_text(r, root, "notes", false);
     task->n_shots = (size_t)get_number(r, root, "shots", TERN_TASK_MAX_SHOTS, 0);
     task->first_shots = get_flag(r, root, "first_shots");
+    task->other_shots = get_flag(r, root, "other_shots");
     if (!task->delimiter)
         task->delimiter = " ";
     if (!task->shots_delimiter)
@@ -299,7 +301,8 @@ tern_status tern_task_parse(json_t *root, const char *where, tern_task *task, te
                                        "shots_data", "shots_by",        "shots",  "first_shots", "description",
                                        "delimiter",  "shots_delimiter", "forms",  "shot_forms",  "until",
                                        "max_tokens", "filters",         "ignore", "ignore_case", "ignore_punctuation",
-                                       "math",       "published",       "notes",  "chat",        NULL};
+                                       "math",       "published",       "notes",  "chat",        "other_shots",
+                                       NULL};
     *task = (tern_task){.root = root};
     snprintf(task->where, sizeof task->where, "%s", where);
     reader r = {.where = task->where, .err = err};

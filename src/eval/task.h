@@ -54,8 +54,8 @@ typedef struct tern_task_filter {
     const char *name;  /* "strict-match"; "" for the only one */
     const char *regex; /* NULL: all of the text */
     bool last;         /* its last match, not its first */
-    bool strip;
-    bool boxed; /* the content of the last \boxed{} */
+    bool strip;        /* white space at its ends; of what a regex finds, unless the task says no */
+    bool boxed;        /* the content of the last \boxed{} */
 } tern_task_filter;
 
 typedef struct tern_task {
@@ -65,6 +65,7 @@ typedef struct tern_task {
     tern_task_kind kind;
     size_t n_shots;   /* unless the user says otherwise */
     bool first_shots; /* the first ones of the file, not drawn ones */
+    bool other_shots; /* drawn without the record itself, as the harness does where there is no split named "test" */
     tern_metric metrics[TERN_TASK_MAX_METRICS];
     size_t n_metrics;
     tern_task_form forms[TERN_TASK_MAX_FORMS], shot_forms[TERN_TASK_MAX_FORMS];
@@ -83,6 +84,7 @@ typedef struct tern_task {
     const char *published_metric, *published_source;
     double published; /* in tern_published_unit() */
     int64_t published_shots;
+    bool published_chat; /* in the chat template */
 } tern_task;
 
 /* The tasks of the program, in the order of their names. */

@@ -128,6 +128,76 @@ run "report of the whole" "$TERN" eval --report "$WORK/w.jsonl" --json
 is "$out" "$together"
 has "$out" '"n": 3'
 
+# --- the report's tasks, shots and chat template; an average of what has a published score
+mkdir "$WORK/group"
+cp "$ROOT"/tests/eval/records/{arc_easy,gsm8k,gsm8k-fewshot,truthfulqa}.jsonl "$WORK/group"
+report=("$TERN" eval "$model" --data "$WORK/group" -t 1 --max-tokens 4)
+fails 1 "truthfulqa.jsonl: 2 examples, but 10 shots are wanted, and one more is drawn" "too few others" \
+    "${report[@]}" --tasks truthfulqa_mc2 --as-report
+cat "$ROOT"/tests/eval/records/truthfulqa.jsonl >>"$WORK/group/truthfulqa.jsonl"
+fails 1 "2 records are not the one that is asked" "copies of the record" "${report[@]}" --tasks truthfulqa_mc2 --shots 3
+python3 - "$WORK/group" <<'END'
+import json, sys
+folder = sys.argv[1]
+with open(folder + "/truthfulqa.jsonl", "w") as file:
+    for i in range(12):
+        targets = {"choices": ["no %d" % i, "yes"], "labels": [1, 0]}
+        file.write(json.dumps({"question": "Is it %d?" % i, "mc1_targets": targets, "mc2_targets": targets}) + "\n")
+with open(folder + "/gsm8k-fewshot.jsonl", "a") as file:
+    file.write(json.dumps({"question": "2+2?", "answer": "#### 4"}) + "\n")
+END
+run "report" "${report[@]}" --tasks report -o "$WORK/report.jsonl" --json
+is "$status" 0
+has "$err" "piqa is left out: there is no"
+python3 - "$WORK/out" "$WORK/report.jsonl" <<'END' || fail "the report's tasks"
+import json, sys
+shown = json.load(open(sys.argv[1]))
+tasks = {task["task"]: task for task in shown["tasks"]}
+assert {name: task["shots"] for name, task in tasks.items()} == {"arc_easy": 0, "gsm8k": 4, "truthfulqa_mc2": 10}, tasks
+rows = [m for task in tasks.values() for m in task["metrics"] if "published" in m]
+assert len(rows) == 3 == shown["average"]["tasks"]
+for key in "value", "published":
+    assert abs(shown["average"][key] - 100 * sum(m[key] for m in rows) / 3) < 1e-9, (key, shown["average"], rows)
+END
+run "report as table" "$TERN" eval --report "$WORK/report.jsonl"
+has "$out" "average "
+has "$out" "of 3 published ones"
+gsm=("$TERN" eval "$model" --data "$WORK/group" -t 1 --max-tokens 4 --tasks gsm8k -o "$WORK/gsm.jsonl")
+run "as the report" "${gsm[@]}" --as-report
+is "$status" 0
+is "$(grep -c gsm8k "$WORK/gsm.jsonl")" "$(grep -c gsm8k "$WORK/report.jsonl")"
+run "the same" cmp "$WORK/gsm.jsonl" <(grep '"task":"gsm8k"' "$WORK/report.jsonl")
+is "$status" 0
+run "the same in other words" "${gsm[@]}" --chat --shots 4
+is "$status" 0
+fails 1 "another model, data or settings" "one message" "${gsm[@]}" --as-report --one-message
+fails 1 "another model, data or settings" "no template" "${gsm[@]}" --shots 4
+fails 2 "about the chat template" "one message without a template" "${gsm[@]}" --shots 4 --one-message
+
+# --- examples are turns in front of the question, or all is one message: as many tokens as the template gives of that
+mkdir "$WORK/turns"
+echo '{"question": "1+1?", "answer": "#### 2"}' >"$WORK/turns/gsm8k-fewshot.jsonl"
+echo '{"question": "3+2?", "answer": "#### 5"}' >"$WORK/turns/gsm8k.jsonl"
+cat >"$WORK/turns.py" <<'END'
+import json, subprocess, sys
+tern, model, folder = sys.argv[1:]
+first, answer, second = "Question: 1+1?\nAnswer:", "#### 2", "Question: 3+2?\nAnswer:"
+turns = [{"role": "user", "content": first}, {"role": "assistant", "content": answer}, {"role": "user", "content": second}]
+one = [{"role": "user", "content": f"{first} {answer}\n\n{second}"}]
+lines = [{"kind": "chat", "messages": messages, "generation_prompt": True} for messages in (turns, one)]
+open(folder + "/chat.jsonl", "w").write("".join(json.dumps(line) + "\n" for line in lines))
+ids = subprocess.run([tern, "tokenize", model, "--jsonl", folder + "/chat.jsonl"], stdout=subprocess.PIPE, check=True).stdout
+wanted = [len(json.loads(line)) for line in ids.splitlines()]
+got = []
+for how in [], ["--one-message"]:
+    run = subprocess.run([tern, "eval", model, "--tasks", "gsm8k", "--shots", "1", "--chat", "--data", folder, "--max-tokens", "4",
+                          "-t", "1", "--json", *how], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    got.append(json.loads(run.stdout)["run"]["tokens"])
+assert got == wanted and wanted[0] != wanted[1], (got, wanted)
+END
+run "turns" python3 "$WORK/turns.py" "$TERN" "$model" "$WORK/turns"
+is "$status" 0
+
 # --- bad input
 good=("$TERN" eval "$model" --data "$data" -t 1)
 fails 2 "no task 'arc'" "unknown task" "${good[@]}" --tasks arc

@@ -3,7 +3,8 @@ r"""The same benchmarks through lm-evaluation-harness and through `tern eval`: e
 
     python3 harness.py MODEL --data FOLDER --tasks arc_easy,piqa --limit 100
     python3 harness.py ../data/golden/small/model-f32.gguf --data records --record recorded.json --tasks \
-        arc_easy,arc_easy:3,openbookqa,boolq,hellaswag,piqa,winogrande,commonsenseqa,truthfulqa_mc1,truthfulqa_mc2,mmlu:1,lambada
+        arc_easy,arc_easy:3,openbookqa,boolq,hellaswag,piqa,piqa:2,winogrande,commonsenseqa,truthfulqa_mc1,\
+        truthfulqa_mc2,truthfulqa_mc2:1,mmlu:1,lambada,gsm8k:1:chat
 
 The harness (pip install "lm-eval[api]") asks `tern serve`, with its own task files; only where the records are is told
 to it. Exit status 77: it is not installed. TERN is the command.
@@ -31,6 +32,9 @@ TASKS = {
     "triviaqa": "triviaqa/default.yaml", "gsm8k": "gsm8k/gsm8k.yaml",
 }
 GENERATED = {"triviaqa", "gsm8k"}
+# those whose task file has no test split and no fewshot_split: there the harness draws one more example and drops the
+# record itself
+NO_TEST_SPLIT = {"boolq", "hellaswag", "piqa", "winogrande", "commonsenseqa", "truthfulqa_mc1", "truthfulqa_mc2", "triviaqa"}
 
 
 # ------------------------------------------------------------------ records as the hub has them
@@ -105,16 +109,20 @@ def convert(task, path, folder):
 def write_task(folder, task, name, records, shots, extra):
     import lm_eval
     source = pathlib.Path(lm_eval.__file__).parent / "tasks" / TASKS[task]
-    files = {"test": str(records), **({"train": str(shots)} if shots else {})}
+    no_test = task in NO_TEST_SPLIT
+    split = "validation" if no_test else "test"
+    files = {split: str(records), **({"train": str(shots)} if shots else {})}
     lines = [f"include: {source}", f"task: {name}", "dataset_path: json", "dataset_name: null", "dataset_kwargs:",
-             f"  data_files: {json.dumps(files)}", "test_split: test", "validation_split: null",
-             f"training_split: {'train' if shots else 'null'}", f"fewshot_split: {'train' if shots else 'null'}", *extra]
+             f"  data_files: {json.dumps(files)}", f"test_split: {'null' if no_test else 'test'}",
+             f"validation_split: {'validation' if no_test else 'null'}",
+             f"training_split: {'train' if shots else 'null'}",
+             f"fewshot_split: {'train' if shots and not no_test else 'null'}", *extra]
     (folder / f"{name}.yaml").write_text("\n".join(line for line in lines if line) + "\n", encoding="utf-8")
 
 
-def ask_harness(url, n_ctx, bos, folder, names, n_shots, limit):
+def ask_harness(url, n_ctx, bos, folder, names, n_shots, limit, chat):
     import lm_eval
-    from lm_eval.models.openai_completions import LocalCompletionsAPI
+    from lm_eval.models.openai_completions import LocalChatCompletion, LocalCompletionsAPI
     from lm_eval.tasks import TaskManager
 
     class Model(LocalCompletionsAPI):
@@ -127,8 +135,12 @@ def ask_harness(url, n_ctx, bos, folder, names, n_shots, limit):
                 return ([bos] + ids)[-keep:]
             return [([bos] + part)[-keep:] for part in ids]
 
-    model = Model(base_url=f"{url}/v1/completions", tokenizer_backend="remote", max_length=n_ctx + 1, num_concurrent=4)
-    found = lm_eval.simple_evaluate(model, tasks=names, num_fewshot=n_shots, limit=limit, log_samples=True,
+    if chat:
+        model = LocalChatCompletion(base_url=f"{url}/v1/chat/completions", num_concurrent=1)
+    else:
+        model = Model(base_url=f"{url}/v1/completions", tokenizer_backend="remote", max_length=n_ctx + 1, num_concurrent=4)
+    found = lm_eval.simple_evaluate(model, tasks=names, apply_chat_template=chat,
+                                    gen_kwargs={"max_gen_toks": max_tokens(n_ctx)} if chat else None, num_fewshot=n_shots, limit=limit, log_samples=True,
                                     task_manager=TaskManager(include_path=str(folder)), bootstrap_iters=0)
     return found["results"], found["samples"]
 
@@ -142,12 +154,19 @@ def by_item(task, samples):
     return [items[i] for i in sorted(items)]
 
 
-def harness_scores(task, url, n_ctx, bos, folder, n_shots, limit):
+def max_tokens(n_ctx):
+    """The server takes no prompt that leaves no room for the answer, so answers in the chat template are short."""
+    return n_ctx // 8
+
+
+def harness_scores(task, url, n_ctx, bos, folder, n_shots, limit, chat):
     records = convert(task, ARGUMENTS.data / FILES[task]["data"], folder)
     shots = convert(task, ARGUMENTS.data / FILES[task]["shots_data"], folder) if n_shots else None
+    if shots == records:
+        shots = None  # which leaves the harness no others to draw from
     if task != "mmlu":
         write_task(folder, task, f"tern_{task}", records, shots, [])
-        results, samples = ask_harness(url, n_ctx, bos, folder, [f"tern_{task}"], n_shots, limit)
+        results, samples = ask_harness(url, n_ctx, bos, folder, [f"tern_{task}"], n_shots, limit, chat)
         return results[f"tern_{task}"], by_item(task, samples[f"tern_{task}"])
     lines = [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()][:limit]
     examples = [json.loads(line) for line in shots.read_text(encoding="utf-8").splitlines()] if shots else []
@@ -159,7 +178,7 @@ def harness_scores(task, url, n_ctx, bos, folder, n_shots, limit):
             parts[-1].write_text("".join(json.dumps(line) + "\n" for line in all_lines if line["subject"] == subject))
         about = json.dumps(f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n")
         write_task(folder, task, f"tern_mmlu_{subject}", parts[0], parts[1] if shots else None, [f"description: {about}"])
-    results, samples = ask_harness(url, n_ctx, bos, folder, [f"tern_mmlu_{s}" for s in subjects], n_shots, None)
+    results, samples = ask_harness(url, n_ctx, bos, folder, [f"tern_mmlu_{s}" for s in subjects], n_shots, None, chat)
     items = {s: iter(by_item(task, samples[f"tern_mmlu_{s}"])) for s in subjects}
     weights = {s: sum(line["subject"] == s for line in lines) for s in subjects}
     acc = sum(results[f"tern_mmlu_{s}"]["acc,none"] * weights[s] for s in subjects) / len(lines)
@@ -168,14 +187,16 @@ def harness_scores(task, url, n_ctx, bos, folder, n_shots, limit):
 
 # ------------------------------------------------------------------------------------ tern
 
-def ask_tern(model, data, task, n_ctx, n_shots, limit, folder):
+def ask_tern(model, data, task, n_ctx, n_shots, limit, folder, chat=False):
     out = folder / f"{task}.results"
     # the server scores one token less than the context has
     ctx = n_ctx if task in GENERATED else n_ctx - 1
     command = [TERN, "eval", str(model), "--tasks", task, "--data", str(data), "--json", "-t", "1",
                "-c", str(ctx), "--out", str(out), "--shots", str(n_shots)]
     if task in GENERATED:
-        command += ["--max-tokens", str(min(256, n_ctx // 2))]
+        command += ["--max-tokens", str(max_tokens(n_ctx) if chat else min(256, n_ctx // 2))]
+    if chat:
+        command += ["--chat"]
     if limit:
         command += ["--limit", str(limit)]
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
@@ -235,21 +256,22 @@ def main():
     recorded, failed = {}, False
     try:
         for key in ARGUMENTS.tasks.split(","):
-            task, _, shots = key.partition(":")
+            task, shots, how = (key.split(":") + ["", ""])[:3]
             n_shots = int(shots) if shots else FILES[task]["shots"]
             with tempfile.TemporaryDirectory() as name:
                 folder = pathlib.Path(name)
-                scores, items = harness_scores(task, url, n_ctx, bos, folder, n_shots, ARGUMENTS.limit)
-                ours, lines = ask_tern(ARGUMENTS.model, folder, task, n_ctx, n_shots, ARGUMENTS.limit, folder)
+                scores, items = harness_scores(task, url, n_ctx, bos, folder, n_shots, ARGUMENTS.limit, how == "chat")
+                ours, lines = ask_tern(ARGUMENTS.model, folder, task, n_ctx, n_shots, ARGUMENTS.limit, folder,
+                                       how == "chat")
             different, largest = compare(task, ours, lines, scores, items)
             failed |= bool(different)
             values = ", ".join(f"{m['metric']} {m['value']:.4f}" for m in ours["metrics"])
-            print(f"{task:15} {n_shots} shots, {len(items):4} records: {values}; "
+            print(f"{task:15} {n_shots} shots{' in the chat template' * (how == 'chat')}, {len(items):4} records: {values}; "
                   + (f"{len(different)} DIFFER: {different[0]}" if different else
                      f"equal (log-likelihoods within {largest:.1e})"), flush=True)
-            names = {m["metric"] for m in ours["metrics"]} | {"acc"}
+            names = {m["metric"].split(",")[0] for m in ours["metrics"]} | {"acc"}
             kept = {name: value for name, value in scores.items() if name.split(",")[0] in names}
-            recorded[f"{task}:{n_shots}"] = {"scores": kept, "items": items}
+            recorded[f"{task}:{n_shots}" + f":{how}" * bool(how)] = {"scores": kept, "items": items}
     finally:
         server.terminate()
         server.wait()
@@ -262,7 +284,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("model")
     parser.add_argument("--data", type=pathlib.Path, required=True)
-    parser.add_argument("--tasks", default=",".join(TASKS), help="arc_easy,mmlu:3: three shots")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="arc_easy,mmlu:3: three shots; gsm8k:1:chat")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--record", type=pathlib.Path, help="write what the harness says, if all is equal")
     ARGUMENTS = parser.parse_args()

@@ -13,12 +13,12 @@ MODEL = HERE.parent / "data" / "golden" / "small" / "model-f32.gguf"
 class Recorded(unittest.TestCase):
     def test_equal(self):
         recorded = json.loads((HERE / "recorded.json").read_text())
-        self.assertGreaterEqual(len(recorded["tasks"]), 12)
+        self.assertGreaterEqual(len(recorded["tasks"]), 15)
         for key, wanted in recorded["tasks"].items():
-            task, n_shots = key.split(":")
+            task, n_shots, how = (key.split(":") + [""])[:3]
             with self.subTest(task=key), tempfile.TemporaryDirectory() as folder:
                 ours, lines = harness.ask_tern(MODEL, HERE / "records", task, recorded["n_ctx"], int(n_shots), None,
-                                               pathlib.Path(folder))
+                                               pathlib.Path(folder), how == "chat")
                 different, _ = harness.compare(task, ours, lines, wanted["scores"], wanted["items"])
                 self.assertEqual(different, [])
 

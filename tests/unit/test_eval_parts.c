@@ -125,9 +125,9 @@ static void test_small_letters_as_python(void **state) {
         const char *a, *b;
         bool same;
     } rows[] = {
-        {"\u1e9e", "\u00df", true},                /* sharp s */
-        {"STRASSE", "stra\u00dfe", false},         /* lower(), not casefold() */
-        {"\u0130STANBUL", "i\u0307stanbul", true}, /* becomes longer */
+        {"\u1e9e", "\u00df", true},                 /* sharp s */
+        {"STRASSE", "stra\u00dfe", false},          /* lower(), not casefold() */
+        {"\u0130STANBUL", "i\u0307stanbul", false}, /* numpy cuts it */
         {"\u038c\u039c\u0397\u03a1\u039f\u03a3", "\u03cc\u03bc\u03b7\u03c1\u03bf\u03c2", true}, /* final sigma */
         {"\u03a3\u0391", "\u03c3\u03b1", true},
         {"\u03a3", "\u03c3", true},
