@@ -4,6 +4,7 @@
 
 #include "model/demo.h"
 #include "model/layout.h"
+#include "model/scales.h"
 #include "model_handle.h"
 
 struct tern_inspection {
@@ -45,6 +46,13 @@ static bool describe_layout(const tern_checkpoint *checkpoint, const tern_tensor
     int which;
     const tern_form *form;
     static const char *const helpers[] = {TERN_SCALES_NAME, "screen."};
+    static const char own_scales[] = ".scales";
+    size_t length = strlen(tensor->name);
+    if (checkpoint->layout_version && length >= sizeof own_scales &&
+        strcmp(tensor->name + length - (sizeof own_scales - 1), own_scales) == 0) {
+        info->n_parameters = 0;
+        return true;
+    }
     for (size_t i = 0; checkpoint->layout_version && i < sizeof helpers / sizeof *helpers; i++)
         if (strncmp(tensor->name, helpers[i], strlen(helpers[i])) == 0) {
             info->n_parameters = 0;
@@ -52,10 +60,15 @@ static bool describe_layout(const tern_checkpoint *checkpoint, const tern_tensor
         }
     if (!tern_layout_identify(checkpoint, tensor, &layer, &which, &form))
         return false;
-    const tern_tensor *scales = tern_checkpoint_find(checkpoint, TERN_SCALES_NAME);
+    char name[128];
+    const tern_tensor *scales = tern_checkpoint_find(checkpoint, TERN_SCALES_NAME),
+                      *own = tern_checkpoint_find(checkpoint, tern_own_scales_name(name, layer, which));
     info->packing = form->name;
     info->n_parameters = tern_layout_parameters(checkpoint, which);
-    if (scales && scales->type == TERN_TYPE_F32 && layer < scales->rows && scales->cols == TERN_LINEARS_PER_LAYER) {
+    if (own && own->rows && own->cols)
+        info->scale_columns = (uint32_t)(info->n_parameters / own->cols / own->rows);
+    else if (scales && scales->type == TERN_TYPE_F32 && layer < scales->rows &&
+             scales->cols == TERN_LINEARS_PER_LAYER) {
         float row[TERN_LINEARS_PER_LAYER];
         tern_codec_of(TERN_TYPE_F32)->decode_row(scales, layer, row);
         info->has_scale = true;
@@ -78,6 +91,8 @@ void tern_inspection_tensor(const tern_inspection *inspection, size_t index, ter
         return;
     const tern_codec *codec = tern_codec_of(tensor->type);
     info->has_scale = codec && codec->scale && codec->scale(tensor, &info->scale, NULL) == TERN_OK;
+    if (!info->has_scale)
+        info->scale_columns = tern_scales_columns(tensor);
 }
 
 size_t tern_inspection_n_metadata(const tern_inspection *inspection) { return inspection->checkpoint->n_metadata; }

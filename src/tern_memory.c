@@ -43,9 +43,10 @@ static part part_of(const tern_model *model, size_t index) {
     }
     index -= n_matrices(model);
     switch (index) {
-    case PART_NORMS: /* at the end of the block */
-        return (part){(const char *)weights->memory + (weights->memory_bytes - weights->norm_bytes),
-                      (size_t)weights->norm_bytes, false};
+    case PART_NORMS: /* and the scales by row: at the end of the block */
+        return (part){(const char *)weights->memory +
+                          (weights->memory_bytes - weights->norm_bytes - weights->scale_bytes),
+                      (size_t)(weights->norm_bytes + weights->scale_bytes), false};
     case PART_EMBEDDING:
         return (part){weights->embedding->data, (size_t)weights->embedding->bytes, true};
     case PART_HEAD:

@@ -186,8 +186,10 @@ typedef struct tern_tensor_info {
     uint64_t bytes;
     bool has_scale; /* a per-tensor weight scale (ternary types) */
     float scale;
-    const char *packing;   /* of a ternary matrix in tern's own layout, "t5r16"; else NULL */
-    uint64_t n_parameters; /* weights in it; 0: it only helps to compute with others (scales, the head's screen) */
+    const char *packing;    /* of a ternary matrix in tern's own layout, "t5r16"; else NULL */
+    uint64_t n_parameters;  /* weights in it; 0: it only helps to compute with others (scales, the head's screen) */
+    uint32_t scale_columns; /* of a ternary matrix whose rows have scales of their own: the columns of a row that share
+                               one; else 0 */
 } tern_tensor_info;
 
 typedef struct tern_metadata_info {

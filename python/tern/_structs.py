@@ -85,6 +85,7 @@ class TensorInfo(c.Structure):
         ("scale", c.c_float),
         ("packing", c.c_char_p),
         ("n_parameters", c.c_uint64),
+        ("scale_columns", c.c_uint32),
     ]
 
 

@@ -211,6 +211,8 @@ static void print_tensor(const tern_tensor_info *tensor, int name_width, int typ
            format_shape(shape, tensor), (unsigned long long)tensor->bytes);
     if (tensor->has_scale)
         printf("  scale %.6g", (double)tensor->scale);
+    if (tensor->scale_columns)
+        printf("  a scale for each %u weights of a row", (unsigned)tensor->scale_columns);
     putchar('\n');
 }
 
@@ -327,6 +329,8 @@ static json_t *tensors_json(const tern_inspection *inspection) {
             json_object_set_new(object, "packing", tern_json_text(tensor.packing));
         if (object && tensor.has_scale)
             json_object_set_new(object, "scale", json_real((double)tensor.scale));
+        if (object && tensor.scale_columns)
+            json_object_set_new(object, "scale_columns", json_integer(tensor.scale_columns));
         json_array_append_new(array, object);
     }
     return array;

@@ -18,7 +18,13 @@ typedef struct settings {
     const char *output, *type, *embedding_type, *name, *calibration, *text;
     int64_t tokens, window, threads;
     bool force, json;
+    int scale; /* tern_quantize_scale */
 } settings;
+
+static const tern_choice scale_choices[] = {{"tensor", TERN_QUANTIZE_BY_TENSOR, false},
+                                            {"row", TERN_QUANTIZE_BY_ROW, false},
+                                            {"group", TERN_QUANTIZE_BY_GROUP, false},
+                                            {0}};
 
 static const tern_option options[] = {
     {"output", 'o', TERN_OPTION_FILE, offsetof(settings, output), "OUT.gguf", "the new model", 0, 0, NULL, NULL},
@@ -31,8 +37,12 @@ static const tern_option options[] = {
      "print what the model loses on this text: perplexity of the\nfloats, then of the new file", 0, 0, NULL, NULL},
     {"ctx", 'c', TERN_OPTION_INT, offsetof(settings, window), "N", "tokens of a window of --text, BOS included", 2,
      MAX_WINDOW, NULL, "512, or the model's"},
+    {"scale", 0, TERN_OPTION_ENUM, offsetof(settings, scale), "WHAT",
+     "the weights that share a scale: those of a tensor, of a row,\nor of a group of 256 in a row", 0, 0, scale_choices,
+     NULL},
     {"type", 0, TERN_OPTION_STRING, offsetof(settings, type), "TYPE",
-     "of the matrices in the file: i2_s, tq1_0, tq2_0, f16, bf16 or f32", 0, 0, NULL, NULL},
+     "of the matrices in the file: i2_s, tq1_0, tq2_0, f16, bf16 or\nf32; by row and group tq1_0 or tq2_0", 0, 0, NULL,
+     "i2_s; by row and group tq2_0"},
     {"embedding-type", 0, TERN_OPTION_STRING, offsetof(settings, embedding_type), "TYPE",
      "of embedding and head: f16, bf16, f32, q8_0, q6_k, q4_0", 0, 0, NULL, "as it is"},
     {"name", 0, TERN_OPTION_STRING, offsetof(settings, name), "TEXT", "the model's name, general.name in the file", 0,
@@ -122,9 +132,10 @@ static int measure_after(const settings *s, const text *t, result *r) {
 /* ----------------------------------------------------------------- report */
 
 static int print_json(const settings *s, const result *r) {
-    json_t *object = json_pack("{s:o, s:s, s:I, s:I, s:f}", "file", tern_json_text(s->output), "method",
-                               s->calibration ? "compensated" : "absmean", "calibration_tokens",
-                               (json_int_t)r->n_calibrated, "bytes", (json_int_t)r->file_bytes, "seconds", r->seconds);
+    json_t *object = json_pack("{s:o, s:s, s:s, s:I, s:I, s:f}", "file", tern_json_text(s->output), "method",
+                               s->calibration ? "compensated" : "absmean", "scale", scale_choices[s->scale].name,
+                               "calibration_tokens", (json_int_t)r->n_calibrated, "bytes", (json_int_t)r->file_bytes,
+                               "seconds", r->seconds);
     if (s->text && object)
         json_object_update_new(object,
                                json_pack("{s:I, s:f, s:f, s:f, s:f}", "tokens", (json_int_t)r->tokens,
@@ -137,10 +148,11 @@ static int print_table(const settings *s, const result *r) {
     char size[32], time[32];
     tern_cli_row("file", "%s, %s, written in %s", s->output, tern_format_bytes(size, (double)r->file_bytes),
                  tern_format_seconds(time, r->seconds));
+    static const char *const scales[] = {"", ", scales by row", ", scales by group of 256"};
     if (s->calibration)
-        tern_cli_row("rounding", "compensated, on %zu tokens", r->n_calibrated);
+        tern_cli_row("rounding", "compensated, on %zu tokens%s", r->n_calibrated, scales[s->scale]);
     else
-        tern_cli_row("rounding", "absmean, each weight by itself");
+        tern_cli_row("rounding", "absmean, each weight by itself%s", scales[s->scale]);
     if (!s->text)
         return 0;
     tern_cli_row("text", "%s, %llu tokens", s->text, (unsigned long long)r->tokens);
@@ -156,6 +168,7 @@ static int quantize(const settings *s, const char *path, const text *calibration
     tern_error err;
     tern_progress progress;
     const tern_quantize_params params = {.type = s->type,
+                                         .scale = (tern_quantize_scale)s->scale,
                                          .embedding_type = s->embedding_type,
                                          .name = s->name,
                                          .calibration = calibration->bytes,
@@ -224,7 +237,7 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     return status;
 }
 
-static const settings defaults = {.type = "i2_s", .tokens = 8192};
+static const settings defaults = {.tokens = 8192};
 
 const tern_command tern_command_quantize = {
     .name = "quantize",

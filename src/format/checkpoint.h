@@ -38,7 +38,11 @@ typedef struct tern_config {
 } tern_config;
 
 /* Of tern's own layout in GGUF (docs/FORMAT.md). */
-enum { TERN_LAYOUT_VERSION = 1 };
+enum {
+    TERN_LAYOUT_ONE_SCALE = 1,  /* matrices have one scale each */
+    TERN_LAYOUT_OWN_SCALES = 2, /* some have scales by row, which readers of version 1 would not look for */
+    TERN_LAYOUT_VERSION = 2     /* the newest */
+};
 
 typedef struct tern_metadata {
     const char *key, *type, *value; /* for people: `tern inspect`; long values shortened */

@@ -26,6 +26,10 @@ typedef struct tern_codec {
      * if blocks disagree about it. A tensor of zeros only may have scale 0. */
     tern_status (*scale)(const tern_tensor *tensor, float *scale, tern_error *err);
 
+    /* Ternary types that may have a scale for each block of a row: that of one, as it is stored; NULL: there is one for
+     * the tensor. A block of scale 0 holds zeros. */
+    float (*block_scale)(const tern_tensor *tensor, uint64_t row, uint64_t block);
+
     /* The other direction, for writing files (synth, convert): whole tensor [rows][cols] of trits row by row,
      * or of floats, -> bytes [tern_codec_bytes()]. NULL where writing is not offered. */
     void (*encode_trits)(const int8_t *trits, uint64_t rows, uint64_t cols, float scale, uint8_t *out);

@@ -68,6 +68,7 @@ void tern_i2_s_encode(const int8_t *trits, uint64_t rows, uint64_t cols, float s
 /* tq.c */
 bool tern_tq1_0_decode(const tern_tensor *tensor, uint64_t row, uint64_t n_rows, int8_t *trits, size_t ld);
 bool tern_tq2_0_decode(const tern_tensor *tensor, uint64_t row, uint64_t n_rows, int8_t *trits, size_t ld);
+float tern_tq_block_scale(const tern_tensor *tensor, uint64_t row, uint64_t block);
 tern_status tern_tq_scale(const tern_tensor *tensor, float *scale, tern_error *err);
 void tern_tq1_0_encode(const int8_t *trits, uint64_t rows, uint64_t cols, float scale, uint8_t *out);
 void tern_tq2_0_encode(const int8_t *trits, uint64_t rows, uint64_t cols, float scale, uint8_t *out);

@@ -1,5 +1,6 @@
 /* TQ1_0 and TQ2_0 (numerics.md section 6): blocks of 256 values with an fp16 scale each. In a BitNet file all blocks
- * of a tensor carry the same scale, except that a block of zeros has 0. */
+ * of a tensor carry the same scale, except that a block of zeros has 0; files of tern quantize --scale row and group,
+ * and llama.cpp's of other models, have several (model/scales.h). */
 #include "base/half.h"
 #include "format/codecs.h"
 
@@ -64,6 +65,11 @@ bool tern_tq2_0_decode(const tern_tensor *tensor, uint64_t row, uint64_t n_rows,
     return decode_rows(tensor, row, n_rows, trits, ld, TQ2_BYTES, decode_tq2_block);
 }
 
+float tern_tq_block_scale(const tern_tensor *tensor, uint64_t row, uint64_t block) {
+    unsigned bytes = block_bytes(tensor);
+    return tern_f16_to_f32(tern_load_u16(tensor->data + (row * (tensor->cols / BLOCK) + block + 1) * bytes - 2));
+}
+
 tern_status tern_tq_scale(const tern_tensor *tensor, float *scale, tern_error *err) {
     unsigned bytes = block_bytes(tensor);
     uint64_t n_blocks = tensor->rows * (tensor->cols / BLOCK);
@@ -78,7 +84,7 @@ tern_status tern_tq_scale(const tern_tensor *tensor, float *scale, tern_error *e
         if (common)
             return tern_fail(
                 err, TERN_ERR_UNSUPPORTED,
-                "tensor '%s' has per-block scales (%g and %g): not a BitNet model, which has one scale a tensor",
+                "tensor '%s' has scales by row or block (%g and %g), where one for the whole matrix is wanted",
                 tensor->name, (double)tern_f16_to_f32(common), (double)tern_f16_to_f32(half));
         common = half;
     }

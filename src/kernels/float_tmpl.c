@@ -94,6 +94,28 @@ void KERNEL(dequantize)(const int32_t *acc, size_t n, float s, float weight_scal
         v16_store_n(y + i, v16_mul(v16_div(v16_load_i32_n(acc + i, n - i), divisor), factor), n - i);
 }
 
+void KERNEL(dequantize_rows)(const int32_t *acc, size_t n, float s, const float *weight_scales, float *y) {
+    v16 divisor = v16_set1(s);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        v16_store(y + i, v16_mul(v16_div(v16_load_i32(acc + i), divisor), v16_load(weight_scales + i)));
+    if (i < n)
+        v16_store_n(y + i,
+                    v16_mul(v16_div(v16_load_i32_n(acc + i, n - i), divisor), v16_load_n(weight_scales + i, n - i)),
+                    n - i);
+}
+
+void KERNEL(add_scaled)(const int32_t *acc, size_t n, const float *weight_scales, float *sum) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        v16_store(sum + i, v16_fma(v16_load_i32(acc + i), v16_load(weight_scales + i), v16_load(sum + i)));
+    if (i < n)
+        v16_store_n(
+            sum + i,
+            v16_fma(v16_load_i32_n(acc + i, n - i), v16_load_n(weight_scales + i, n - i), v16_load_n(sum + i, n - i)),
+            n - i);
+}
+
 /* ---- element by element ---- */
 
 void KERNEL(rms_norm)(const float *x, const float *gain, size_t n, float eps, float *out) {

@@ -136,6 +136,12 @@ typedef struct tern_kernels {
     /* y[i] = ((float)acc[i] / s) * weight_scale, i < n */
     void (*dequantize)(const int32_t *acc, size_t n, float s, float weight_scale, float *y);
 
+    /* The same for weights with scales of their own by row: y[i] = ((float)acc[i] / s) * weight_scales[i], i < n */
+    void (*dequantize_rows)(const int32_t *acc, size_t n, float s, const float *weight_scales, float *y);
+    /* And by row and group of columns, one group after the other, before the division by s:
+     * sum[i] = fma((float)acc[i], weight_scales[i], sum[i]), i < n */
+    void (*add_scaled)(const int32_t *acc, size_t n, const float *weight_scales, float *sum);
+
     /* ---- float ---- */
 
     /* out[i] = (x[i] * r) * gain[i], r = 1 / sqrt(sum(x^2) / n + eps); the sum in 16 lanes with fma. out may be x. */

@@ -47,6 +47,8 @@
 #define TERN_DECLARE_FLOAT_KERNELS(isa)                                                                                \
     void tern_quantize_i8_##isa(const float *x, size_t n, size_t n_pad, int8_t *q, float *scale, int32_t *sum);        \
     void tern_dequantize_##isa(const int32_t *acc, size_t n, float s, float weight_scale, float *y);                   \
+    void tern_dequantize_rows_##isa(const int32_t *acc, size_t n, float s, const float *weight_scales, float *y);      \
+    void tern_add_scaled_##isa(const int32_t *acc, size_t n, const float *weight_scales, float *sum);                  \
     void tern_rms_norm_##isa(const float *x, const float *gain, size_t n, float eps, float *out);                      \
     void tern_add_##isa(float *x, const float *y, size_t n);                                                           \
     void tern_relu2_mul_##isa(const float *gate, const float *up, size_t n, float *out);                               \
@@ -63,10 +65,11 @@
     TERN_DECLARE_HEAD(q6_k, isa)
 
 #define TERN_FLOAT_KERNELS(isa)                                                                                        \
-    .quantize_i8 = tern_quantize_i8_##isa, .dequantize = tern_dequantize_##isa, .rms_norm = tern_rms_norm_##isa,       \
-    .add = tern_add_##isa, .relu2_mul = tern_relu2_mul_##isa, .silu_mul = tern_silu_mul_##isa,                         \
-    .rope = tern_rope_##isa, .divide = tern_divide_##isa, .f32_to_f16 = tern_f32_to_f16_##isa,                         \
-    .attention = &tern_attention_##isa,                                                                                \
+    .quantize_i8 = tern_quantize_i8_##isa, .dequantize = tern_dequantize_##isa,                                        \
+    .dequantize_rows = tern_dequantize_rows_##isa, .add_scaled = tern_add_scaled_##isa,                                \
+    .rms_norm = tern_rms_norm_##isa, .add = tern_add_##isa, .relu2_mul = tern_relu2_mul_##isa,                         \
+    .silu_mul = tern_silu_mul_##isa, .rope = tern_rope_##isa, .divide = tern_divide_##isa,                             \
+    .f32_to_f16 = tern_f32_to_f16_##isa, .attention = &tern_attention_##isa,                                           \
     .head = {                                                                                                          \
         [TERN_HEAD_F32] = tern_head_f32_##isa,   [TERN_HEAD_F16] = tern_head_f16_##isa,                                \
         [TERN_HEAD_BF16] = tern_head_bf16_##isa, [TERN_HEAD_Q8_0] = tern_head_q8_0_##isa,                              \

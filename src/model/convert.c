@@ -16,6 +16,7 @@
 #include "model/convert_parts.h"
 #include "model/demo.h"
 #include "model/keys.h"
+#include "model/scales.h"
 #include "tokenizer/unicode.h"
 
 #define FOLDER_TYPE "hf-packed"
@@ -76,6 +77,9 @@ static tern_status put_matrix(conversion *c, uint32_t layer, int which, tern_err
         tern_form_lay_out(form, linear);
         put(c, tern_packed_name(name, layer, which, form), GGUF_I8, linear->n_units, linear->unit_bytes, false,
             (uint64_t)linear->n_units * linear->unit_bytes);
+        if (linear->own_scales)
+            put(c, tern_own_scales_name(name, layer, which), GGUF_F32, tern_n_slabs(linear), linear->rows, false,
+                tern_n_own_scales(linear) * sizeof(float));
         return TERN_OK;
     }
     uint64_t bytes;
@@ -282,10 +286,12 @@ typedef struct layer_job {
     tern_error errors[TERN_LINEARS_PER_LAYER];
 } layer_job;
 
-/* trits [rows, cols] and scales [rows] -> out. Types with blocks have a scale in each one, I2_S has one in all. */
-static tern_status encode_given(const tern_codec *codec, const tern_linear *linear, const int8_t *trits,
+/* trits [rows, cols] and scales [rows][groups of `group` columns] -> out. Types with blocks have a scale in each one,
+ * I2_S has one in all. */
+static tern_status encode_given(const tern_codec *codec, const tern_linear *linear, uint32_t group, const int8_t *trits,
                                 const float *scales, uint8_t *out, tern_error *err) {
     uint32_t rows = linear->rows, cols = linear->cols;
+    group = group ? group : cols;
     size_t row_bytes = cols / codec->block_values * codec->block_bytes;
     if (codec->ternary && codec->tail_bytes) {
         codec->encode_trits(trits, rows, cols, scales[0], out);
@@ -296,12 +302,14 @@ static tern_status encode_given(const tern_codec *codec, const tern_linear *line
         return tern_fail_memory(err, "a row of a matrix");
     for (size_t row = 0; row < rows; row++) {
         const int8_t *t = trits + row * cols;
+        const float *s = scales + row * (cols / group);
         for (uint32_t i = 0; values && i < cols; i++)
-            values[i] = (float)t[i] * scales[row];
+            values[i] = (float)t[i] * s[i / group];
         if (values)
             codec->encode_row(values, cols, out + row * row_bytes);
-        else
-            codec->encode_trits(t, 1, cols, scales[row], out + row * row_bytes);
+        for (uint32_t i = 0; !values && i < cols; i += group)
+            codec->encode_trits(t + i, 1, group, s[i / group],
+                                out + row * row_bytes + i / codec->block_values * codec->block_bytes);
     }
     free(values);
     return TERN_OK;
@@ -334,8 +342,8 @@ static void pack_task(void *context, size_t task, int worker) {
     tern_linear *linear = &job->layer->linears[task];
     const tern_codec *codec = job->c->matrices;
     if (job->c->source) {
-        job->status[task] = encode_given(codec, linear, job->trits[task], job->scales[task], (uint8_t *)linear->packed,
-                                         &job->errors[task]);
+        job->status[task] = encode_given(codec, linear, job->c->source->group_cols, job->trits[task], job->scales[task],
+                                         (uint8_t *)linear->packed, &job->errors[task]);
         return;
     }
     if (linear->layout == TERN_LAYOUT_PLAIN) {
@@ -353,11 +361,26 @@ static void pack_task(void *context, size_t task, int worker) {
     tern_checkpoint_release(job->c->checkpoint, linear->source);
 }
 
+static tern_status write_scales(conversion *c, const tern_linear *linear, tern_error *err) {
+    size_t n = tern_n_own_scales(linear);
+    float *scales = tern_alloc_array(n, sizeof *scales);
+    if (!scales)
+        return tern_fail_memory(err, "the scales of a matrix");
+    tern_scales_read(linear, scales);
+    tern_status status = write_bytes(c, scales, n * sizeof *scales, err);
+    free(scales);
+    return status;
+}
+
 /* A matrix whose rows are in the model's order. In files of other programs' types and the architecture llama, those of
  * Q and K go to where llama.cpp wants them. */
 static tern_status write_matrix(conversion *c, const tern_linear *linear, int which, tern_error *err) {
     enum { Q, K };
     size_t n_bytes = (size_t)linear->n_units * linear->unit_bytes;
+    if (!c->matrices && linear->own_scales) {
+        tern_status status = write_bytes(c, linear->packed, n_bytes, err);
+        return status ? status : write_scales(c, linear, err);
+    }
     if (!c->matrices || !c->weights.dims.no_sub_norms || (which != Q && which != K))
         return write_bytes(c, linear->packed, n_bytes, err);
     const tern_linear file = {.interleaved = c->weights.dims.head_dim};
@@ -623,6 +646,8 @@ tern_status tern_convert_with(const char *in, const char *out, const tern_conver
         status = tern_weights_bind(checkpoint, &c.weights, err);
     if (!status && !source)
         status = check_kind(&c, err);
+    if (!status && !source)
+        status = tern_scales_find(checkpoint, c.pool, &c.weights, err);
     for (uint32_t i = 0; !status && params->binarize && i < c.weights.dims.n_layers; i++)
         for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++)
             c.weights.layers[i].linears[j].binarize = true;

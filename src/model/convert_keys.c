@@ -4,6 +4,7 @@
 
 #include "model/convert_parts.h"
 #include "model/keys.h"
+#include "model/scales.h"
 #include "model/vocab.h"
 
 #define SOURCE_KEY "tern.layout.source"
@@ -93,7 +94,8 @@ tern_status tern_convert_keys(const tern_checkpoint *checkpoint, const tern_weig
     }
     if (!checkpoint->layout_version)
         tern_gguf_put_string(writer, SOURCE_KEY, weights->layers[0].q.source->type_name);
-    tern_gguf_put_u32(writer, "tern.layout.version", TERN_LAYOUT_VERSION);
+    tern_gguf_put_u32(writer, "tern.layout.version",
+                      tern_scales_first(weights) ? TERN_LAYOUT_OWN_SCALES : TERN_LAYOUT_ONE_SCALE);
     tern_gguf_put_string(writer, "tern.layout.packing", packing);
     return status;
 }

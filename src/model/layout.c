@@ -49,18 +49,19 @@ const tern_form *tern_form_named(const char *name, int which) {
 }
 
 void tern_form_lay_out(const tern_form *form, tern_linear *linear) {
+    uint32_t cols = linear->slab_cols ? linear->slab_cols : linear->cols;
     linear->layout = form->layout;
-    linear->k_pad = form->packing ? (uint32_t)tern_k_pad(form->packing, linear->cols) : linear->cols;
+    linear->k_pad = form->packing ? (uint32_t)tern_k_pad(form->packing, cols) : linear->cols;
     switch (form->layout) {
     case TERN_LAYOUT_GROUPS:
-        linear->n_units = (uint32_t)tern_n_groups(linear->rows);
-        linear->unit_bytes = tern_group_bytes(form->packing, linear->cols);
+        linear->n_units = (uint32_t)tern_n_groups(linear->rows) * tern_n_slabs(linear);
+        linear->unit_bytes = tern_group_bytes(form->packing, cols);
         break;
     case TERN_LAYOUT_ROWS:
-        linear->n_units = linear->rows;
-        linear->unit_bytes = tern_line_bytes(linear->cols);
+        linear->n_units = linear->rows * tern_n_slabs(linear);
+        linear->unit_bytes = tern_line_bytes(cols);
         break;
-    case TERN_LAYOUT_COLUMNS:
+    case TERN_LAYOUT_COLUMNS: /* whatever the slabs */
         linear->n_units = linear->cols;
         linear->unit_bytes = tern_line_bytes(linear->rows);
         break;
@@ -77,20 +78,57 @@ static void pack_line(uint8_t *line, const int8_t *trits, uint32_t n) {
                              n - at < TERN_LINE_BLOCK ? n - at : TERN_LINE_BLOCK);
 }
 
+/* Groups of rows: [slab][group]. */
+static void pack_groups(const tern_packing *packing, const tern_linear *linear, uint32_t row, uint32_t n_rows,
+                        const int8_t *trits) {
+    uint8_t *packed = (uint8_t *)linear->packed;
+    uint32_t cols = linear->slab_cols ? linear->slab_cols : linear->cols;
+    size_t slab_bytes = tern_n_groups(linear->rows) * linear->unit_bytes;
+    for (uint32_t slab = 0; slab < tern_n_slabs(linear); slab++)
+        for (uint32_t i = 0; i < n_rows; i += TERN_GROUP_ROWS)
+            packing->pack_group(packed + slab * slab_bytes + (row + i) / TERN_GROUP_ROWS * linear->unit_bytes,
+                                trits + (size_t)i * linear->cols + (size_t)slab * cols, linear->cols,
+                                n_rows - i < TERN_GROUP_ROWS ? n_rows - i : TERN_GROUP_ROWS, cols);
+}
+
+static void unpack_groups(const tern_packing *packing, const tern_linear *linear, const uint8_t *bytes, uint32_t row,
+                          uint32_t n_rows, int8_t *trits) {
+    uint32_t cols = linear->slab_cols ? linear->slab_cols : linear->cols;
+    size_t slab_bytes = tern_n_groups(linear->rows) * linear->unit_bytes;
+    for (uint32_t slab = 0; slab < tern_n_slabs(linear); slab++)
+        for (uint32_t i = 0; i < n_rows; i++)
+            packing->unpack_row(bytes + slab * slab_bytes + (row + i) / TERN_GROUP_ROWS * linear->unit_bytes,
+                                (row + i) % TERN_GROUP_ROWS, cols,
+                                trits + (size_t)i * linear->cols + (size_t)slab * cols);
+}
+
+/* Lines of rows: [slab][row]. */
+static void pack_rows(const tern_linear *linear, uint32_t row, uint32_t n_rows, const int8_t *trits) {
+    uint32_t cols = linear->slab_cols ? linear->slab_cols : linear->cols;
+    for (size_t slab = 0; slab < tern_n_slabs(linear); slab++)
+        for (size_t i = 0; i < n_rows; i++)
+            pack_line((uint8_t *)linear->packed + (slab * linear->rows + row + i) * linear->unit_bytes,
+                      trits + i * linear->cols + slab * cols, cols);
+}
+
+static void unpack_rows(const tern_linear *linear, const uint8_t *bytes, uint32_t row, uint32_t n_rows, int8_t *trits) {
+    uint32_t cols = linear->slab_cols ? linear->slab_cols : linear->cols;
+    for (size_t slab = 0; slab < tern_n_slabs(linear); slab++)
+        for (size_t i = 0; i < n_rows; i++)
+            tern_line_unpack(bytes + (slab * linear->rows + row + i) * linear->unit_bytes, cols,
+                             trits + i * linear->cols + slab * cols);
+}
+
 void tern_form_pack(const tern_form *form, const tern_linear *linear, uint32_t row, uint32_t n_rows,
                     const int8_t *trits) {
     uint8_t *packed = (uint8_t *)linear->packed;
     uint32_t cols = linear->cols;
     switch (form->layout) {
     case TERN_LAYOUT_GROUPS:
-        for (uint32_t i = 0; i < n_rows; i += TERN_GROUP_ROWS)
-            form->packing->pack_group(packed + (row + i) / TERN_GROUP_ROWS * linear->unit_bytes,
-                                      trits + (size_t)i * cols, cols,
-                                      n_rows - i < TERN_GROUP_ROWS ? n_rows - i : TERN_GROUP_ROWS, cols);
+        pack_groups(form->packing, linear, row, n_rows, trits);
         break;
     case TERN_LAYOUT_ROWS:
-        for (uint32_t i = 0; i < n_rows; i++)
-            pack_line(packed + (row + i) * linear->unit_bytes, trits + (size_t)i * cols, cols);
+        pack_rows(linear, row, n_rows, trits);
         break;
     case TERN_LAYOUT_COLUMNS:
         tern_line_pack_columns(packed + row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, linear->unit_bytes, trits, cols,
@@ -124,19 +162,17 @@ static bool all_trits(const int8_t *values, size_t n) {
 _Static_assert((int)TERN_FORM_STRIP == (int)TERN_LINE_BLOCK && TERN_FORM_STRIP % TERN_GROUP_ROWS == 0,
                "a strip is whole groups of rows, and a block of each column");
 
-bool tern_form_unpack(const tern_form *form, const uint8_t *bytes, uint32_t rows, uint32_t cols, uint32_t row,
+bool tern_form_unpack(const tern_form *form, const uint8_t *bytes, const tern_linear *matrix, uint32_t row,
                       uint32_t n_rows, int8_t *trits) {
-    tern_linear linear = {.rows = rows, .cols = cols};
+    uint32_t cols = matrix->cols;
+    tern_linear linear = {.rows = matrix->rows, .cols = cols, .slab_cols = matrix->slab_cols};
     tern_form_lay_out(form, &linear);
     switch (form->layout) {
     case TERN_LAYOUT_GROUPS:
-        for (uint32_t i = 0; i < n_rows; i++)
-            form->packing->unpack_row(bytes + (row + i) / TERN_GROUP_ROWS * linear.unit_bytes,
-                                      (row + i) % TERN_GROUP_ROWS, cols, trits + (size_t)i * cols);
+        unpack_groups(form->packing, &linear, bytes, row, n_rows, trits);
         break;
     case TERN_LAYOUT_ROWS:
-        for (uint32_t i = 0; i < n_rows; i++)
-            tern_line_unpack(bytes + (row + i) * linear.unit_bytes, cols, trits + (size_t)i * cols);
+        unpack_rows(&linear, bytes, row, n_rows, trits);
         break;
     case TERN_LAYOUT_COLUMNS:
         unpack_columns(bytes + row / TERN_LINE_BLOCK * TERN_LINE_BLOCK_BYTES, linear.unit_bytes, cols, n_rows, trits);
@@ -157,6 +193,32 @@ const char *tern_packed_name(char buffer[static 128], uint32_t layer, int which,
     return buffer;
 }
 
+const char *tern_own_scales_name(char buffer[static 128], uint32_t layer, int which) {
+    snprintf(buffer, 128, "blk.%" PRIu32 ".%s.scales", layer, names[which]);
+    return buffer;
+}
+
+/* The matrix's own scales, if the file has any -> own_scales, slab_cols, scale_source. */
+static tern_status bind_scales(const tern_checkpoint *checkpoint, uint32_t layer, int which, tern_linear *linear,
+                               tern_error *err) {
+    char name[128];
+    const tern_tensor *tensor = tern_checkpoint_find(checkpoint, tern_own_scales_name(name, layer, which));
+    if (!tensor)
+        return TERN_OK;
+    uint64_t slabs = tensor->rows, cols = slabs ? linear->cols / slabs : 0;
+    bool whole = slabs == 1 || (slabs && cols * slabs == linear->cols && cols && cols % TERN_SLAB_UNIT == 0);
+    if (tensor->type != TERN_TYPE_F32 || tensor->n_dims != 2 || tensor->cols != linear->rows || !whole)
+        return tern_fail(err, TERN_ERR_FORMAT,
+                         "%s: tensor %s is %s [%" PRIu64 ", %" PRIu64 "], but scales of a matrix of %" PRIu32
+                         " x %" PRIu32 " are F32 [slabs, %" PRIu32 "], for whole slabs of a multiple of %d columns",
+                         checkpoint->path, name, tensor->type_name, tensor->rows, tensor->cols, linear->rows,
+                         linear->cols, linear->rows, TERN_SLAB_UNIT);
+    linear->own_scales = true;
+    linear->slab_cols = slabs > 1 ? (uint32_t)cols : 0;
+    linear->scale_source = tensor;
+    return TERN_OK;
+}
+
 tern_status tern_layout_bind(const tern_checkpoint *checkpoint, uint32_t layer, int which, tern_linear *linear,
                              tern_error *err) {
     char name[128];
@@ -175,6 +237,9 @@ tern_status tern_layout_bind(const tern_checkpoint *checkpoint, uint32_t layer, 
         return tern_fail(err, TERN_ERR_FORMAT, "%s: tensor blk.%" PRIu32 ".%s is missing in any form that tern knows",
                          checkpoint->path, layer, names[which]);
     linear->source = tensor;
+    tern_status status = bind_scales(checkpoint, layer, which, linear, err);
+    if (status)
+        return status;
     tern_linear stored = *linear;
     tern_form_lay_out(linear->stored, &stored);
     if (tensor->type != TERN_TYPE_I8 || tensor->n_dims != 2 || tensor->rows != stored.n_units ||
@@ -184,6 +249,34 @@ tern_status tern_layout_bind(const tern_checkpoint *checkpoint, uint32_t layer, 
                          " is I8 [%" PRIu32 ", %zu] in that form",
                          checkpoint->path, tensor->name, tensor->type_name, tensor->rows, tensor->cols, linear->rows,
                          linear->cols, stored.n_units, stored.unit_bytes);
+    return TERN_OK;
+}
+
+/* Scales that a matrix has of its own (NULL: none). */
+static tern_status check_scales(const tern_checkpoint *checkpoint, const tern_tensor *tensor, tern_error *err) {
+    size_t n = tensor ? (size_t)(tensor->rows * tensor->cols) : 0;
+    for (size_t i = 0; i < n; i++) {
+        float scale;
+        memcpy(&scale, tensor->data + i * sizeof scale, sizeof scale);
+        if (!(scale >= 0 && isfinite(scale)))
+            return tern_fail(err, TERN_ERR_FORMAT, "%s: tensor %s holds the scale %g; it must be finite and positive",
+                             checkpoint->path, tensor->name, (double)scale);
+    }
+    return TERN_OK;
+}
+
+/* Inputs lie in memory in slabs of one width. */
+static tern_status check_slabs(const tern_checkpoint *checkpoint, const tern_layer *layer, tern_error *err) {
+    static const struct { int a, b; } share[] = {{0, 1}, {1, 2}, {0, 2}, {4, 5}}; /* q, k and v; gate and up */
+    for (size_t i = 0; i < sizeof share / sizeof *share; i++) {
+        const tern_linear *a = &layer->linears[share[i].a], *b = &layer->linears[share[i].b];
+        if (a->slab_cols && b->slab_cols && a->slab_cols != b->slab_cols)
+            return tern_fail(err, TERN_ERR_UNSUPPORTED,
+                             "%s: tensors %s and %s have scales by %" PRIu32 " and by %" PRIu32
+                             " columns of the same input; one width is possible",
+                             checkpoint->path, a->scale_source->name, b->scale_source->name, a->slab_cols,
+                             b->slab_cols);
+    }
     return TERN_OK;
 }
 
@@ -197,8 +290,14 @@ tern_status tern_layout_scales(const tern_checkpoint *checkpoint, tern_weights *
     const tern_codec *codec = tern_codec_of(TERN_TYPE_F32);
     for (uint32_t i = 0; i < n_layers; i++) {
         float scales[TERN_LINEARS_PER_LAYER];
+        tern_status same = check_slabs(checkpoint, &weights->layers[i], err);
+        if (same)
+            return same;
         codec->decode_row(tensor, i, scales);
         for (int j = 0; j < TERN_LINEARS_PER_LAYER; j++) {
+            tern_status status = check_scales(checkpoint, weights->layers[i].linears[j].scale_source, err);
+            if (status)
+                return status;
             if (!(scales[j] >= 0 && isfinite(scales[j]))) /* 0: a matrix of zeros */
                 return tern_fail(err, TERN_ERR_FORMAT, "%s: the scale of blk.%" PRIu32 ".%s is %g", checkpoint->path, i,
                                  names[j], (double)scales[j]);

@@ -23,7 +23,7 @@ extern const char tern_form_names[];
 /* Whether it holds matrices without zeros only; tern_form_pack() must be given no others. */
 static inline bool tern_form_is_binary(const tern_form *form) { return form->packing && form->packing->binary; }
 
-/* The form's sizes for linear->rows x cols -> layout, k_pad, n_units, unit_bytes. */
+/* The form's sizes for linear->rows x cols in slabs of slab_cols -> layout, k_pad, n_units, unit_bytes. */
 void tern_form_lay_out(const tern_form *form, tern_linear *linear);
 /* Rows that tern_form_pack() and _unpack() take at a time; the first row is a multiple, the last strip may be less. */
 enum { TERN_FORM_STRIP = 192 };
@@ -31,19 +31,24 @@ enum { TERN_FORM_STRIP = 192 };
  * several threads at once. */
 void tern_form_pack(const tern_form *form, const tern_linear *linear, uint32_t row, uint32_t n_rows,
                     const int8_t *trits);
-/* The other direction, from bytes as tern_form_lay_out() says. False if one is no trit: the file is damaged. */
-bool tern_form_unpack(const tern_form *form, const uint8_t *bytes, uint32_t rows, uint32_t cols, uint32_t row,
+/* The other direction, from bytes as tern_form_lay_out() says of linear->rows, cols and slab_cols. False if one is no
+ * trit: the file is damaged. */
+bool tern_form_unpack(const tern_form *form, const uint8_t *bytes, const tern_linear *linear, uint32_t row,
                       uint32_t n_rows, int8_t *trits);
 
 /* The name of linear `which` of a layer in tern's own layout; written to buffer. */
 const char *tern_packed_name(char buffer[static 128], uint32_t layer, int which, const tern_form *form);
-/* Its one tensor of scales: F32 [n_layers, 7], in the order of tern_layer. */
+/* Its one tensor of scales: F32 [n_layers, 7], in the order of tern_layer; 0 of matrices with scales of their own. */
 #define TERN_SCALES_NAME "tern.scales"
+/* The name of a matrix's own scales, F32 [slabs, rows]; written to buffer. */
+const char *tern_own_scales_name(char buffer[static 128], uint32_t layer, int which);
+/* Slabs are of whole units of so many columns. */
+enum { TERN_SLAB_UNIT = 32 };
 
 /* Find the tensor of a linear (rows and cols are set) in tern's own layout, in any form -> source, stored. */
 tern_status tern_layout_bind(const tern_checkpoint *checkpoint, uint32_t layer, int which, tern_linear *linear,
                              tern_error *err);
-/* Read linear->scale of all. */
+/* Read linear->scale of all, and check those of their own. */
 tern_status tern_layout_scales(const tern_checkpoint *checkpoint, tern_weights *weights, tern_error *err);
 
 /* Which linear a tensor is, in any kind of file that has tern's own layout; false: it is no packed matrix. */

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "model/layout.h"
+#include "model/scales.h"
 
 typedef struct load_state {
     const tern_checkpoint *checkpoint;
@@ -77,8 +78,8 @@ static tern_status scale_of(const tern_checkpoint *checkpoint, tern_linear *line
     const tern_codec *codec = tern_codec_of(tensor->type);
     if (linear->binarize)
         return binary_scale(linear, buffer, err);
-    if (linear->stored)
-        return TERN_OK; /* read by tern_layout_scales() */
+    if (linear->stored || linear->own_scales || linear->scale_known)
+        return TERN_OK; /* read by tern_layout_scales(), or as tern_scales_find() says */
     if (codec->ternary)
         return codec->scale(tensor, &linear->scale, err);
     if (checkpoint->kind == TERN_CHECKPOINT_GGUF && single_magnitude(tensor, buffer, &linear->scale))
@@ -86,9 +87,18 @@ static tern_status scale_of(const tern_checkpoint *checkpoint, tern_linear *line
     return tern_absmean(tensor, buffer, &linear->scale, err);
 }
 
+static tern_status fail_own_scales(const tern_linear *linear, const char *type, tern_error *err) {
+    return tern_fail(err, TERN_ERR_UNSUPPORTED,
+                     "tensor %s has scales by row or group of columns, for which %s has no place; TQ1_0, TQ2_0 and "
+                     "tern's own layout have",
+                     linear->source->name, type);
+}
+
 tern_status tern_linear_find_scale(const tern_checkpoint *checkpoint, tern_linear *linear, tern_error *err) {
     float *buffer = tern_alloc_array(linear->cols, sizeof *buffer);
     tern_status status = buffer ? scale_of(checkpoint, linear, buffer, err) : tern_fail_memory(err, "a row of weights");
+    if (!status && linear->own_scales)
+        status = fail_own_scales(linear, "this type", err);
     free(buffer);
     return status;
 }
@@ -119,9 +129,8 @@ static bool decode_rows(const tern_linear *linear, uint32_t row, uint32_t n_rows
 static tern_status read_rows(const tern_linear *linear, uint32_t row, uint32_t n_rows, float *buffer, int8_t *trits,
                              tern_error *err) {
     const tern_tensor *tensor = linear->source;
-    bool ok = linear->stored
-                  ? tern_form_unpack(linear->stored, tensor->data, linear->rows, linear->cols, row, n_rows, trits)
-                  : decode_rows(linear, row, n_rows, buffer, trits);
+    bool ok = linear->stored ? tern_form_unpack(linear->stored, tensor->data, linear, row, n_rows, trits)
+                             : decode_rows(linear, row, n_rows, buffer, trits);
     return ok ? TERN_OK
               : tern_fail(err, TERN_ERR_FORMAT,
                           "tensor %s holds codes that are no ternary values near row %" PRIu32
@@ -173,6 +182,8 @@ tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form 
         memcpy((uint8_t *)linear->packed, linear->source->data, linear->source->bytes);
         return TERN_OK;
     }
+    if (linear->own_scales && tern_form_is_binary(form))
+        return fail_own_scales(linear, form->name, err);
     uint32_t strip = strip_rows(form, linear->stored);
     float *buffer = tern_alloc_array(linear->cols, sizeof *buffer);
     int8_t *trits = tern_alloc_array(strip, linear->cols);
@@ -194,10 +205,30 @@ tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form 
     return status;
 }
 
+/* trits [rows, cols] and the matrix's own scales -> out. */
+static tern_status encode_scaled(const tern_codec *codec, const tern_linear *linear, const int8_t *trits, uint8_t *out,
+                                 tern_error *err) {
+    uint32_t cols = linear->slab_cols ? linear->slab_cols : linear->cols;
+    float *scales = tern_alloc_array(tern_n_own_scales(linear), sizeof *scales);
+    if (!scales)
+        return tern_fail_memory(err, "the scales of a matrix");
+    tern_scales_read(linear, scales);
+    for (size_t row = 0; row < linear->rows; row++)
+        for (size_t slab = 0; slab < tern_n_slabs(linear); slab++) {
+            codec->encode_trits(trits, 1, cols, scales[slab * linear->rows + row], out);
+            trits += cols;
+            out += cols / codec->block_values * codec->block_bytes;
+        }
+    free(scales);
+    return TERN_OK;
+}
+
 tern_status tern_encode_linear(const tern_checkpoint *checkpoint, const tern_codec *codec, tern_linear *linear,
                                uint8_t *out, tern_error *err) {
     uint32_t strip = strip_rows(NULL, linear->stored), cols = linear->cols;
     size_t row_bytes = cols / codec->block_values * codec->block_bytes;
+    if (linear->own_scales && (!codec->block_scale || linear->slab_cols % codec->block_values))
+        return fail_own_scales(linear, codec->name, err);
     float *buffer = tern_alloc_array(cols, sizeof *buffer);
     int8_t *trits = tern_alloc_array(linear->rows, cols);
     tern_status status = buffer && trits ? TERN_OK : tern_fail_memory(err, "unpacking a matrix");
@@ -207,7 +238,9 @@ tern_status tern_encode_linear(const tern_checkpoint *checkpoint, const tern_cod
         uint32_t n_rows = linear->rows - row < strip ? linear->rows - row : strip;
         status = read_rows(linear, row, n_rows, buffer, trits + (size_t)row * cols, err);
     }
-    if (!status && codec->ternary)
+    if (!status && linear->own_scales)
+        status = encode_scaled(codec, linear, trits, out, err);
+    else if (!status && codec->ternary)
         codec->encode_trits(trits, linear->rows, cols, linear->scale, out);
     for (uint32_t row = 0; !status && !codec->ternary && row < linear->rows; row++) {
         for (uint32_t i = 0; i < cols; i++)
@@ -414,7 +447,8 @@ static uint64_t lay_out_all(load_state *state, bool copy) {
         const tern_form *form = form_of(weights->ternary, linear);
         if (linear->layout != TERN_LAYOUT_PLAIN)
             tern_form_lay_out(form, linear);
-        weights->packed_bytes += tern_packed_bytes(linear);
+        weights->scale_bytes += tern_n_own_scales(linear) * sizeof(float);
+        weights->packed_bytes += tern_packed_bytes(linear) + tern_n_own_scales(linear) * sizeof(float);
         if (!copy && usable_in_place(linear, form)) {
             linear->packed = linear->source->data;
             continue;
@@ -470,6 +504,25 @@ static tern_status make_room(load_state *state, const tern_load_params *params, 
     return TERN_OK;
 }
 
+typedef struct scales_job {
+    tern_weights *weights;
+    float *at; /* of the first matrix */
+} scales_job;
+
+static void scales_task(void *context, size_t layer, int worker) {
+    const scales_job *job = context;
+    float *at = job->at;
+    (void)worker;
+    for (size_t i = 0; i < (layer + 1) * TERN_LINEARS_PER_LAYER; i++) {
+        tern_linear *linear = &job->weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
+        if (i >= layer * TERN_LINEARS_PER_LAYER && linear->own_scales) {
+            tern_scales_read(linear, at);
+            linear->scales = at;
+        }
+        at += tern_n_own_scales(linear);
+    }
+}
+
 static tern_status pack_all(load_state *state, tern_pool *pool, tern_error *err) {
     pthread_mutex_init(&state->lock, NULL);
     tern_pool_run(pool, state->n_linears, load_task, state);
@@ -483,12 +536,21 @@ static tern_status pack_all(load_state *state, tern_pool *pool, tern_error *err)
 
 static tern_status load_all(load_state *state, const tern_load_params *params, tern_pool *pool, tern_error *err) {
     tern_weights *weights = state->weights;
+    tern_status status = tern_scales_find(state->checkpoint, pool, weights, err);
+    if (status)
+        return status;
     uint64_t in_memory = lay_out_all(state, params->huge_pages || params->numa);
     weights->norm_bytes = tern_norm_bytes(&weights->dims);
-    weights->memory_bytes = in_memory + weights->norm_bytes;
-    tern_status status = make_room(state, params, pool, err);
-    if (!status) /* packed matrices are whole cache lines, so the norms behind them start aligned */
-        status = load_norms(state->checkpoint, weights, (float *)((uint8_t *)weights->memory + in_memory), err);
+    weights->memory_bytes = in_memory + weights->norm_bytes + weights->scale_bytes;
+    status = make_room(state, params, pool, err);
+    if (status)
+        return status;
+    float *norms = (float *)((uint8_t *)weights->memory + in_memory); /* behind whole cache lines: aligned */
+    status = load_norms(state->checkpoint, weights, norms, err);
+    if (!status && weights->scale_bytes) {
+        scales_job job = {weights, norms + weights->norm_bytes / sizeof *norms};
+        tern_pool_run(pool, weights->dims.n_layers, scales_task, &job);
+    }
     return status ? status : pack_all(state, pool, err);
 }
 

@@ -46,13 +46,19 @@ typedef struct tern_linear {
     uint32_t index;      /* 0 .. 7 * n_layers - 1; a backend with its own copy finds it by this */
     uint32_t rows, cols; /* [out, in] */
     tern_layout layout;
-    uint32_t k_pad;        /* groups: columns of whole blocks */
-    uint32_t n_units;      /* groups of 16 rows, or lines */
-    size_t unit_bytes;     /* of one group, line or row */
-    const uint8_t *packed; /* [n_units][unit_bytes] */
-    float scale;
-    tern_head_type plain_type; /* of TERN_LAYOUT_PLAIN */
-    uint32_t interleaved;      /* the source has the rows of each head (so many) in another order; 0: not */
+    uint32_t k_pad;                  /* groups: columns of whole blocks */
+    uint32_t n_units;                /* groups of 16 rows, or lines */
+    size_t unit_bytes;               /* of one group, line or row */
+    const uint8_t *packed;           /* [n_units][unit_bytes]; of several slabs: [slab][group or row]; by column
+                              whatever the slabs */
+    float scale;                     /* of all weights, unless own_scales */
+    bool scale_known;                /* tern_scales_find() has seen that there is one, and which */
+    bool own_scales;                 /* rows have scales of their own (model/scales.h) ... */
+    uint32_t slab_cols;              /* ... in each slab of so many columns; 0: for all columns */
+    const float *scales;             /* [tern_n_slabs()][rows], once loaded */
+    const tern_tensor *scale_source; /* where tern's own layout has them */
+    tern_head_type plain_type;       /* of TERN_LAYOUT_PLAIN */
+    uint32_t interleaved;            /* the source has the rows of each head (so many) in another order; 0: not */
     bool binarize; /* make T = sign(W - mean W), scale = mean |W| of a float source, not what it stands for */
     float centre;  /* then: mean W */
     const tern_tensor *source; /* in the checkpoint */
@@ -61,6 +67,10 @@ typedef struct tern_linear {
 } tern_linear;
 
 enum { TERN_LINEARS_PER_LAYER = 7 };
+
+static inline uint32_t tern_n_slabs(const tern_linear *linear) {
+    return linear->slab_cols ? linear->cols / linear->slab_cols : 1;
+}
 
 /* Hugging Face's name of a matrix inside its layer, "self_attn.q_proj"; `which`: its place in tern_layer.linears. */
 const char *tern_linear_hf_name(int which);
@@ -107,8 +117,8 @@ typedef struct tern_weights {
     const tern_ternary *ternary; /* the packing and its kernels */
     void *memory;                /* the one block for norms and for matrices that are not used where they are mapped */
     tern_pages pages;            /* what `memory` was allocated as */
-    uint64_t packed_bytes, memory_bytes; /* of all matrices; of `memory` */
-    uint64_t norm_bytes;
+    uint64_t packed_bytes, memory_bytes; /* of all matrices and their own scales; of `memory` */
+    uint64_t norm_bytes, scale_bytes;    /* in `memory`: of the norms; behind them, of linear->scales */
     uint64_t n_ternary, n_params;
 } tern_weights;
 
@@ -154,7 +164,7 @@ typedef struct tern_load_params {
  * if `ternary` has kernels for them. What lies in the file in that form (tern's own layout) is used where it is mapped
  * and not even read. File pages of what is packed are dropped as they are used, so that the peak stays near the loaded
  * size. The checkpoint must outlive the weights (embedding and head, too, are read in place). All norms lie in
- * weights->memory, behind the packed matrices. `params` may be NULL. */
+ * weights->memory, behind the packed matrices, and behind them the scales by row. `params` may be NULL. */
 tern_status tern_weights_load(const tern_checkpoint *checkpoint, const tern_ternary *ternary, tern_pool *pool,
                               const tern_load_params *params, tern_weights *weights, tern_error *err);
 
@@ -167,7 +177,8 @@ tern_status tern_weights_are_binary(const tern_checkpoint *checkpoint, tern_pool
 tern_status tern_pack_linear(const tern_checkpoint *checkpoint, const tern_form *form, tern_linear *linear,
                              tern_error *err);
 /* One matrix (bound) -> out [tern_codec_bytes()] in a type of other programs, and ->scale: float types hold the values
- * trit * scale. Types with a smaller scale than F32 (TQ1_0, TQ2_0, F16, BF16) round it. */
+ * trit * scale. Types with a smaller scale than F32 (TQ1_0, TQ2_0, F16, BF16) round it. TERN_ERR_UNSUPPORTED if it has
+ * scales of its own by row for which the type has no place. */
 tern_status tern_encode_linear(const tern_checkpoint *checkpoint, const tern_codec *codec, tern_linear *linear,
                                uint8_t *out, tern_error *err);
 /* Its ->scale alone, as the above will find it. */

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "model/demo.h"
+#include "model/scales.h"
 #include "prune/parts.h"
 
 /* Activations of a whole network above this are made again in the backward pass. */
@@ -25,6 +26,8 @@ static tern_status load(tern_pruner *pruner, tern_error *err) {
     tern_status status = tern_net_ternary(NULL, &ternary, err);
     if (!status)
         status = tern_weights_load(checkpoint, ternary, pruner->pool, NULL, &pruner->weights, err);
+    if (!status)
+        status = tern_scales_refuse(&pruner->weights, "pruning", err);
     const tern_dims *dims = &pruner->weights.dims;
     if (!status && (dims->no_sub_norms || pruner->weights.plain))
         return tern_fail(err, TERN_ERR_UNSUPPORTED,

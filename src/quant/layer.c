@@ -11,14 +11,15 @@ static bool has_norm(const tern_dims *dims, int norm) {
     return !dims->no_sub_norms || (norm != TERN_NORM_ATTN_SUB && norm != TERN_NORM_FFN_SUB);
 }
 
-tern_status tern_quant_layer_create(const tern_weights *weights, tern_quant_layer *layer, tern_error *err) {
+tern_status tern_quant_layer_create(const tern_weights *weights, const tern_quant_scales *scales,
+                                    tern_quant_layer *layer, tern_error *err) {
     const tern_dims *dims = &weights->dims;
     size_t n_values = 0, n_rows = 0, n_norms = 0;
     *layer = (tern_quant_layer){0};
     for (int i = 0; i < TERN_LINEARS_PER_LAYER; i++) {
         const tern_linear *linear = &weights->layers[0].linears[i];
         n_values += (size_t)linear->rows * linear->cols;
-        n_rows += linear->rows;
+        n_rows += (size_t)linear->rows * (scales->group_cols ? linear->cols / scales->group_cols : 1);
     }
     for (int i = 0; i < TERN_NORM_OUTPUT; i++)
         n_norms += tern_norm_size(dims, (tern_norm)i);
@@ -39,8 +40,10 @@ tern_status tern_quant_layer_create(const tern_weights *weights, tern_quant_laye
                                                  .cols = linear->cols,
                                                  .w = layer->values[i],
                                                  .trits = trits,
-                                                 .scales = next};
-        next += linear->rows;
+                                                 .scales = next,
+                                                 .row_scales = scales->by_row,
+                                                 .group_cols = scales->group_cols};
+        next += (size_t)linear->rows * tern_quant_groups(&layer->matrices[i]);
         trits += (size_t)linear->rows * linear->cols;
     }
     for (int i = 0; i < TERN_NORM_OUTPUT; i++) {
@@ -131,10 +134,14 @@ typedef struct settle_job {
 static void settle_task(void *context, size_t row, int worker) {
     const settle_job *job = context;
     const int8_t *trits = job->m->trits + row * job->m->cols;
-    float *values = job->values + row * job->m->cols, scale = job->m->scales[row];
+    float *values = job->values + row * job->m->cols;
+    uint32_t group = job->m->group_cols ? job->m->group_cols : job->m->cols;
     (void)worker;
-    for (uint32_t i = 0; i < job->m->cols; i++)
-        values[i] = (float)trits[i] * scale;
+    for (uint32_t at = 0; at < job->m->cols; at += group) {
+        float scale = tern_quant_scale(job->m, row, at);
+        for (uint32_t i = at; i < at + group; i++)
+            values[i] = (float)trits[i] * scale;
+    }
 }
 
 void tern_quant_layer_settle(tern_pool *pool, tern_quant_layer *layer, int which) {

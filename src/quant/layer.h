@@ -14,8 +14,16 @@ typedef struct tern_quant_layer {
     int8_t *trits;
 } tern_quant_layer;
 
-/* Room for any layer of a model whose tensors are bound. One scale a matrix: that is what the file types hold. */
-tern_status tern_quant_layer_create(const tern_weights *weights, tern_quant_layer *layer, tern_error *err);
+/* Which weights share a scale: those of a matrix, of a row, or of so many columns of a row, which divide those of every
+ * matrix. */
+typedef struct tern_quant_scales {
+    bool by_row;
+    uint32_t group_cols; /* 0: all */
+} tern_quant_scales;
+
+/* Room for any layer of a model whose tensors are bound. */
+tern_status tern_quant_layer_create(const tern_weights *weights, const tern_quant_scales *scales,
+                                    tern_quant_layer *layer, tern_error *err);
 void tern_quant_layer_free(tern_quant_layer *layer);
 
 /* Read layer `index`: norms and matrices. A matrix that is ternary as it stands (0 and one magnitude, both signs) is

@@ -17,14 +17,22 @@
 typedef struct tern_quant_matrix {
     const char *name; /* for messages */
     uint32_t rows, cols;
-    const float *w;  /* [rows, cols] */
-    int8_t *trits;   /* [rows, cols] of -1, 0, 1 */
-    float *scales;   /* [rows] */
-    bool row_scales; /* each row has its own; else all are the same */
+    const float *w;      /* [rows, cols] */
+    int8_t *trits;       /* [rows, cols] of -1, 0, 1 */
+    float *scales;       /* [rows][tern_quant_groups()] */
+    bool row_scales;     /* each row has its own; else all are the same */
+    uint32_t group_cols; /* each group of so many columns of a row has its own, too; 0: one for all columns */
 } tern_quant_matrix;
 
-/* Absmean (docs/MODEL.md) -> trits, scales: of the whole matrix as tern_absmean() has it, or of each row. NaN or
- * infinity among the weights is TERN_ERR_FORMAT. */
+static inline uint32_t tern_quant_groups(const tern_quant_matrix *m) {
+    return m->group_cols ? m->cols / m->group_cols : 1;
+}
+static inline float tern_quant_scale(const tern_quant_matrix *m, size_t row, uint32_t col) {
+    return m->scales[row * tern_quant_groups(m) + (m->group_cols ? col / m->group_cols : 0)];
+}
+
+/* Absmean (docs/MODEL.md) -> trits, scales: of the whole matrix as tern_absmean() has it, or of each row or group. NaN
+ * or infinity among the weights is TERN_ERR_FORMAT. */
 tern_status tern_quant_round(tern_pool *pool, const tern_quant_matrix *m, tern_error *err);
 
 /* h [n, n] += x^T x of x [n_tokens, n]; only the upper triangle (column >= row) is used, here and below. */
@@ -33,7 +41,8 @@ void tern_quant_add_inputs(tern_pool *pool, const float *x, size_t n_tokens, uin
  * first, as GPTQ does. TERN_ERR_FORMAT if h is not finite. */
 tern_status tern_quant_factor(tern_pool *pool, float *h, uint32_t n, tern_error *err);
 /* Error-compensating rounding with the factors of tern_quant_factor() -> trits, scales. Scales begin as those of least
- * squared error of the weights and end as those of least squared error of the layer's outputs. */
+ * squared error of the weights and end as those of least squared error of the layer's outputs; those of a row's groups
+ * together. */
 tern_status tern_quant_compensate(tern_pool *pool, const float *factors, const tern_quant_matrix *m, tern_error *err);
 
 /* Sum over rows of (w - s t) H (w - s t)^T: the squared error of the outputs, with h as tern_quant_add_inputs() left

@@ -57,7 +57,8 @@ static tern_status check_floats(const source *s, tern_error *err) {
     return TERN_OK;
 }
 
-static tern_status open_source(const char *path, int n_threads, source *s, tern_error *err) {
+static tern_status open_source(const char *path, const tern_quant_scales *scales, int n_threads, source *s,
+                               tern_error *err) {
     tern_status status = tern_kernels_choose(NULL, &s->kernels, err);
     if (!status)
         status = tern_pool_create(n_threads > 0 ? n_threads : tern_cpu_count(), &s->pool, err);
@@ -67,7 +68,14 @@ static tern_status open_source(const char *path, int n_threads, source *s, tern_
         status = tern_weights_bind(s->checkpoint, &s->weights, err);
     if (!status)
         status = check_floats(s, err);
-    return status ? status : tern_quant_layer_create(&s->weights, &s->layer, err);
+    for (int i = 0; !status && scales->group_cols && i < TERN_LINEARS_PER_LAYER; i++) {
+        const tern_linear *linear = &s->weights.layers[0].linears[i];
+        if (linear->cols % scales->group_cols)
+            status = tern_fail(err, TERN_ERR_UNSUPPORTED,
+                               "%s: tensor %s has rows of %u weights; scales by group take a multiple of %u", path,
+                               linear->source->name, (unsigned)linear->cols, (unsigned)scales->group_cols);
+    }
+    return status ? status : tern_quant_layer_create(&s->weights, scales, &s->layer, err);
 }
 
 /* At most `most` tokens of the text, in windows, stand before the first layer. */
@@ -112,7 +120,8 @@ tern_status tern_float_loss(const char *path, const char *text, size_t n_bytes, 
                             tern_progress_fn progress, void *progress_user, double *mean_nll, uint64_t *n_tokens,
                             tern_error *err) {
     source s = {.progress = progress, .progress_user = progress_user};
-    tern_status status = open_source(path, n_threads, &s, err);
+    const tern_quant_scales none = {0};
+    tern_status status = open_source(path, &none, n_threads, &s, err);
     if (!status && (n_window < 2 || n_window > s.weights.dims.n_ctx))
         status = tern_fail(err, TERN_ERR_ARGUMENT, "a window of %u tokens: the model's context has 2 to %u",
                            (unsigned)n_window, (unsigned)s.weights.dims.n_ctx);
@@ -162,7 +171,8 @@ static bool is_model_file(const char *path) {
     return false;
 }
 
-static tern_status check_output(const source *s, const char *path, const char *type, tern_error *err) {
+static tern_status check_output(const source *s, const char *path, const char *type, tern_quantize_scale scale,
+                                tern_error *err) {
     const tern_codec *codec = tern_keys_weight_type(type);
     if (is_model_file(path))
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: the new model is a GGUF; a name that ends so is of another kind",
@@ -170,6 +180,11 @@ static tern_status check_output(const source *s, const char *path, const char *t
     if (!codec)
         return tern_fail(err, TERN_ERR_ARGUMENT, "type '%s' is not one of %s", type ? type : "",
                          tern_keys_weight_types);
+    if (scale != TERN_QUANTIZE_BY_TENSOR && !codec->block_scale)
+        return tern_fail(err, TERN_ERR_ARGUMENT,
+                         "type '%s' has no place for scales by row or group; TQ1_0 and TQ2_0 have one for each %d "
+                         "weights",
+                         type, TERN_QUANTIZE_GROUP);
     if (s->weights.dims.no_sub_norms && !codec->ternary)
         return tern_fail(
             err, TERN_ERR_ARGUMENT,
@@ -182,14 +197,15 @@ static tern_status check_output(const source *s, const char *path, const char *t
 tern_status tern_quantize(const char *in, const char *out, const tern_quantize_params *params, size_t *n_calibrated,
                           tern_error *err) {
     source s = {.progress = params->progress, .progress_user = params->progress_user};
-    const tern_matrix_source matrices = {make_layer, &s};
-    const tern_convert_params convert = {.type = params->type,
-                                         .embedding_type = params->embedding_type,
-                                         .name = params->name,
-                                         .n_threads = params->n_threads};
-    tern_status status = open_source(in, params->n_threads, &s, err);
+    const char *types[] = {"I2_S", "TQ2_0", "TQ2_0"}, *type = params->type ? params->type : types[params->scale];
+    const tern_quant_scales scales = {.by_row = params->scale != TERN_QUANTIZE_BY_TENSOR,
+                                      .group_cols = params->scale == TERN_QUANTIZE_BY_GROUP ? TERN_QUANTIZE_GROUP : 0};
+    const tern_matrix_source matrices = {make_layer, &s, scales.group_cols};
+    const tern_convert_params convert = {
+        .type = type, .embedding_type = params->embedding_type, .name = params->name, .n_threads = params->n_threads};
+    tern_status status = open_source(in, &scales, params->n_threads, &s, err);
     if (!status)
-        status = check_output(&s, out, params->type, err);
+        status = check_output(&s, out, type, params->scale, err);
     uint32_t n_ctx = s.weights.dims.n_ctx;
     if (!status && params->calibration)
         status = begin_passage(&s, params->calibration, params->calibration_bytes, params->calibration_tokens,

@@ -7,8 +7,18 @@
 
 #include "tern/tern.h"
 
+/* Which weights share a scale. Groups are of TERN_QUANTIZE_GROUP columns of a row. */
+typedef enum tern_quantize_scale {
+    TERN_QUANTIZE_BY_TENSOR = 0,
+    TERN_QUANTIZE_BY_ROW,
+    TERN_QUANTIZE_BY_GROUP
+} tern_quantize_scale;
+enum { TERN_QUANTIZE_GROUP = 256 };
+
 typedef struct tern_quantize_params {
-    const char *type;           /* of the matrices in the new file: "I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32" */
+    const char *type; /* of the matrices in the new file: "I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32";
+                         NULL: I2_S, or TQ2_0 for scales by row or group, which only TQ1_0 and TQ2_0 hold */
+    tern_quantize_scale scale;
     const char *embedding_type; /* as in tern_convert_params */
     const char *name;           /* likewise */
     /* Rounding that makes up for its errors on this text [calibration_bytes], of which at most so many tokens are used;

@@ -27,6 +27,7 @@ enum { MIN_SHARED_BYTES = 64 << 10 };
 struct tern_linear_scratch {
     int32_t *acc;   /* integer products of one task; of `down` and one token: the worker's share of all rows */
     float *values;  /* floats of one task; the widest row between norm and quantisation */
+    float *sums;    /* of slabs: the values of one task; else NULL */
     uint32_t *list; /* [ffn] lines that are needed */
     int8_t *list_q; /* [ffn] their activations */
     uint8_t *panel; /* of the line kernels */
@@ -48,6 +49,7 @@ void tern_cpu_linear_free(tern_cpu_linear *cpu) {
     for (int i = 0; cpu->workers && i < tern_pool_threads(cpu->pool); i++) {
         tern_aligned_free(cpu->workers[i].acc);
         tern_aligned_free(cpu->workers[i].values);
+        tern_aligned_free(cpu->workers[i].sums);
         tern_aligned_free(cpu->workers[i].panel);
         free(cpu->workers[i].list);
         free(cpu->workers[i].list_q);
@@ -56,6 +58,7 @@ void tern_cpu_linear_free(tern_cpu_linear *cpu) {
     tern_aligned_free(cpu->q);
     free(cpu->q_scale);
     free(cpu->q_sum);
+    tern_cpu_slabs_free(&cpu->slabs);
     tern_cpu_adapter_free(&cpu->adapter);
     cpu->workers = NULL;
 }
@@ -68,10 +71,12 @@ static bool alloc_worker(const tern_cpu_linear *cpu, tern_linear_scratch *worker
     size_t widest = widest_input(&cpu->weights->dims);
     worker->acc = tern_aligned_alloc(cpu->acc_size * sizeof(int32_t));
     worker->values = tern_aligned_alloc(2 * widest * sizeof(float)); /* gates and ups side by side */
+    worker->sums = cpu->slabs.q ? tern_aligned_alloc(cpu->acc_size * sizeof(float)) : NULL;
     worker->list = tern_alloc_array(ffn, sizeof *worker->list);
     worker->list_q = tern_alloc_array(ffn, sizeof *worker->list_q);
     worker->panel = tern_aligned_alloc(lines ? lines->scratch_bytes : 64);
-    return worker->acc && worker->values && worker->list && worker->list_q && worker->panel;
+    return worker->acc && worker->values && (worker->sums || !cpu->slabs.q) && worker->list && worker->list_q &&
+           worker->panel;
 }
 
 /* Rows of a task of `down` for several tokens: a line is unpacked for whole blocks, and few long tasks read the lines
@@ -96,7 +101,8 @@ static bool alloc_all(tern_cpu_linear *cpu, uint32_t max_batch) {
     cpu->q_scale = tern_alloc_array(max_batch, sizeof *cpu->q_scale);
     cpu->q_sum = tern_alloc_array(max_batch, sizeof *cpu->q_sum);
     cpu->workers = tern_calloc_array((size_t)threads, sizeof *cpu->workers);
-    bool ok = cpu->q && cpu->q_scale && cpu->q_sum && cpu->workers;
+    bool ok = cpu->q && cpu->q_scale && cpu->q_sum && cpu->workers &&
+              tern_cpu_slabs_create(cpu->weights, max_batch, &cpu->slabs);
     ok = ok && tern_cpu_adapter_create(cpu->weights, max_batch, &cpu->adapter);
     for (int i = 0; ok && i < threads; i++)
         ok = alloc_worker(cpu, &cpu->workers[i]);
@@ -198,6 +204,15 @@ static uint32_t rows_per_task(const tern_cpu_linear *cpu, uint32_t rows, uint32_
 
 static uint64_t bytes_of(const tern_linear *linear) { return (uint64_t)linear->n_units * linear->unit_bytes; }
 
+/* y [n] = the values of sums of rows [row, row + n) that are one token's */
+static void dequantize(const tern_cpu_linear *cpu, const tern_linear *linear, uint32_t row, const int32_t *acc,
+                       uint32_t n, float s, float *y) {
+    if (linear->own_scales)
+        cpu->kernels->dequantize_rows(acc, n, s, linear->scales + row, y);
+    else
+        cpu->kernels->dequantize(acc, n, s, linear->scale, y);
+}
+
 /* acc [n_tokens][ld] = products of rows [row, row + n_rows) */
 static void multiply(const tern_cpu_linear *cpu, const tern_linear *linear, uint32_t row, uint32_t n_rows,
                      uint32_t n_tokens, tern_linear_scratch *worker, int32_t *acc, size_t ld) {
@@ -214,15 +229,54 @@ static void multiply(const tern_cpu_linear *cpu, const tern_linear *linear, uint
                                        cpu->q_sum, n_tokens, acc, ld, worker->panel);
 }
 
+/* acc [n_tokens][ld] = products of rows [row, row + n_rows) in one slab */
+static void multiply_slab(const tern_cpu_linear *cpu, const tern_linear *linear, size_t slab, uint32_t row,
+                          uint32_t n_rows, uint32_t n_tokens, const tern_linear_scratch *worker, size_t ld) {
+    const tern_ternary *ternary = cpu->weights->ternary;
+    size_t ld_q = tern_q_pad(linear->slab_cols), unit = linear->unit_bytes;
+    const int8_t *q = cpu->slabs.q + slab * n_tokens * ld_q;
+    const int32_t *sums = cpu->slabs.sums + slab * n_tokens;
+    if (linear->layout == TERN_LAYOUT_GROUPS)
+        ternary->matmul(linear->packed + (slab * tern_n_groups(linear->rows) + row / TERN_GROUP_ROWS) * unit,
+                        linear->k_pad, tern_n_groups(n_rows), q, ld_q, sums, n_tokens, worker->acc, ld);
+    else if (linear->layout == TERN_LAYOUT_ROWS)
+        ternary->lines->matmul_rows(linear->packed + (slab * linear->rows + row) * unit, linear->slab_cols, n_rows, q,
+                                    ld_q, sums, n_tokens, worker->acc, ld, worker->panel);
+    else
+        ternary->lines->matmul_columns(linear->packed + slab * linear->slab_cols * unit, linear->rows,
+                                       linear->slab_cols, row, n_rows, q, ld_q, sums, n_tokens, worker->acc, ld,
+                                       worker->panel);
+}
+
+/* sums [n_tokens][ld] = values of rows [row, row + n_rows) of a matrix in slabs (model/scales.h) */
+static void multiply_slabs(const tern_cpu_linear *cpu, const tern_linear *linear, uint32_t row, uint32_t n_rows,
+                           uint32_t n_tokens, const tern_linear_scratch *worker, size_t ld) {
+    memset(worker->sums, 0, n_tokens * ld * sizeof *worker->sums);
+    for (size_t slab = 0; slab < tern_n_slabs(linear); slab++) {
+        multiply_slab(cpu, linear, slab, row, n_rows, n_tokens, worker, ld);
+        for (size_t t = 0; t < n_tokens; t++)
+            cpu->kernels->add_scaled(worker->acc + t * ld, n_rows, linear->scales + slab * linear->rows + row,
+                                     worker->sums + t * ld);
+    }
+    for (size_t t = 0; t < n_tokens; t++)
+        cpu->kernels->divide(worker->sums + t * ld, n_rows, cpu->q_scale[t]);
+}
+
 static void linear_rows(const linear_job *job, const tern_linear *linear, float *out, uint32_t row, uint32_t n_rows,
                         int worker) {
     tern_cpu_linear *cpu = job->cpu;
     tern_linear_scratch *scratch = &cpu->workers[worker];
     size_t ld = tern_n_groups(n_rows) * TERN_GROUP_ROWS;
-    multiply(cpu, linear, row, n_rows, job->n_tokens, scratch, scratch->acc, ld);
+    if (linear->slab_cols)
+        multiply_slabs(cpu, linear, row, n_rows, job->n_tokens, scratch, ld);
+    else
+        multiply(cpu, linear, row, n_rows, job->n_tokens, scratch, scratch->acc, ld);
     for (size_t t = 0; t < job->n_tokens; t++) {
         float *to = out + t * linear->rows + row, *y = job->add ? scratch->values : to;
-        cpu->kernels->dequantize(scratch->acc + t * ld, n_rows, cpu->q_scale[t], linear->scale, y);
+        if (linear->slab_cols)
+            memcpy(y, scratch->sums + t * ld, n_rows * sizeof *y);
+        else
+            dequantize(cpu, linear, row, scratch->acc + t * ld, n_rows, cpu->q_scale[t], y);
         if (job->add)
             cpu->kernels->add(to, y, n_rows);
     }
@@ -273,6 +327,7 @@ void tern_cpu_linear_run(tern_cpu_linear *cpu, const tern_linear *const *linears
         tern_cpu_plain_run(&cpu->plain, linears, out, n_linears, n);
         return;
     }
+    tern_cpu_slabs_cut(&cpu->slabs, cpu->pool, cpu->q, linears, n_linears, n);
     run_linears(&job);
     add_low_rank(cpu, linears, out, n_linears, n);
 }
@@ -327,8 +382,38 @@ static void add_columns(tern_cpu_linear *cpu, const tern_linear *linear, float *
         else
             sum = cpu->workers[i].acc;
     }
-    cpu->kernels->dequantize(sum, linear->rows, cpu->q_scale[0], linear->scale, cpu->workers[0].values);
+    dequantize(cpu, linear, 0, sum, linear->rows, cpu->q_scale[0], cpu->workers[0].values);
     cpu->kernels->add(x, cpu->workers[0].values, linear->rows);
+}
+
+/* The same in slabs: a task takes one, and leaves its sums beside the others', which are added in their order. */
+static void slab_columns_task(void *context, size_t slab, int worker) {
+    const columns_job *job = context;
+    const tern_linear *linear = job->linear;
+    tern_linear_scratch *scratch = &job->cpu->workers[worker];
+    uint32_t begin = (uint32_t)slab * linear->slab_cols, end = begin + linear->slab_cols, n = 0;
+    int32_t *acc = job->cpu->slabs.acc + slab * linear->rows;
+    for (uint32_t i = begin; i < end; i++) {
+        scratch->list[n] = i;
+        scratch->list_q[n] = job->cpu->q[i];
+        n += (job->cpu->q[i] != 0) | job->cpu->dense;
+    }
+    memset(acc, 0, linear->rows * sizeof *acc);
+    job->cpu->weights->ternary->lines->sums(linear->packed, linear->rows, scratch->list, n, scratch->list_q, acc);
+    scratch->counts.down_read += n;
+    scratch->counts.down_total += linear->slab_cols;
+}
+
+static void add_slab_columns(tern_cpu_linear *cpu, const tern_linear *linear, float *x) {
+    columns_job job = {cpu, linear, linear->slab_cols};
+    float *values = cpu->workers[0].sums;
+    tern_pool_run(cpu->pool, tern_n_slabs(linear), slab_columns_task, &job);
+    memset(values, 0, linear->rows * sizeof *values);
+    for (size_t slab = 0; slab < tern_n_slabs(linear); slab++)
+        cpu->kernels->add_scaled(cpu->slabs.acc + slab * linear->rows, linear->rows,
+                                 linear->scales + slab * linear->rows, values);
+    cpu->kernels->divide(values, linear->rows, cpu->q_scale[0]);
+    cpu->kernels->add(x, values, linear->rows);
 }
 
 /* ------------------------------------------------------- down, few tokens */
@@ -366,14 +451,14 @@ static void add_shares_task(void *context, size_t token, int worker) {
     for (uint32_t i = 1; i < job->n_tasks; i++)
         for (uint32_t r = 0; r < rows; r++)
             sum[r] += cpu->workers[i].acc[token * rows + r];
-    cpu->kernels->dequantize(sum, rows, cpu->q_scale[token], job->linear->scale, values);
+    dequantize(cpu, job->linear, 0, sum, rows, cpu->q_scale[token], values);
     cpu->kernels->add(job->x + token * rows, values, rows);
 }
 
 static bool shares_pay(const tern_cpu_linear *cpu, const tern_linear *linear, uint32_t n) {
     int threads = tern_pool_threads(cpu->pool);
     return linear->layout == TERN_LAYOUT_COLUMNS && n <= FEW_TOKENS && threads > 1 && threads <= MOST_SHARES &&
-           bytes_of(linear) >= MIN_SHARED_BYTES;
+           !linear->slab_cols && bytes_of(linear) >= MIN_SHARED_BYTES;
 }
 
 static void add_shares(tern_cpu_linear *cpu, const tern_linear *linear, float *x, uint32_t n) {
@@ -396,7 +481,12 @@ void tern_cpu_linear_add(tern_cpu_linear *cpu, const tern_linear *linear, float 
         tern_cpu_plain_add(&cpu->plain, linear, x, n);
         return;
     }
-    if (n == 1 && linear->layout == TERN_LAYOUT_COLUMNS)
+    bool columns = n == 1 && linear->layout == TERN_LAYOUT_COLUMNS;
+    if (!columns)
+        tern_cpu_slabs_cut(&cpu->slabs, cpu->pool, cpu->q, job.linears, 1, n);
+    if (columns && linear->slab_cols)
+        add_slab_columns(cpu, linear, x);
+    else if (columns)
         add_columns(cpu, linear, x);
     else if (shares_pay(cpu, linear, n))
         add_shares(cpu, linear, x, n);
@@ -417,6 +507,31 @@ typedef struct gated_job {
     uint32_t n_tokens, rows_per_task;
 } gated_job;
 
+/* One token: ups [n] = values of the rows in the list. */
+static void dot_lines(const tern_cpu_linear *cpu, const tern_linear *up, uint32_t n, const tern_linear_scratch *scratch,
+                      float *ups) {
+    cpu->weights->ternary->lines->dots(up->packed, up->cols, scratch->list, n, cpu->q, cpu->q_sum[0], scratch->acc);
+    cpu->kernels->dequantize(scratch->acc, n, cpu->q_scale[0], up->own_scales ? 1 : up->scale, ups);
+    for (uint32_t i = 0; up->own_scales && i < n; i++) /* the bits of dequantize_rows */
+        ups[i] *= up->scales[scratch->list[i]];
+}
+
+/* The same of rows in slabs. */
+static void dot_slabs(const tern_cpu_linear *cpu, const tern_linear *up, uint32_t n, const tern_linear_scratch *scratch,
+                      float *ups) {
+    memset(ups, 0, n * sizeof *ups);
+    for (size_t slab = 0; slab < tern_n_slabs(up); slab++) {
+        const float *scales = up->scales + slab * up->rows;
+        cpu->weights->ternary->lines->dots(up->packed + slab * up->rows * up->unit_bytes, up->slab_cols, scratch->list,
+                                           n, cpu->slabs.q + slab * tern_q_pad(up->slab_cols), cpu->slabs.sums[slab],
+                                           scratch->acc);
+        for (uint32_t i = 0; i < n; i++)
+            scratch->sums[i] = scales[scratch->list[i]];
+        cpu->kernels->add_scaled(scratch->acc, n, scratch->sums, ups);
+    }
+    cpu->kernels->divide(ups, n, cpu->q_scale[0]);
+}
+
 /* One token, `up` in lines: out [n_rows] holds the gates. */
 static void up_where_needed(const gated_job *job, uint32_t row, uint32_t n_rows, tern_linear_scratch *scratch,
                             float *out) {
@@ -428,9 +543,10 @@ static void up_where_needed(const gated_job *job, uint32_t row, uint32_t n_rows,
         gates[n] = out[i];
         n += (out[i] > 0) | job->all_up;
     }
-    cpu->weights->ternary->lines->dots(job->up->packed, job->up->cols, scratch->list, n, cpu->q, cpu->q_sum[0],
-                                       scratch->acc);
-    cpu->kernels->dequantize(scratch->acc, n, cpu->q_scale[0], job->up->scale, ups);
+    if (job->up->slab_cols)
+        dot_slabs(cpu, job->up, n, scratch, ups);
+    else
+        dot_lines(cpu, job->up, n, scratch, ups);
     for (uint32_t i = 0; job->add_to_up && i < n; i++)
         ups[i] += job->add_to_up[scratch->list[i]];
     job->gate_mul(gates, ups, n, gates);
@@ -450,19 +566,21 @@ static void gated_task(void *context, size_t task, int worker) {
     if (n_rows > job->rows_per_task)
         n_rows = job->rows_per_task;
     size_t ld = tern_n_groups(n_rows) * TERN_GROUP_ROWS;
-    multiply(cpu, job->gate, row, n_rows, job->n_tokens, scratch, scratch->acc, ld);
-    for (size_t t = 0; t < job->n_tokens; t++)
-        cpu->kernels->dequantize(scratch->acc + t * ld, n_rows, cpu->q_scale[t], job->gate->scale,
-                                 job->out + t * ffn + row);
+    const linear_job gate = {.cpu = cpu, .n_tokens = job->n_tokens};
+    linear_rows(&gate, job->gate, job->out, row, n_rows, worker);
     if (job->n_tokens == 1 && job->up->layout == TERN_LAYOUT_ROWS) {
         up_where_needed(job, row, n_rows, scratch, job->out + row);
         return;
     }
-    multiply(cpu, job->up, row, n_rows, job->n_tokens, scratch, scratch->acc, ld);
+    if (job->up->slab_cols)
+        multiply_slabs(cpu, job->up, row, n_rows, job->n_tokens, scratch, ld);
+    else
+        multiply(cpu, job->up, row, n_rows, job->n_tokens, scratch, scratch->acc, ld);
     for (size_t t = 0; t < job->n_tokens; t++) {
-        float *out = job->out + t * ffn + row;
-        cpu->kernels->dequantize(scratch->acc + t * ld, n_rows, cpu->q_scale[t], job->up->scale, scratch->values);
-        job->gate_mul(out, scratch->values, n_rows, out);
+        float *out = job->out + t * ffn + row, *up = job->up->slab_cols ? scratch->sums + t * ld : scratch->values;
+        if (!job->up->slab_cols)
+            dequantize(cpu, job->up, row, scratch->acc + t * ld, n_rows, cpu->q_scale[t], up);
+        job->gate_mul(out, up, n_rows, out);
     }
 }
 
@@ -494,6 +612,7 @@ static void gated_with_adapter(gated_job *job) {
         return;
     }
     linear_job gates = {.cpu = cpu, .linears = both, .out = outs, .n_linears = 1, .n_tokens = 1};
+    tern_cpu_slabs_cut(&cpu->slabs, cpu->pool, cpu->q, both, 2, 1);
     run_linears(&gates);
     memset(cpu->adapter.up, 0, job->up->rows * sizeof *cpu->adapter.up);
     add_low_rank(cpu, both, outs, 2, 1);
@@ -514,8 +633,10 @@ void tern_cpu_gated(tern_cpu_linear *cpu, const tern_linear *gate, const tern_li
     if (wanted > share) /* more threads than tasks */
         wanted = share < TERN_GROUP_ROWS ? TERN_GROUP_ROWS : share;
     job.rows_per_task = rows_per_task(cpu, gate->rows, wanted, bytes_of(gate) + bytes_of(up), n);
-    if (gate->low_rank || up->low_rank)
+    if (gate->low_rank || up->low_rank) {
         gated_with_adapter(&job);
-    else
-        tern_pool_run(cpu->pool, tasks_of(gate, job.rows_per_task), gated_task, &job);
+        return;
+    }
+    tern_cpu_slabs_cut(&cpu->slabs, cpu->pool, cpu->q, (const tern_linear *[]){gate, up}, 2, n);
+    tern_pool_run(cpu->pool, tasks_of(gate, job.rows_per_task), gated_task, &job);
 }

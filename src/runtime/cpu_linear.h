@@ -14,6 +14,7 @@
 #include "runtime/backend.h"
 #include "runtime/cpu_adapter.h"
 #include "runtime/cpu_plain.h"
+#include "runtime/cpu_slabs.h"
 
 /* What single-token steps have read of the FFN so far. */
 typedef struct tern_ffn_counts {
@@ -35,6 +36,7 @@ typedef struct tern_cpu_linear {
     int8_t *q;                    /* [max_batch][widest tern_q_pad], the quantised input */
     float *q_scale;               /* [max_batch] s: 127 / absmax, or of int4 sqrt(7) / absmean */
     int32_t *q_sum;               /* [max_batch] */
+    tern_cpu_slabs slabs;         /* of weights that have matrices in slabs */
     tern_cpu_adapter adapter;     /* of weights that have one */
     tern_cpu_plain plain;         /* used, instead of all the above, by plain weights */
 } tern_cpu_linear;

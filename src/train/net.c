@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "model/scales.h"
 
 /* Rows of a stored embedding that are decoded at a time: 10 MB of 2B4T's. */
 enum { TILE_ROWS = 1024, ALIGNMENT = 64 };
@@ -232,6 +233,9 @@ tern_status tern_net_ternary(const char *cpu, const tern_ternary **ternary, tern
 }
 
 static tern_status borrow(tern_net *net, const tern_weights *weights, tern_error *err) {
+    tern_status status = tern_scales_refuse(weights, "training", err);
+    if (status)
+        return status;
     for (uint32_t i = 0; i < net->dims.n_layers; i++) {
         const tern_layer *layer = &weights->layers[i];
         const float *const gains[NET_GAINS] = {layer->attn_norm, layer->attn_sub_norm, layer->ffn_norm,

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "model/demo.h"
+#include "model/scales.h"
 #include "train/export.h"
 #include "train/tune_parts.h"
 
@@ -91,6 +92,10 @@ static tern_status open_checkpoint(tune *t, tern_error *err) {
     if (status)
         return status;
     status = tern_params_check_layout(&bound, err);
+    if (!status && t->p->kind == TERN_TUNE_LORA) /* now, before anything is planned */
+        status = tern_scales_find(t->checkpoint, t->pool, &bound, err);
+    if (!status)
+        status = tern_scales_refuse(&bound, "training", err);
     if (status) {
         tern_weights_free(&bound);
         return status;

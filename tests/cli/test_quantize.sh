@@ -8,8 +8,11 @@ import json, os, random, shutil, struct, sys
 kind, source, folder = sys.argv[1:]
 random.seed(3)
 hidden, ffn, vocab, layers = 128, 256, 277, 2
-llama = kind != "bitnet"
-head_dim = 64 if llama else 32 # four heads of 64 are wider than the hidden size
+scaled = kind == "scaled" # ternary values with scales of their own by row and group of 256
+llama = kind not in ("bitnet", "scaled")
+if scaled:
+    hidden, ffn, layers = 256, 512, 1
+head_dim = 64 if llama or scaled else 32 # four heads of 64 are wider than the hidden size
 q, kv = 4 * head_dim, 2 * head_dim
 os.mkdir(folder)
 shapes = {"model.embed_tokens.weight": (vocab, hidden), "model.norm.weight": (hidden,)}
@@ -27,6 +30,9 @@ for name, shape in shapes.items():
     n = shape[0] * (shape[1] if len(shape) > 1 else 1)
     norm = len(shape) == 1
     values = [1.0 + 0.1 * random.gauss(0, 1) if norm else random.gauss(0, 0.05) for _ in range(n)]
+    for at in range(0, n if scaled and ".weight" in name and "proj" in name else 0, 256):
+        scale = random.choice((1.0, 2.0, 8.0)) / 64
+        values[at:at + 256] = random.choices((-scale, 0.0, scale), k=256)
     if kind == "nan" and name.endswith("1.mlp.up_proj.weight"):
         values[5] = float("nan")
     bits = b"".join(struct.pack("<f", v)[2:] for v in values) # bf16, cut off
@@ -90,6 +96,48 @@ for kind in bitnet llama; do
     has "$out" "I2_S"
     fails 1 "ternary already" "quantize it again" "$TERN" quantize "$WORK/$kind.gguf" -o "$WORK/no.gguf"
 done
+# --- scales by row and group: the model's own, which calibration finds; the perplexity shows which were there
+python3 "$WORK/make.py" scaled "$small" "$WORK/scaled" || fail "make.py"
+last=
+for scale in tensor row group; do
+    run "quantize --scale $scale" "$TERN" quantize "$WORK/scaled" -o "$WORK/$scale.gguf" --scale $scale \
+        --calibrate "$WORK/text" --text "$WORK/text" -c 64 --json
+    is "$status" 0
+    is "$(value scale)" "\"$scale\""
+    after=$(value mean_nll_after)
+    loss=$(awk -v a="$after" -v b="$(value mean_nll_before)" 'BEGIN { print a > b ? a - b : b - a }')
+    [ -z "$last" ] || awk -v a="$loss" -v b="$last" 'BEGIN { exit !(a < b / 2) }' ||
+        fail "scales by $scale lose $loss, those before $last"
+    last=$loss
+    run "perplexity of scales by $scale" "$TERN" perplexity "$WORK/$scale.gguf" "$WORK/text" -c 64 --json
+    is "$(value mean_nll)" "$after"
+done
+run "inspect" "$TERN" inspect "$WORK/group.gguf" --json
+has "$out" '"scale_columns": 256'
+has "$out" '"type": "TQ2_0"'
+run "inspect" "$TERN" inspect "$WORK/row.gguf"
+has "$out" "a scale for each 512 weights of a row"
+run "to tern's own layout" "$TERN" convert "$WORK/group.gguf" "$WORK/group-own.gguf"
+is "$status" 0
+run "inspect" "$TERN" inspect "$WORK/group-own.gguf"
+has "$out" "a scale for each 256 weights of a row"
+run "its perplexity" "$TERN" perplexity "$WORK/group-own.gguf" "$WORK/text" -c 64 --json
+is "$(value mean_nll)" "$after"
+run "and back" "$TERN" convert "$WORK/group-own.gguf" "$WORK/group-back.gguf" --type tq2_0
+cmp "$WORK/group.gguf" "$WORK/group-back.gguf" || fail "another file"
+run "TQ1_0" "$TERN" quantize "$WORK/scaled" -o "$WORK/tq1.gguf" --scale row --type tq1_0
+is "$status" 0
+has "$out" "scales by row"
+fails 1 "scales by row or group" "to I2_S" "$TERN" convert "$WORK/row.gguf" "$WORK/no.gguf" --type i2_s
+fails 1 "scales by row or group" "to a folder" "$TERN" convert "$WORK/row.gguf" "$WORK/no" --type hf-packed
+fails 1 "pruning needs one scale" "prune it" "$TERN" prune "$WORK/row.gguf" -o "$WORK/no.gguf" --ffn 50% --text "$WORK/text"
+run "a shard" "$TERN" train data "$WORK/text" --tokenizer "$small/tokenizer.json" -o "$WORK/text.shard"
+is "$status" 0
+fails 1 "training needs one scale" "an adapter for it" "$TERN" train lora "$WORK/row.gguf" "$WORK/text.shard" \
+    -o "$WORK/adapter" --ctx 32 --steps 1
+fails 2 "no place for scales by row" "I2_S" "$TERN" quantize "$WORK/scaled" -o "$WORK/no.gguf" --scale row --type i2_s
+fails 2 "'column'" "an unknown scale" "$TERN" quantize "$WORK/scaled" -o "$WORK/no.gguf" --scale column
+fails 1 "a multiple of 256" "rows too short" "$TERN" quantize "$WORK/llama" -o "$WORK/no.gguf" --scale group
 # plain rounding of floats is what tern makes of a BitNet master
 run "a master as it is run" "$TERN" perplexity "$WORK/bitnet" "$WORK/text" -c 64 --json
 plain=$(value perplexity)

@@ -176,6 +176,25 @@ static void check_dequantize(const tern_kernels *rung) {
     }
 }
 
+static void check_scaled_rows(const tern_kernels *rung) {
+    FOR_LENGTHS(n, k) {
+        int32_t *acc = input(0, n * sizeof *acc);
+        float *scales = input(1, n * sizeof *scales), s = k == PLAIN ? 23.7f : fabsf(random_float((kind)k));
+        output y = output_new(n * sizeof(float)), sum = output_new(n * sizeof(float));
+        for (size_t i = 0; i < n; i++) {
+            acc[i] = k == PLAIN ? (int32_t)random_below(1800000) - 900000 : (int32_t)tern_rng_u64(&random_state);
+            scales[i] = random_float((kind)k);
+            ((float *)sum.ref)[i] = ((float *)sum.out)[i] = random_float((kind)k);
+        }
+        ref->dequantize_rows(acc, n, s, scales, y.ref);
+        rung->dequantize_rows(acc, n, s, scales, y.out);
+        CHECK_FLOATS(y, "%s dequantize_rows n=%zu", rung->name, n);
+        ref->add_scaled(acc, n, scales, sum.ref);
+        rung->add_scaled(acc, n, scales, sum.out);
+        CHECK_FLOATS(sum, "%s add_scaled n=%zu", rung->name, n);
+    }
+}
+
 /* ---- element by element ---- */
 
 static void check_rms_norm(const tern_kernels *rung) {
@@ -311,6 +330,7 @@ TEST(quantize)
 TEST(matmul)
 TEST(matmul_extremes)
 TEST(dequantize)
+TEST(scaled_rows)
 TEST(rms_norm)
 TEST(elementwise)
 TEST(f32_to_f16)
@@ -326,9 +346,10 @@ int main(void) {
                ((*rung)->features & ~tern_cpu_features()) == 0 ? "" : " (skipped: not on this CPU)");
     printf("\n");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quantize),   cmocka_unit_test(test_matmul),   cmocka_unit_test(test_matmul_extremes),
-        cmocka_unit_test(test_dequantize), cmocka_unit_test(test_rms_norm), cmocka_unit_test(test_elementwise),
-        cmocka_unit_test(test_f32_to_f16), cmocka_unit_test(test_rope),     cmocka_unit_test(test_head),
+        cmocka_unit_test(test_quantize),    cmocka_unit_test(test_matmul),      cmocka_unit_test(test_matmul_extremes),
+        cmocka_unit_test(test_dequantize),  cmocka_unit_test(test_scaled_rows), cmocka_unit_test(test_rms_norm),
+        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_f32_to_f16),  cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -239,6 +239,15 @@ static void test_small_operations(void **state) {
     for (size_t i = 0; i < 4; i++)
         assert_true(out[i] == (float)acc[i] / 3.0f * 0.5f);
 
+    const float row_scales[] = {0.5f, 0.25f, 3.0f, 0.1f};
+    float sums[] = {1, 2, 3, 4};
+    ref->dequantize_rows(acc, 4, 3.0f, row_scales, out);
+    ref->add_scaled(acc, 4, row_scales, sums);
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(out[i] == (float)acc[i] / 3.0f * row_scales[i]);
+        assert_true(sums[i] == (float)((double)acc[i] * (double)row_scales[i] + (double)i + 1));
+    }
+
     float a[] = {1, 2, 3}, b[] = {10, 20, 40};
     ref->add(a, b, 3);
     assert_true(a[0] == 11 && a[1] == 22 && a[2] == 43);

@@ -22,11 +22,11 @@ static tern_pool *pool;
     } while (0)
 
 /* A matrix with room for its result; freed by free_matrix(). */
-static tern_quant_matrix new_matrix(uint32_t rows, uint32_t cols, bool row_scales) {
-    float *w = calloc((size_t)rows * cols, sizeof *w), *scales = calloc(rows, sizeof *scales);
+static tern_quant_matrix new_matrix(uint32_t rows, uint32_t cols, bool row_scales, uint32_t group) {
+    float *w = calloc((size_t)rows * cols, sizeof *w), *scales = calloc((size_t)rows * cols, sizeof *scales);
     int8_t *trits = calloc((size_t)rows * cols, 1);
     assert_true(w && scales && trits);
-    return (tern_quant_matrix){"w", rows, cols, w, trits, scales, row_scales};
+    return (tern_quant_matrix){"w", rows, cols, w, trits, scales, row_scales, group};
 }
 
 static void free_matrix(tern_quant_matrix *m) {
@@ -35,13 +35,14 @@ static void free_matrix(tern_quant_matrix *m) {
     free(m->scales);
 }
 
-/* Rows of different sizes. */
-static tern_quant_matrix random_matrix(uint32_t rows, uint32_t cols, bool row_scales) {
-    tern_quant_matrix m = new_matrix(rows, cols, row_scales);
+/* Rows of different sizes, and so are each row's stretches of 25. */
+static tern_quant_matrix random_matrix(uint32_t rows, uint32_t cols, bool row_scales, uint32_t group) {
+    tern_quant_matrix m = new_matrix(rows, cols, row_scales, group);
     tern_rng rng;
     tern_rng_seed(&rng, 11);
     for (size_t i = 0; i < (size_t)rows * cols; i++)
-        ((float *)m.w)[i] = (0.2f + (float)(i / cols % 5)) * (float)tern_rng_normal(&rng);
+        ((float *)m.w)[i] =
+            (0.2f + (float)(i / cols % 5)) * (0.3f + (float)(i % cols / 25 % 3)) * (float)tern_rng_normal(&rng);
     return m;
 }
 
@@ -86,7 +87,7 @@ static void test_absmean(void **state) {
     float w[] = {1, -2, 0.5f, 0.5f, /* */ 0.1f, -0.1f, 0.04f, 0};
     int8_t trits[8];
     float scales[2];
-    tern_quant_matrix m = {"w", 2, 4, w, trits, scales, false};
+    tern_quant_matrix m = {"w", 2, 4, w, trits, scales, false, 0};
     OK(tern_quant_round(pool, &m, &err)); /* mean 0.53: half of it is 0.265 */
     assert_memory_equal(trits, ((int8_t[]){1, -1, 1, 1, 0, 0, 0, 0}), 8);
     assert_true(fabsf(scales[0] - 4.24f / 8) < 1e-6f && scales[0] == scales[1]);
@@ -94,10 +95,18 @@ static void test_absmean(void **state) {
     OK(tern_quant_round(pool, &m, &err)); /* means 1 and 0.06; exactly half the mean goes to 0 */
     assert_memory_equal(trits, ((int8_t[]){1, -1, 0, 0, 1, -1, 1, 0}), 8);
     assert_true(scales[0] == 1 && fabsf(scales[1] - 0.06f) < 1e-6f);
+    float of_groups[4];
+    m.scales = of_groups;
+    m.group_cols = 2;
+    OK(tern_quant_round(pool, &m, &err)); /* means 1.5, 0.5, 0.1 and 0.02 */
+    assert_memory_equal(trits, ((int8_t[]){1, -1, 1, 1, 1, -1, 1, 0}), 8);
+    assert_true(of_groups[0] == 1.5f && of_groups[1] == 0.5f && fabsf(of_groups[3] - 0.02f) < 1e-6f);
     w[5] = NAN;
     assert_int_equal(tern_quant_round(pool, &m, &err), TERN_ERR_FORMAT);
     w[5] = INFINITY;
+    m.scales = scales;
     m.row_scales = false;
+    m.group_cols = 0;
     assert_int_equal(tern_quant_round(pool, &m, &err), TERN_ERR_FORMAT);
 }
 
@@ -109,7 +118,7 @@ static void test_compensation_by_hand(void **state) {
     float h[] = {1, 0.9f, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1}; /* upper triangle */
     int8_t trits[4];
     float scale;
-    const tern_quant_matrix m = {"w", 1, 4, w, trits, &scale, true};
+    const tern_quant_matrix m = {"w", 1, 4, w, trits, &scale, true, 0};
     OK(tern_quant_factor(pool, h, 4, &err)); /* 0.01 is added to the diagonal */
     OK(tern_quant_compensate(pool, h, &m, &err));
     /* the scale of least squares of the weights is 1; the first is 0.25 + 0.25 * 0.9 / 1.01 = 0.473 when it is rounded
@@ -147,30 +156,44 @@ static void test_factors(void **state) {
     free(f);
 }
 
-static double error_of(const float *h, const float *factors, uint32_t rows, uint32_t cols, bool row_scales) {
-    tern_quant_matrix m = random_matrix(rows, cols, row_scales);
+static double error_of(const float *h, const float *factors, uint32_t rows, uint32_t cols, bool row_scales,
+                       uint32_t group) {
+    tern_quant_matrix m = random_matrix(rows, cols, row_scales, group);
     OK(factors ? tern_quant_compensate(pool, factors, &m, &err) : tern_quant_round(pool, &m, &err));
     for (size_t i = 0; i < (size_t)rows * cols; i++)
         assert_true(m.trits[i] >= -1 && m.trits[i] <= 1);
-    for (uint32_t row = 0; row < rows; row++)
-        assert_true(row_scales ? m.scales[row] > 0 : m.scales[row] == m.scales[0]);
+    for (uint32_t i = 0; i < rows * tern_quant_groups(&m); i++)
+        assert_true(row_scales ? m.scales[i] > 0 : i >= rows || m.scales[i] == m.scales[0]);
     double error = tern_quant_error(h, &m);
+    /* the scales are those of least squares: others near them are worse */
+    for (uint32_t i = 0; factors && i < rows && row_scales && !group; i += 7) {
+        float kept = m.scales[i];
+        for (int sign = -1; sign <= 1; sign += 2) {
+            m.scales[i] = kept * (1 + 0.2f * (float)sign);
+            assert_true(tern_quant_error(h, &m) > error);
+        }
+        m.scales[i] = kept;
+    }
     free_matrix(&m);
     return error;
 }
 
 static void test_errors(void **state) {
     (void)state;
-    enum { N = 150, TOKENS = 400, ROWS = 37 };
+    enum { N = 150, TOKENS = 400, ROWS = 37, GROUP = 25 };
     float *x = correlated_inputs(TOKENS, N), *h = hessian_of(x, TOKENS, N), *f = factors_of(h, N);
-    double plain = error_of(h, NULL, ROWS, N, false), plain_rows = error_of(h, NULL, ROWS, N, true);
-    double made_up = error_of(h, f, ROWS, N, false), made_up_rows = error_of(h, f, ROWS, N, true);
-    print_message("squared error of the outputs: absmean %.0f, of rows %.0f; compensated %.0f, of rows %.0f\n", plain,
-                  plain_rows, made_up, made_up_rows);
-    assert_true(plain_rows < plain);
+    double plain = error_of(h, NULL, ROWS, N, false, 0), plain_rows = error_of(h, NULL, ROWS, N, true, 0),
+           plain_groups = error_of(h, NULL, ROWS, N, true, GROUP);
+    double made_up = error_of(h, f, ROWS, N, false, 0), made_up_rows = error_of(h, f, ROWS, N, true, 0),
+           made_up_groups = error_of(h, f, ROWS, N, true, GROUP);
+    print_message("squared error of the outputs: absmean %.0f, of rows %.0f, of groups %.0f; compensated %.0f, of rows "
+                  "%.0f, of groups %.0f\n",
+                  plain, plain_rows, plain_groups, made_up, made_up_rows, made_up_groups);
+    assert_true(plain_rows < plain && plain_groups < plain_rows);
     assert_true(made_up < 0.2 * plain);
     assert_true(made_up_rows < 0.2 * plain_rows);
-    assert_true(made_up_rows < made_up);
+    assert_true(made_up_groups < 0.2 * plain_groups);
+    assert_true(made_up_rows < made_up && made_up_groups < made_up_rows);
     free(x);
     free(h);
     free(f);
@@ -183,7 +206,7 @@ static void test_odd_inputs(void **state) {
     float *h = calloc(N * N, sizeof *h);
     assert_non_null(h);
     OK(tern_quant_factor(pool, h, N, &err));
-    tern_quant_matrix m = random_matrix(3, N, true);
+    tern_quant_matrix m = random_matrix(3, N, true, 0);
     OK(tern_quant_compensate(pool, h, &m, &err));
     for (size_t i = 0; i < 3 * N; i++) { /* plain rounding with the scales of least squares */
         float least = 0.5f * m.scales[i / N];
@@ -206,13 +229,13 @@ static void test_threads(void **state) {
         pool = threads[i];
         float *h = hessian_of(x, TOKENS, N);
         factors[i] = factors_of(h, N);
-        m[i] = random_matrix(ROWS, N, false);
+        m[i] = random_matrix(ROWS, N, true, 26);
         OK(tern_quant_compensate(pool, factors[i], &m[i], &err));
         free(h);
     }
     assert_memory_equal(factors[0], factors[1], sizeof(float) * N * N);
     assert_memory_equal(m[0].trits, m[1].trits, (size_t)ROWS * N);
-    assert_memory_equal(m[0].scales, m[1].scales, sizeof(float) * ROWS);
+    assert_memory_equal(m[0].scales, m[1].scales, sizeof(float) * ROWS * (N / 26));
     for (int i = 0; i < 2; i++) {
         free(factors[i]);
         free_matrix(&m[i]);

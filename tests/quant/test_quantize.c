@@ -78,7 +78,7 @@ static void test_passage(void **state) {
         ids[i] = (int32_t)((i * i * 7 + 3) % 250);
     OK(tern_open_model(FLOATS, &checkpoint, &err));
     OK(tern_weights_bind(checkpoint, &weights, &err));
-    OK(tern_quant_layer_create(&weights, &layer, &err));
+    OK(tern_quant_layer_create(&weights, &(tern_quant_scales){0}, &layer, &err));
     OK(tern_passage_create(&weights, kernels, pool, ids, N_IDS, 265, WINDOW, true, &passage, &err));
     for (uint32_t i = 0; i < weights.dims.n_layers; i++) {
         OK(tern_quant_layer_load(&weights, pool, i, &layer, &err));

@@ -8,7 +8,7 @@ int main(void) {
     static const float w[] = {0.5f, -1, 0.1f};
     int8_t trits[3];
     float scale;
-    const tern_quant_matrix m = {"w", 1, 3, w, trits, &scale, false};
+    const tern_quant_matrix m = {"w", 1, 3, w, trits, &scale, false, 0};
     tern_pool *pool;
     tern_error err;
     tern_quantize_params params = {.type = "i2_s"};

@@ -217,7 +217,7 @@ static void test_keys(void **state) {
     }
     assert_int_equal(at, a->n_raw_keys);
     assert_int_equal(new_keys, 4);
-    assert_int_equal(b->layout_version, TERN_LAYOUT_VERSION);
+    assert_int_equal(b->layout_version, TERN_LAYOUT_ONE_SCALE);
     tern_checkpoint_close(a);
     tern_checkpoint_close(b);
 }
@@ -275,8 +275,7 @@ static void test_forms(void **state) {
                 }
                 for (uint32_t row = 0; row < linear.rows; row += TERN_FORM_STRIP) {
                     uint32_t n_rows = linear.rows - row < TERN_FORM_STRIP ? linear.rows - row : TERN_FORM_STRIP;
-                    assert_true(tern_form_unpack(form, bytes, linear.rows, linear.cols, row, n_rows,
-                                                 back + (size_t)row * linear.cols));
+                    assert_true(tern_form_unpack(form, bytes, &linear, row, n_rows, back + (size_t)row * linear.cols));
                 }
                 assert_memory_equal(trits, back, n);
                 free(trits);
@@ -384,7 +383,8 @@ static void test_hostile_numbers(void **state) {
     }
     convert(DATA "plain/model-i2_s.gguf", "t2r16", false);
     char *bytes = read_converted(&size);
-    find_bytes((uint8_t *)bytes, size, "tern.layout.version")[strlen("tern.layout.version") + 4] = 2;
+    find_bytes((uint8_t *)bytes, size, "tern.layout.version")[strlen("tern.layout.version") + 4] =
+        TERN_LAYOUT_VERSION + 1;
     expect_refusal((uint8_t *)bytes, size, "take a newer tern", TERN_ERR_UNSUPPORTED);
     free(bytes);
     static const float not_a_number = NAN, infinite = INFINITY;

@@ -89,3 +89,13 @@ void tern_dequantize_ref(const int32_t *acc, size_t n, float s, float weight_sca
     for (size_t i = 0; i < n; i++)
         y[i] = (float)acc[i] / s * weight_scale;
 }
+
+void tern_dequantize_rows_ref(const int32_t *acc, size_t n, float s, const float *weight_scales, float *y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)acc[i] / s * weight_scales[i];
+}
+
+void tern_add_scaled_ref(const int32_t *acc, size_t n, const float *weight_scales, float *sum) {
+    for (size_t i = 0; i < n; i++)
+        sum[i] = fmaf((float)acc[i], weight_scales[i], sum[i]);
+}
