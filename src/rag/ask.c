@@ -106,7 +106,7 @@ static tern_status load_all(tern_rag *rag, loaded *l, tern_error *err) {
 
 /* ---- by vectors and by words ---- */
 
-enum { CANDIDATES = TERN_RAG_MAX_HITS, FUSION = 60 };
+enum { CANDIDATES = TERN_RAG_MAX_HITS, FUSION = 60, WITNESSES = 16, SAMPLES = 256 };
 
 /* A chunk that one of the two found. */
 typedef struct candidate {
@@ -197,6 +197,28 @@ static int by_fused(const void *a, const void *b) {
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
+/* What the vectors' order counts beside that of the words, which counts 1: the square of how much the chunks with the
+ * question's words are nearer to it, by their vectors, than any chunks are. A model whose vectors say nothing about
+ * these texts then leaves the words' order alone; where no chunk has any of the words the vectors are all there is. */
+static tern_status weigh_vectors(const loaded *l, const tern_kernels *kernels, const float *query,
+                                 const candidates *found, double *weight, tern_error *err) {
+    float some[WITNESSES], any[SAMPLES];
+    size_t n_some = 0, n_any = l->index.n < SAMPLES ? l->index.n : SAMPLES;
+    tern_status status = TERN_OK;
+    for (size_t i = 0; i < found->n && !status; i++)
+        if (found->list[i].word_rank && found->list[i].word_rank <= WITNESSES)
+            status = tern_index_score(&l->index, kernels, query, found->list[i].row, &some[n_some++], err);
+    *weight = 1;
+    if (status || !n_some)
+        return status;
+    for (size_t i = 0; i < n_any && !status; i++)
+        status = tern_index_score(&l->index, kernels, query, i * l->index.n / n_any, &any[i], err);
+    double agreement = status ? 0 : tern_agreement(some, n_some, any, n_any);
+    *weight =
+        agreement > 0.001 ? agreement * agreement : 1e-6; /* never 0: they still order what has none of the words */
+    return status;
+}
+
 static tern_status collect(tern_rag *rag, const loaded *l, tern_pool *pool, const char *question, tern_rag_by by,
                            candidates *found, double *seconds, tern_error *err) {
     const tern_kernels *kernels = tern_embedder_kernels(rag->embedder);
@@ -209,10 +231,13 @@ static tern_status collect(tern_rag *rag, const loaded *l, tern_pool *pool, cons
     *seconds = tern_seconds() - start;
     if (!status && by != TERN_RAG_BY_VECTORS)
         status = by_words(rag, l, question, found, err);
+    double weight = 1;
+    if (!status && by == TERN_RAG_BY_BOTH)
+        status = weigh_vectors(l, kernels, query, found, &weight, err);
     for (size_t i = 0; i < found->n && !status; i++) {
         candidate *c = &found->list[i];
-        c->fused =
-            (c->vector_rank ? 1.0 / (FUSION + c->vector_rank) : 0) + (c->word_rank ? 1.0 / (FUSION + c->word_rank) : 0);
+        c->fused = (c->vector_rank ? weight / (FUSION + c->vector_rank) : 0) +
+                   (c->word_rank ? 1.0 / (FUSION + c->word_rank) : 0);
         if (!c->vector_rank)
             status = tern_index_score(&l->index, kernels, query, c->row, &c->score, err);
     }

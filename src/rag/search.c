@@ -217,6 +217,14 @@ tern_status tern_index_search(const tern_index *index, const tern_kernels *kerne
     return status;
 }
 
+double tern_agreement(const float *some, size_t n_some, const float *any, size_t n_any) {
+    double sum = 0;
+    for (size_t i = 0; i < n_some; i++)
+        for (size_t j = 0; j < n_any; j++)
+            sum += some[i] > any[j] ? 1 : some[i] < any[j] ? -1 : 0;
+    return n_some && n_any ? sum / ((double)n_some * (double)n_any) : 0;
+}
+
 tern_status tern_index_score(const tern_index *index, const tern_kernels *kernels, const float *query, size_t row,
                              float *score, tern_error *err) {
     float *rest = tern_alloc_array(index->dims, sizeof *rest);

@@ -42,4 +42,8 @@ tern_status tern_index_search(const tern_index *index, const tern_kernels *kerne
 tern_status tern_index_score(const tern_index *index, const tern_kernels *kernels, const float *query, size_t row,
                              float *score, tern_error *err);
 
+/* How much the scores of some texts stand above those of any texts: twice the share of pairs in which one of `some` is
+ * higher (of equal ones a half), less one, from -1 to 1; 0: not at all, or one of the two is empty. */
+double tern_agreement(const float *some, size_t n_some, const float *any, size_t n_any);
+
 #endif

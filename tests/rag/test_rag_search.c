@@ -160,7 +160,22 @@ static void test_ties(void **state) {
     tern_index_free(&index);
 }
 
+static void test_agreement(void **state) {
+    (void)state;
+    const float low[] = {1, 2, 3}, high[] = {4, 5}, mixed[] = {0, 9}, tie[] = {2};
+    assert_true(tern_agreement(high, 2, low, 3) == 1);
+    assert_true(tern_agreement(low, 3, high, 2) == -1);
+    assert_true(tern_agreement(mixed, 2, low, 3) == 0);
+    assert_true(tern_agreement(tie, 1, low, 3) == 0);
+    assert_true(tern_agreement(high, 1, mixed, 2) == 0);
+    assert_true(tern_agreement(high, 0, low, 3) == 0);
+    assert_true(tern_agreement(high, 2, low, 0) == 0);
+    const float above[] = {2, 4};
+    assert_true(fabs(tern_agreement(above, 2, low, 3) - 0.5) < 1e-12);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_search), cmocka_unit_test(test_ties)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_search), cmocka_unit_test(test_ties),
+                                       cmocka_unit_test(test_agreement)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
