@@ -174,8 +174,8 @@ END
 }
 from_config() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$config" "$1"; }
 
-# How many steps fit into the time: the median speed of some steps of the real run. Pre-training gets 80% of the time,
-# the conversations 14%, the preferences 6%; bytes a token are measured on the texts of the tokenizer.
+# How many steps fit into the time: the median speed of some steps of the real run. Pre-training gets 86% of the time,
+# the conversations 10%, the preferences 4%; bytes a token are measured on the texts of the tokenizer.
 make_plan() {
     local probe=$work/probe bytes_per_token rate n
     train data "$work/tokenizer.jsonl" --tokenizer "$work/tokenizer.json" -o "$work/probe.shard" >"$work/probe.txt"
@@ -192,20 +192,22 @@ import json, statistics, sys
 lines = [json.loads(line) for line in open(sys.argv[1])]
 print(statistics.median(line["tokens_per_second"] for line in lines[2:] if "tokens_per_second" in line))' "$probe/log.jsonl")
     fi
-    python3 - "$work/plan.sh" "$rate" "$minutes" "${n:-0}" "$(from_config batch)" "$bytes_per_token" <<'END'
+    python3 - "$work/plan.sh" "$rate" "$minutes" "${n:-0}" "$(from_config batch)" "$bytes_per_token" "$(from_config stage2_at)" <<'END'
 import os, sys
 path, rate, minutes, steps, batch, ratio = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6])
+stage1 = float(sys.argv[7])  # its share of the steps
 per_step = batch * 512
-tokens = rate * minutes * 60 if not steps else steps * per_step / 0.8
-steps = steps or max(20, int(tokens * 0.8 / per_step))
+tokens = rate * minutes * 60 if not steps else steps * per_step / 0.86
+steps = steps or max(20, int(tokens * 0.86 / per_step))
 steps += steps % 2
 clamp = lambda x, low, high: max(low, min(high, int(x)))
+mb = lambda share: clamp(share * steps * per_step * ratio / 1e6 + 1, 2, 120)
 values = {
     "total_steps": steps,
     "warmup_steps": max(1, min(100, steps // 30)),
-    "stage_mb": clamp(steps // 2 * per_step * ratio / 1e6 + 1, 2, 120),
-    "n_sft": clamp(tokens * 0.14 / (230 * 2), 1000, 24000),  # with as much of the texts between them, some 230 tokens each
-    "n_dpo": clamp(tokens * 0.06 / (450 * 3), 200, 6000),  # two answers; two passes, and one of the reference
+    "stage_mb": f"({mb(stage1)} {mb(1 - stage1)})",
+    "n_sft": clamp(tokens * 0.10 / (230 * 2), 1000, 24000),  # with as much of the texts between them, some 230 tokens each
+    "n_dpo": clamp(tokens * 0.04 / (450 * 3), 200, 6000),  # two answers; two passes, and one of the reference
 }
 with open(path + ".new", "w") as file:
     file.write(f"# {rate:.0f} tokens/s, {minutes} minutes, {ratio} bytes a token\n")
@@ -220,14 +222,14 @@ if [ -f "$work/plan.sh" ]; then
     . "$work/plan.sh"
     note "$(tr '\n' ' ' <"$work/plan.sh")"
 else
-    total_steps=N warmup_steps=N/30 stage_mb=MB n_sft=N n_dpo=N # --dry-run before the plan
+    total_steps=N warmup_steps=N/30 stage_mb=(MB MB) n_sft=N n_dpo=N # --dry-run before the plan
 fi
 
 # ---------------------------------------------------------------------- shards
 
 for stage in 1 2; do
     step mix "$work/stage$stage.jsonl" "$text"/* "$work/plan.sh" -- \
-        python3 models/corpus.py mix --stage $stage --mb "$stage_mb" --text "$text" -o "$work/stage$stage.jsonl"
+        python3 models/corpus.py mix --stage $stage --mb "${stage_mb[stage - 1]}" --text "$text" -o "$work/stage$stage.jsonl"
 done
 # The mixes once more, as they are trained on.
 check_mixes() {
