@@ -1,6 +1,7 @@
 /* tern prune: heads and FFN channels that matter least are cut out of a model. */
 #include "cli/prune.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,6 +128,30 @@ static int check(tern_prune_settings *s) {
 
 /* ---------------------------------------------------------------- one model */
 
+/* Warn if a count is further from what was asked for than this. */
+static const double far = 0.05;
+
+static void warn_of_rounding(const char *what, const char *hint, double asked, uint32_t before, uint32_t after) {
+    double cut = 1 - (double)after / before;
+    if (fabs(cut - asked) > far || (asked > 0 && after == before))
+        tern_cli_warn("%.4g%% of %u %s is rounded to %.4g%%; %s", 100 * asked, before, what, 100 * cut, hint);
+}
+
+/* What the shares will come to, told before the calibration. */
+static int check_choice(const tern_prune_settings *s, const tern_pruner *pruner) {
+    tern_error err;
+    tern_prune_plan plan;
+    if (s->sweep)
+        return 0;
+    if (tern_pruner_plan(pruner, &s->choice, &plan, &err))
+        return tern_cli_usage("prune", "%s", err.message);
+    warn_of_rounding("heads", "whole KV groups go, or as many of each", s->choice.heads, plan.before.n_heads,
+                     plan.after.n_heads);
+    warn_of_rounding("FFN channels", "a smaller --multiple is finer", s->choice.ffn, plan.before.ffn_size,
+                     plan.after.ffn_size);
+    return 0;
+}
+
 static void print_sizes(const tern_prune_plan *plan) {
     char before[32], after[32];
     const tern_prune_size *from = &plan->before, *to = &plan->after;
@@ -173,13 +198,7 @@ static int write_model(const tern_prune_settings *s, const char *path, tern_prun
     tern_prune_plan plan;
     double start = tern_seconds();
     if (tern_pruner_choose(pruner, &s->choice, &plan, &err))
-        return err.message[0] && strstr(err.message, "multiples") ? tern_cli_usage("prune", "%s", err.message)
-                                                                  : tern_cli_error(&err);
-    if (s->choice.heads > 0 && plan.after.n_heads == plan.before.n_heads)
-        tern_cli_warn("%.4g%% of %u heads is rounded to none", 100 * s->choice.heads, plan.before.n_heads);
-    if (s->choice.ffn > 0 && plan.after.ffn_size == plan.before.ffn_size)
-        tern_cli_warn("%.4g%% of %u FFN channels is rounded to none; a smaller --multiple is finer",
-                      100 * s->choice.ffn, plan.before.ffn_size);
+        return tern_cli_error(&err);
     if (tern_pruner_write(pruner, s->out, &err))
         return tern_cli_error(&err);
     char time[32];
@@ -254,6 +273,8 @@ static int with_texts(tern_prune_settings *s, const char *path, tern_prune_text 
     if (tern_pruner_create(path, (int)s->threads, &pruner, &err))
         return tern_cli_error(&err);
     int status = check_output(s, pruner);
+    if (!status)
+        status = check_choice(s, pruner);
     if (!status && s->sweep && !s->eval)
         held_out = split(&text);
     if (!status)

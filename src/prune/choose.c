@@ -1,5 +1,6 @@
 /* Which heads and channels stay. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -185,9 +186,72 @@ static tern_prune_size size_of(const tern_pruner *pruner, const tern_dims *dims)
                                  dims->n_layers * (2 * hidden * (q + kv) + 3 * hidden * ffn + 2 * hidden + q + ffn)};
 }
 
-static tern_status check_choice(const tern_pruner *pruner, const tern_prune_choice *choice, tern_error *err) {
+/* The dims that a choice leaves. */
+static tern_status count_units(const tern_pruner *pruner, const tern_prune_choice *choice, head_count *count,
+                               tern_dims *after, tern_error *err) {
     if (!(choice->heads >= 0 && choice->heads < 1) || !(choice->ffn >= 0 && choice->ffn < 1))
         return tern_fail(err, TERN_ERR_ARGUMENT, "the share to cut must be 0%% or more and less than 100%%");
+    *after = pruner->weights.dims;
+    tern_status status = count_channels(pruner, choice, &after->ffn_size, err);
+    if (status)
+        return status;
+    *count = count_heads(pruner, choice);
+    after->n_kv_heads = count->n_kv;
+    after->n_heads = count->n_kv * count->n_each;
+    return TERN_OK;
+}
+
+static tern_prune_plan plan_of(const tern_pruner *pruner, const tern_dims *after) {
+    return (tern_prune_plan){size_of(pruner, &pruner->weights.dims), size_of(pruner, after),
+                             tern_q_size(after) != after->hidden_size};
+}
+
+/* The smallest share of the heads and of the channels that can be cut, in percent; 0: none can. */
+static void find_least(const tern_pruner *pruner, const tern_prune_choice *choice, double *heads, double *ffn) {
+    const tern_dims *dims = &pruner->weights.dims;
+    *heads = *ffn = 0;
+    for (uint32_t percent = 1; percent < 100 && (*heads == 0 || *ffn == 0); percent++) {
+        tern_prune_choice finer = *choice;
+        finer.heads = finer.ffn = percent / 100.0;
+        head_count count = {0};
+        tern_dims after = *dims;
+        if (count_units(pruner, &finer, &count, &after, NULL))
+            return;
+        if (*heads == 0 && after.n_heads < dims->n_heads)
+            *heads = 100 * (1 - (double)after.n_heads / dims->n_heads);
+        if (*ffn == 0 && after.ffn_size < dims->ffn_size)
+            *ffn = 100 * (1 - (double)after.ffn_size / dims->ffn_size);
+    }
+}
+
+static const char *share(double percent, char text[16]) {
+    if (percent == 0)
+        return "none";
+    snprintf(text, 16, "%.4g%%", percent);
+    return text;
+}
+
+tern_status tern_pruner_plan(const tern_pruner *pruner, const tern_prune_choice *choice, tern_prune_plan *plan,
+                             tern_error *err) {
+    head_count count = {0};
+    tern_dims after = pruner->weights.dims;
+    tern_status status = count_units(pruner, choice, &count, &after, err);
+    if (status)
+        return status;
+    *plan = plan_of(pruner, &after);
+    const tern_dims *dims = &pruner->weights.dims;
+    if ((choice->heads == 0 && choice->ffn == 0) || after.n_heads < dims->n_heads || after.ffn_size < dims->ffn_size)
+        return TERN_OK;
+    double heads, ffn;
+    find_least(pruner, choice, &heads, &ffn);
+    return tern_fail(
+        err, TERN_ERR_ARGUMENT,
+        "nothing would be cut: the smallest share that can be is %s of the heads (%u in %u KV groups), %s of "
+        "the %u FFN channels",
+        share(heads, (char[16]){0}), dims->n_heads, dims->n_kv_heads, share(ffn, (char[16]){0}), dims->ffn_size);
+}
+
+static tern_status check_calibration(const tern_pruner *pruner, const tern_prune_choice *choice, tern_error *err) {
     if (!pruner->n_seen)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: was not calibrated", pruner->checkpoint->path);
     if (choice->score == TERN_PRUNE_TAYLOR && !pruner->gradients)
@@ -197,24 +261,18 @@ static tern_status check_choice(const tern_pruner *pruner, const tern_prune_choi
 
 tern_status tern_pruner_choose(tern_pruner *pruner, const tern_prune_choice *choice, tern_prune_plan *plan,
                                tern_error *err) {
-    uint32_t n_channels = 0;
-    tern_status status = check_choice(pruner, choice, err);
+    head_count count = {0};
+    tern_status status = count_units(pruner, choice, &count, &pruner->after, err);
     if (!status)
-        status = count_channels(pruner, choice, &n_channels, err);
+        status = check_calibration(pruner, choice, err);
     if (status)
         return status;
-    head_count count = count_heads(pruner, choice);
-    pruner->after = pruner->weights.dims;
-    pruner->after.n_kv_heads = count.n_kv;
-    pruner->after.n_heads = count.n_kv * count.n_each;
-    pruner->after.ffn_size = n_channels;
     pruner->sides[PRUNE_ATTENTION].n_kept = pruner->after.n_heads;
-    pruner->sides[PRUNE_FFN].n_kept = n_channels;
+    pruner->sides[PRUNE_FFN].n_kept = pruner->after.ffn_size;
     status = choose_layers(pruner, choice, count, err);
     if (!status)
         status = find_factors(pruner, err);
     pruner->chosen = !status;
-    *plan = (tern_prune_plan){size_of(pruner, &pruner->weights.dims), size_of(pruner, &pruner->after),
-                              tern_q_size(&pruner->after) != pruner->after.hidden_size};
+    *plan = plan_of(pruner, &pruner->after);
     return status;
 }

@@ -62,6 +62,10 @@ void tern_pruner_free(tern_pruner *pruner); /* accepts NULL */
 bool tern_pruner_is_folder(const tern_pruner *pruner);
 /* An error if write() could not, by what is at `path` now. */
 tern_status tern_pruner_check_output(const tern_pruner *pruner, const char *path, tern_error *err);
+/* What a choice would leave, by the counts alone: before anything is calibrated. An error if it asks for a cut and cuts
+ * nothing, which says what the least possible cut is. */
+tern_status tern_pruner_plan(const tern_pruner *pruner, const tern_prune_choice *choice, tern_prune_plan *plan,
+                             tern_error *err);
 /* Run the text through the model and keep what the scores are made of; once, ahead of everything below. */
 tern_status tern_pruner_calibrate(tern_pruner *pruner, const tern_prune_calibration *how, tern_error *err);
 size_t tern_pruner_tokens(const tern_pruner *pruner); /* that it took */

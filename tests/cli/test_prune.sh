@@ -39,9 +39,12 @@ cmp "$model" "$WORK/same.gguf" || fail "0% changes the model"
 run "json" "${prune[@]}" --ffn 25% --score taylor -o "$WORK/json.gguf" --json
 is "$(python3 -c 'import json, sys; r = json.load(open(sys.argv[1])); print(r["before"]["ffn_size"], r["after"]["ffn_size"])' "$WORK/out")" \
     "512 384"
-run "rounded to none" "${prune[@]}" --heads 5% -o "$WORK/none.gguf"
+run "one of two rounded to none" "${prune[@]}" --heads 5% --ffn 25% -o "$WORK/none.gguf"
 is "$status" 0
-has "$err" "5% of 4 heads is rounded to none"
+has "$err" "5% of 4 heads is rounded to 0%"
+run "far from what was asked for" "${prune[@]}" --ffn 99% -o "$WORK/far.gguf"
+is "$status" 0
+has "$err" "99% of 512 FFN channels is rounded to 75%"
 
 run "sweep" "$TERN" prune "$model" --text "$text" -t 1 --sweep 0,25% --tokens 500
 is "$status" 0
@@ -76,6 +79,8 @@ fails 2 "leave out -o" "sweep with an output" "${prune[@]}" --sweep 10% -o "$WOR
 fails 2 "--only" "--only alone" "${prune[@]}" --ffn 10% --only ffn -o "$WORK/no.gguf"
 fails 2 "multiples of 128" "an odd multiple" bash -c '"$@" 2>&1 >/dev/null | grep -v ^calibrated >&2; exit ${PIPESTATUS[0]}' \
     - "${prune[@]}" --ffn 10% --multiple 96 -o "$WORK/no.gguf"
+fails 2 "nothing would be cut: the smallest share that can be is 50% of the heads (4 in 4 KV groups), 25% of the 512 FFN channels" \
+    "rounded to none" "${prune[@]}" --heads 5% -o "$WORK/no.gguf"
 fails 1 "No such file" "no text file" "$TERN" prune "$model" --text "$WORK/none" --ffn 10% -o "$WORK/no.gguf"
 fails 1 "No such file" "no model" "$TERN" prune "$WORK/missing.gguf" --text "$text" --ffn 10% -o "$WORK/no.gguf"
 echo "too short" >"$WORK/short"
