@@ -218,6 +218,8 @@ static void check_matmul(void) {
         matmul_once(n, 1 + random_below(70), 1 + random_below(6), (values)(n % 7 < N_VALUES ? n % 7 : RANDOM));
     for (size_t n_tokens = 1; n_tokens <= 30; n_tokens++)
         matmul_once(100 + 40 * random_below(10), 1 + random_below(100), n_tokens, RANDOM);
+    for (size_t n_tokens = 31; n_tokens <= 64; n_tokens++)
+        matmul_once(100 + 40 * random_below(10), 1 + random_below(40), n_tokens, RANDOM);
     for (size_t n_tokens = 1; n_tokens <= 9; n_tokens++) /* few tokens, and more lines than are taken at a time */
         for (size_t n = 1; n <= 1200; n += n < 20 ? 1 : 47)
             matmul_once(n, 129 + random_below(200), n_tokens, (values)(n % 7 < N_VALUES ? n % 7 : RANDOM));
