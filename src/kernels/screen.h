@@ -46,6 +46,7 @@ static inline size_t tern_screen_scratch_bytes(size_t k_pad) { return k_pad * 5 
 typedef struct tern_screen_x {
     const int8_t *digits;     /* [k_pad / 8][16]: 2 Y = 256 hi + lo, as hi[0..3], lo[0..3], hi[4..7], lo[4..7] */
     const int32_t *sums;      /* [k_pad / 32]: -15 sum(Y) of a block */
+    const int32_t *both_sums; /* [k_pad / 32]: -62 sum(Y) of a block */
     const int8_t *fine;       /* [k_pad]: Z */
     const int32_t *fine_sums; /* [k_pad / 32]: -sum(Z) of a block */
     float step, half_fine_step;
@@ -71,6 +72,12 @@ typedef struct tern_screen_kernels {
      * a float, F = fma((float)u[b], (float)D[b], F) for b = 0, 1, ... from 0; y = fma(F * row_step, step, offset). */
     void (*coarse)(const uint8_t *coarse, const uint8_t *steps, const float *row_steps, size_t k_pad, size_t n_groups,
                    const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y);
+
+    /* The two planes together, for no more products than the coarse one takes: with E[b] = the sum over block b of
+     * (2 q - 31) (2 Y), an exact integer, F = fma((float)u[b], (float)E[b], F) for b = 0, 1, ... from 0;
+     * y = fma(F * row_step, step / 4, offset). */
+    void (*both)(const uint8_t *coarse, const uint8_t *fine, const uint8_t *steps, const float *row_steps, size_t k_pad,
+                 size_t n_groups, const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y);
 
     /* One group, values [n_tokens][16] in place: y[t][r] = fma((float)G * row_step, half_fine_step, y[t][r]), with G
      * the sum over all columns of u (2 l - 1) Z, an exact integer while 127 * 127 * k_pad < 2^31. */

@@ -171,7 +171,7 @@ size_t tern_screen_read_bytes(const tern_screen *screen) {
 /* ------------------------------------------------------------- hidden states */
 
 size_t tern_screen_state_bytes(const tern_screen *screen) {
-    return (size_t)screen->k_pad * 3 + screen->k_pad / TERN_SCREEN_BLOCK * 2 * sizeof(int32_t);
+    return (size_t)screen->k_pad * 3 + screen->k_pad / TERN_SCREEN_BLOCK * 3 * sizeof(int32_t);
 }
 
 /* The largest magnitude; infinity if any is not finite. */
@@ -191,7 +191,7 @@ static float largest_of(const float *x, size_t n) {
 /* To the nearest integer: the sum with 1.5 * 2^52 has no fraction bits. |value| < 2^31. */
 static inline double nearest(double value) { return value + 0x1.8p52 - 0x1.8p52; }
 
-/* Digits, block sums (of both) and fine values of x; squares [4]: |x|^2, |x - x^|^2, |x^|^2, |x^ - z^|^2. */
+/* Digits, block sums (coarse, fine, both) and fine values of x; squares [4]: |x|^2, |x - x^|^2, |x^|^2, |x^ - z^|^2. */
 static void quantise(const tern_screen *screen, const float *x, double step, double fine_step, int8_t *digits,
                      int32_t *sums, int8_t *fine, double *squares) {
     const size_t k_pad = screen->k_pad;
@@ -216,6 +216,7 @@ static void quantise(const tern_screen *screen, const float *x, double step, dou
         }
         sums[b] = -15 * sum;
         sums[k_pad / TERN_SCREEN_BLOCK + b] = -fine_sum;
+        sums[k_pad / TERN_SCREEN_BLOCK * 2 + b] = -62 * sum;
     }
 }
 
@@ -231,9 +232,11 @@ static void set_coefficients(const tern_screen *screen, const double *squares, d
     double rest = 5 * ROUNDING * fabs(offset) + exact * screen->centre_norm * x + 1e-36;
     const double coarse[] = {read + chain * read, 0, lost + chain * read + exact * x, rest};
     const double fine[] = {fine_lost + last + chain * read, read + fine_lost + last, coarse[2], rest};
+    const double both[] = {0, coarse[0], coarse[2], rest};
     for (size_t i = 0; i < 4; i++) { /* keep() rounds four times more */
         state->coarse[i] = (float)(coarse[i] * (1 + 0x1p-20));
         state->fine[i] = (float)(fine[i] * (1 + 0x1p-20));
+        state->both[i] = (float)(both[i] * (1 + 0x1p-20));
     }
 }
 
@@ -253,6 +256,7 @@ bool tern_screen_prepare(const tern_screen *screen, const float *x, tern_screen_
         offset += (double)screen->centre[i] * (double)x[i];
     state->x = (tern_screen_x){.digits = digits,
                                .sums = sums,
+                               .both_sums = sums + k_pad / TERN_SCREEN_BLOCK * 2,
                                .fine = fine,
                                .fine_sums = sums + k_pad / TERN_SCREEN_BLOCK,
                                .step = step,

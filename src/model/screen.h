@@ -11,6 +11,8 @@
  *     w.x - (m.x + d4.x^ + (d5 - d4).z^)   = (d - d5).x^ + d.(x - x^) + (d5 - d4).(x^ - z^)
  *                                         <= |d - d5| |x^| + |d| |x - x^| + (|d - d4| + |d - d5|) |x^ - z^|
  *
+ * and for both planes at once, which are read as x^, the first line with d5 for d4.
+ *
  * All norms are computed in doubles from the exact floats, and rounded up. What kernels compute in floats differs from
  * the real numbers by rounding, u = 2^-24 relative each time; n roundings in a row make at most
  * gamma(n) = n u / (1 - n u) of the sum of magnitudes (Higham 2002, section 3.1):
@@ -19,6 +21,7 @@
  *     |w| <= |d| + |m|;
  *   - the coarse value: integers are exact in floats, a chain of one fma a block, gamma(blocks) (|d| + |d - d4|) |x^|;
  *     a product, the last fma and the rounded m.x, 3 u of that and of |m.x|;
+ *   - the value of both planes: the same with d5 for d4, and one u more, because its integers are rounded;
  *   - the fine value: the rounded integer, a product and a fma, 3 u (|d - d4| + |d - d5|) |z^| and one u of the result.
  *
  * Underflow adds less than 1e-36, overflow cannot happen: rows above 1e15 have infinite bounds (and are never screened
@@ -91,10 +94,10 @@ double tern_screen_norm(const float *x, size_t n);
 /* Bytes of it that every token reads: the coarse plane and its bounds. */
 size_t tern_screen_read_bytes(const tern_screen *screen);
 
-/* A hidden state made ready: what the kernels read, and the coefficients of keep() for the two planes' values. */
+/* A hidden state made ready: what the kernels read, and the coefficients of keep() for what they give. */
 typedef struct tern_screen_state {
     tern_screen_x x;
-    float coarse[4], fine[4];
+    float coarse[4], fine[4], both[4];
     int8_t *memory; /* tern_screen_state_bytes(), the caller's; x points into it */
 } tern_screen_state;
 

@@ -7,6 +7,9 @@
  *   sift    rows whose value plus bound reaches it get their fine value; what still reaches it is left (all threads)
  *   exact   the rows that are left, from the stored head                               (all threads)
  *
+ * Where the coarse plane leaves rows in many of the groups, so that nearly all of the fine one is read, too, the next
+ * searches read both together: the survey's values are then as good as those that sifting would give.
+ *
  * A group's best row stands for it among the firsts, so that these are as many distinct rows as groups are picked, and
  * picking looks at a sixteenth of the values.
  */
@@ -20,9 +23,11 @@
 enum {
     CACHE_LINE = 64,
     TASK_GROUPS = 16,
-    LEFT_SHARE = 12,   /* more rows left than 1 in this: the whole head costs less than reading them one by one */
-    MAX_PAUSE = 6,     /* after so many refusals in a row, 2^6 tokens do without the screen before it is tried again */
-    FIRSTS_SHARE = 16, /* more asked for than 1 in this: the same */
+    LEFT_SHARE = 12,    /* more rows left than 1 in this: the whole head costs less than reading them one by one */
+    MAX_PAUSE = 6,      /* after so many refusals in a row, 2^6 tokens do without the screen before it is tried again */
+    FIRSTS_SHARE = 16,  /* more asked for than 1 in this: the same */
+    TOGETHER_SHARE = 4, /* groups sifted, more than 1 in this: the next searches read both planes together, ... */
+    TOGETHER = 63,      /* so many, before it is tried again whether that is still so */
 };
 
 /* ------------------------------------------------------------------- memory */
@@ -112,9 +117,15 @@ static void survey_task(void *context, size_t task, int worker) {
     float values[TERN_SCREEN_TOKENS][TASK_GROUPS * TERN_SCREEN_ROWS];
     for (uint32_t t = 0; t < j->n; t++)
         x[t] = j->searches[t]->state.x;
-    kernels->coarse(screen->coarse + group * tern_screen_coarse_bytes(k_pad),
-                    screen->steps + group * tern_screen_step_bytes(k_pad), screen->row_steps + row, k_pad, n, x, j->n,
-                    values[0], TASK_GROUPS * TERN_SCREEN_ROWS);
+    const uint8_t *coarse = screen->coarse + group * tern_screen_coarse_bytes(k_pad),
+                  *fine = screen->fine + group * tern_screen_fine_bytes(k_pad),
+                  *steps = screen->steps + group * tern_screen_step_bytes(k_pad);
+    if (j->together)
+        kernels->both(coarse, fine, steps, screen->row_steps + row, k_pad, n, x, j->n, values[0],
+                      TASK_GROUPS * TERN_SCREEN_ROWS);
+    else
+        kernels->coarse(coarse, steps, screen->row_steps + row, k_pad, n, x, j->n, values[0],
+                        TASK_GROUPS * TERN_SCREEN_ROWS);
     for (uint32_t t = 0; t < j->n; t++) {
         tern_screen_search *s = j->searches[t];
         memcpy(s->values + row, values[t], n * TERN_SCREEN_ROWS * sizeof(float));
@@ -147,22 +158,19 @@ void tern_screen_compute_rows(const tern_screen_job *j, const tern_screen_search
 
 /* --------------------------------------------------------------------- sift */
 
-/* The rows of a group that the coarse plane leaves for each token, masks[t], through the fine plane. What it leaves
- * goes to the entries. */
-static void sift_group(const tern_screen_job *j, size_t group, const uint16_t *masks) {
+/* The rows of a group that the coarse plane leaves for each token, masks[t] -> those that the fine plane leaves. */
+static void refine(const tern_screen_job *j, size_t group, uint16_t *masks) {
     const tern_screen *screen = j->screen;
     const tern_screen_kernels *kernels = j->owner->kernels->screen;
     size_t row = group * TERN_SCREEN_ROWS, k_pad = screen->k_pad;
     tern_screen_x x[TERN_SCREEN_TOKENS];
     float *values[TERN_SCREEN_TOKENS];
-    uint32_t tokens[TERN_SCREEN_ROWS] = {0}, n = 0;
+    uint32_t n = 0;
     for (uint32_t t = 0; t < j->n; t++)
         if (masks[t]) {
             x[n] = j->searches[t]->state.x;
             values[n++] = j->searches[t]->values + row;
         }
-    if (!n)
-        return;
     kernels->fine(screen->fine + group * tern_screen_fine_bytes(k_pad),
                   screen->steps + group * tern_screen_step_bytes(k_pad), screen->row_steps + row, k_pad, x, n, values);
     for (uint32_t t = 0; t < j->n; t++) {
@@ -172,19 +180,27 @@ static void sift_group(const tern_screen_job *j, size_t group, const uint16_t *m
         if (masks[t])
             kernels->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row,
                           screen->fine_errors + row, screen->norms + row, s->state.fine, s->least, 1, &left);
-        unsigned n_fine = 0;
-        for (left &= masks[t]; left; left &= (uint16_t)(left - 1), n_fine++)
+        masks[t] &= left;
+    }
+}
+
+/* The rows of a group that are left for each token, masks[t], go to the entries. */
+static void add_entries(const tern_screen_job *j, size_t group, const uint16_t *masks) {
+    uint32_t tokens[TERN_SCREEN_ROWS] = {0};
+    for (uint32_t t = 0; t < j->n; t++) {
+        unsigned n_left = 0;
+        for (uint16_t left = masks[t]; left; left &= (uint16_t)(left - 1), n_left++)
             tokens[__builtin_ctz(left)] |= 1u << t;
-        if (n_fine)
-            atomic_fetch_add_explicit(&s->n_fine, n_fine, memory_order_relaxed);
+        if (n_left)
+            atomic_fetch_add_explicit(&j->searches[t]->n_fine, n_left, memory_order_relaxed);
     }
     for (size_t r = 0; r < TERN_SCREEN_ROWS; r++)
         if (tokens[r])
             j->scratch->entries[atomic_fetch_add_explicit(&j->scratch->n_entries, 1, memory_order_relaxed)] =
-                (tern_screen_entry){(uint32_t)(row + r), tokens[r]};
+                (tern_screen_entry){(uint32_t)(group * TERN_SCREEN_ROWS + r), tokens[r]};
 }
 
-/* What sift_group() will read of a group comes into the cache while it is at another one. */
+/* What refine() will read of a group comes into the cache while it is at another one. */
 static void fetch_group(const tern_screen *screen, size_t group) {
     size_t fine_bytes = tern_screen_fine_bytes(screen->k_pad), step_bytes = tern_screen_step_bytes(screen->k_pad);
     for (size_t i = 0; i < fine_bytes; i += CACHE_LINE)
@@ -205,8 +221,8 @@ static void sift_task(void *context, size_t task, int worker) {
         const float *bonus = tern_screen_bonus(s);
         unsigned n_coarse = 0;
         j->owner->kernels->screen->keep(s->values + row, bonus ? bonus + row : NULL, screen->coarse_errors + row,
-                                        screen->fine_errors + row, screen->norms + row, s->state.coarse, s->least, n,
-                                        masks[t]);
+                                        screen->fine_errors + row, screen->norms + row,
+                                        j->together ? s->state.both : s->state.coarse, s->least, n, masks[t]);
         for (size_t g = 0; g < n; g++) {
             masks[t][g] &= (uint16_t)~s->gone[group + g]; /* those with infinite bounds come through */
             n_coarse += (unsigned)__builtin_popcount(masks[t][g]);
@@ -221,10 +237,14 @@ static void sift_task(void *context, size_t task, int worker) {
             any |= masks[t][g];
             next |= g + 1 < n ? masks[t][g + 1] : 0;
         }
-        if (next)
+        if (next && !j->together)
             fetch_group(screen, group + g + 1);
-        sift_group(j, group + g, of_group);
-        n_sifted += any != 0;
+        if (!any)
+            continue;
+        if (!j->together)
+            refine(j, group + g, of_group);
+        add_entries(j, group + g, of_group);
+        n_sifted++;
     }
     atomic_fetch_add_explicit(&j->scratch->n_sifted, n_sifted, memory_order_relaxed);
 }
@@ -366,7 +386,14 @@ static void finish(tern_screen_job *j) {
     size_t n_entries = atomic_load(&j->scratch->n_entries);
     tern_pool_run(j->owner->pool, (n_entries + TERN_SCREEN_EXACT_ROWS - 1) / TERN_SCREEN_EXACT_ROWS, exact_task, j);
     size_t group_bytes = tern_screen_fine_bytes(j->screen->k_pad) + tern_screen_step_bytes(j->screen->k_pad);
-    j->owner->counts.extra_bytes += atomic_load(&j->scratch->n_sifted) * group_bytes;
+    size_t n_sifted = atomic_load(&j->scratch->n_sifted);
+    j->owner->counts.extra_bytes +=
+        j->together ? j->screen->n_groups * tern_screen_fine_bytes(j->screen->k_pad) : n_sifted * group_bytes;
+    j->owner->counts.together += j->together;
+    if (j->together)
+        j->owner->together--;
+    else if (n_sifted > j->screen->n_groups / TOGETHER_SHARE)
+        j->owner->together = TOGETHER;
     j->owner->counts.extra_bytes += j->active ? n_entries * j->screen->row_bytes : 0;
 }
 
@@ -379,6 +406,7 @@ tern_status tern_cpu_screen_candidates(tern_cpu_screen *owner, const float *x, u
     tern_screen_search *searches[TERN_SCREEN_TOKENS];
     uint32_t tokens[TERN_SCREEN_TOKENS] = {0}; /* of the searches */
     tern_screen_job j = {.owner = owner, .screen = screen, .scratch = owner->scratch, .searches = searches};
+    j.together = owner->together > 0;
     atomic_store(&j.scratch->read_failed, false);
     *refused = 0;
     owner->counts.tokens += n;

@@ -12,6 +12,7 @@ typedef struct tern_screen_counts {
     uint64_t tokens, refused; /* asked for; of them answered by the whole head instead */
     uint64_t coarse, fine;    /* rows that the coarse plane left, and the fine one of these */
     uint64_t extra_bytes;     /* read of the fine plane and of the stored head */
+    uint64_t together;        /* searches that read both planes at once */
 } tern_screen_counts;
 
 /* Tokens to come that do without the screen, and how many in a row had too many rows left. */
@@ -26,6 +27,7 @@ typedef struct tern_cpu_screen {
     struct tern_screen_scratch *scratch; /* made on first use */
     tern_screen_counts counts;
     tern_screen_pause pauses[TERN_HEAD_GUMBEL + 1]; /* by want */
+    uint32_t together;                              /* searches to come that read both planes at once */
 } tern_cpu_screen;
 
 void tern_cpu_screen_init(tern_cpu_screen *screen, const tern_weights *weights, const tern_kernels *kernels,

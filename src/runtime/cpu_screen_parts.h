@@ -62,6 +62,7 @@ typedef struct tern_screen_job {
     tern_screen_search *const *searches; /* [n] */
     uint32_t n;
     uint32_t active; /* exact: tokens that still want it */
+    bool together;   /* the survey reads both planes, and sifting none */
 } tern_screen_job;
 
 /* Rows with padding up to whole groups. */

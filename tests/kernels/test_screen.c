@@ -103,8 +103,8 @@ static void check_pack(const tern_screen_kernels *ref, const tern_screen_kernels
 /* ---- the two planes ---- */
 
 /* A random state as prepared ones are: digits of |2 Y| <= 2 * X_MAX, their sums, |Z| <= 127. */
-static tern_screen_x random_state_of(size_t k_pad, int8_t *digits, int32_t *sums, int8_t *fine, int32_t *fine_sums,
-                                     bool extreme) {
+static tern_screen_x random_state_of(size_t k_pad, int8_t *digits, int32_t *sums, int8_t *fine, bool extreme) {
+    int32_t *fine_sums = sums + k_pad / 32, *both_sums = fine_sums + k_pad / 32;
     for (size_t i = 0; i < k_pad; i++) {
         int y = (int)random_below(2 * TERN_SCREEN_X_MAX + 1) - TERN_SCREEN_X_MAX, z = (int)random_below(255) - 127;
         if (extreme) {
@@ -116,15 +116,14 @@ static tern_screen_x random_state_of(size_t k_pad, int8_t *digits, int32_t *sums
         at[0] = (int8_t)((2 * y - low) / 256);
         at[4] = (int8_t)low;
         if (i % 32 == 0)
-            sums[i / 32] = 0;
+            sums[i / 32] = fine_sums[i / 32] = both_sums[i / 32] = 0;
         sums[i / 32] -= 15 * y;
-        if (i % 32 == 0)
-            fine_sums[i / 32] = 0;
         fine_sums[i / 32] -= z;
+        both_sums[i / 32] -= 62 * y;
         fine[i] = (int8_t)z;
     }
     return (tern_screen_x){
-        digits, sums, fine, fine_sums, random_float(PLAIN), random_float(PLAIN), random_float(PLAIN)};
+        digits, sums, both_sums, fine, fine_sums, random_float(PLAIN), random_float(PLAIN), random_float(PLAIN)};
 }
 
 static uint8_t *random_plane(int slot, size_t n, unsigned mask, bool extreme) {
@@ -138,10 +137,9 @@ static void planes_once(const tern_screen_kernels *ref, const tern_screen_kernel
                         size_t k_pad, size_t n_groups, size_t n_tokens, bool extreme) {
     tern_screen_x x[9];
     int8_t *digits = input(0, n_tokens * 2 * k_pad), *z = input(1, n_tokens * k_pad);
-    int32_t *sums = input(2, n_tokens * k_pad / 4);
+    int32_t *sums = input(2, n_tokens * k_pad / 32 * 3 * sizeof *sums);
     for (size_t t = 0; t < n_tokens; t++)
-        x[t] = random_state_of(k_pad, digits + t * 2 * k_pad, sums + t * k_pad / 16, z + t * k_pad,
-                               sums + t * k_pad / 16 + k_pad / 32, extreme);
+        x[t] = random_state_of(k_pad, digits + t * 2 * k_pad, sums + t * 3 * (k_pad / 32), z + t * k_pad, extreme);
     uint8_t *coarse = random_plane(3, n_groups * tern_screen_coarse_bytes(k_pad), 255, extreme);
     uint8_t *steps = random_plane(4, n_groups * tern_screen_step_bytes(k_pad), 127, extreme);
     uint8_t *fine = random_plane(5, n_groups * tern_screen_fine_bytes(k_pad), 255, extreme);
@@ -151,6 +149,10 @@ static void planes_once(const tern_screen_kernels *ref, const tern_screen_kernel
     ref->coarse(coarse, steps, row_steps, k_pad, n_groups, x, n_tokens, y.ref, ld);
     kernels->coarse(coarse, steps, row_steps, k_pad, n_groups, x, n_tokens, y.out, ld);
     CHECK_FLOATS(y, "%s coarse k_pad=%zu groups=%zu tokens=%zu", name, k_pad, n_groups, n_tokens);
+    y = output_new(n_tokens * ld * sizeof(float));
+    ref->both(coarse, fine, steps, row_steps, k_pad, n_groups, x, n_tokens, y.ref, ld);
+    kernels->both(coarse, fine, steps, row_steps, k_pad, n_groups, x, n_tokens, y.out, ld);
+    CHECK_FLOATS(y, "%s both k_pad=%zu groups=%zu tokens=%zu", name, k_pad, n_groups, n_tokens);
     float *values = random_floats(7, n_tokens * 16, extreme ? WILD : PLAIN), *ref_at[9], *at[9];
     output f = output_copy(values, n_tokens * 16 * sizeof(float));
     for (size_t t = 0; t < n_tokens; t++) {

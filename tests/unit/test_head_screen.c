@@ -217,7 +217,7 @@ static void bounds_of(tern_head_type type, size_t n_rows, size_t k, size_t state
     float *x = malloc(k * sizeof *x), *values = malloc(padded * sizeof *values),
           *exact = malloc(n_rows * sizeof *exact);
     tern_screen_state state = {.memory = tern_aligned_alloc(tern_screen_state_bytes(screen))};
-    double closest[2] = {0};
+    double closest[3] = {0};
     size_t n_screened = 0;
     assert_true(x && values && exact && state.memory);
     for (size_t n = 0; n < states; n++) {
@@ -236,11 +236,14 @@ static void bounds_of(tern_head_type type, size_t n_rows, size_t k, size_t state
                                     k_pad, &state.x, 1, &at);
         }
         check_bounds(screen, values, exact, state.fine, n, &closest[1]);
+        f.kernels->screen->both(screen->coarse, screen->fine, screen->steps, screen->row_steps, k_pad, screen->n_groups,
+                                &state.x, 1, values, padded);
+        check_bounds(screen, values, exact, state.both, n, &closest[2]);
     }
-    printf("%s %zu x %zu: %zu states, nearest to the bound %.4f (coarse), %.4f (fine)\n", head_names[type], n_rows, k,
-           n_screened, closest[0], closest[1]);
+    printf("%s %zu x %zu: %zu states, nearest to the bound %.4f (coarse), %.4f (fine), %.4f (both)\n", head_names[type],
+           n_rows, k, n_screened, closest[0], closest[1], closest[2]);
     assert_true(n_screened >= states / 2);
-    assert_true(closest[0] > 0.9 && closest[1] > 0.9); /* the hostile states are hostile */
+    assert_true(closest[0] > 0.9 && closest[1] > 0.9 && closest[2] > 0.9); /* the hostile states are hostile */
     tern_aligned_free(state.memory);
     free(x);
     free(values);
@@ -379,6 +382,8 @@ static void answers_of(tern_head_type type, size_t n_rows, size_t k, size_t roun
             if (random_below(40) == 0)
                 x[i * k + random_below(k)] = random_below(2) ? NAN : INFINITY;
         }
+        if (random_below(4) == 0) /* either way of searching, whatever was left before */
+            f.head.screen.together = random_below(2) ? 1 + random_below(3) : 0;
         tern_cpu_head_logits(&f.head, x, n, logits);
         assert_int_equal(tern_cpu_head_candidates(&f.head, x, n, queries, answers, &err), TERN_OK);
         for (uint32_t i = 0; i < n; i++)
@@ -389,6 +394,7 @@ static void answers_of(tern_head_type type, size_t n_rows, size_t k, size_t roun
            head_names[type], n_rows, k, (unsigned long long)counts->tokens, (unsigned long long)counts->refused,
            (double)counts->coarse / (double)counts->tokens, (double)counts->fine / (double)counts->tokens);
     assert_true(counts->refused * 2 < counts->tokens); /* it is the screen that was tested */
+    assert_in_range(counts->together, rounds / 8, rounds - rounds / 8);
     for (size_t i = 0; i < MOST; i++)
         tern_candidates_free(&answers[i]);
     free(x);

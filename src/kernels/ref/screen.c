@@ -44,12 +44,40 @@ static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const flo
                                row_steps[g * TERN_SCREEN_ROWS + r], k_pad, r, &x[t]);
 }
 
+static int fine_code(const uint8_t *fine, size_t row, size_t column) {
+    return fine[column / TERN_SCREEN_BLOCK * 64 + 4 * row + column % 4] >> column % TERN_SCREEN_BLOCK / 4 & 1;
+}
+
+static float both_row(const uint8_t *coarse, const uint8_t *fine, const uint8_t *steps, float row_step, size_t k_pad,
+                      size_t row, const tern_screen_x *x) {
+    float sum = 0;
+    for (size_t block = 0; block < k_pad / TERN_SCREEN_BLOCK; block++) {
+        int32_t dot = x->both_sums[block]; /* what does not depend on q */
+        for (size_t i = 0; i < TERN_SCREEN_BLOCK; i++) {
+            size_t column = block * TERN_SCREEN_BLOCK + i;
+            int q = 2 * coarse_code(coarse, row, column) + fine_code(fine, row, column);
+            dot += 2 * q * twice_y(x, column);
+        }
+        sum = fmaf((float)step_of(steps, row, block), (float)dot, sum);
+    }
+    return fmaf(sum * row_step, x->step * 0.25f, x->offset);
+}
+
+static void screen_both(const uint8_t *coarse, const uint8_t *fine, const uint8_t *steps, const float *row_steps,
+                        size_t k_pad, size_t n_groups, const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y) {
+    for (size_t g = 0; g < n_groups; g++)
+        for (size_t r = 0; r < TERN_SCREEN_ROWS; r++)
+            for (size_t t = 0; t < n_tokens; t++)
+                y[t * ld_y + g * TERN_SCREEN_ROWS + r] = both_row(
+                    coarse + g * tern_screen_coarse_bytes(k_pad), fine + g * tern_screen_fine_bytes(k_pad),
+                    steps + g * tern_screen_step_bytes(k_pad), row_steps[g * TERN_SCREEN_ROWS + r], k_pad, r, &x[t]);
+}
+
 static int32_t fine_sum(const uint8_t *fine, const uint8_t *steps, size_t k_pad, size_t row, const tern_screen_x *x) {
     int32_t sum = 0;
     for (size_t i = 0; i < k_pad; i++) {
         size_t block = i / TERN_SCREEN_BLOCK;
-        int bit = fine[block * 64 + 4 * row + i % 4] >> i % TERN_SCREEN_BLOCK / 4 & 1;
-        sum += step_of(steps, row, block) * (bit ? x->fine[i] : -x->fine[i]);
+        sum += step_of(steps, row, block) * (fine_code(fine, row, i) ? x->fine[i] : -x->fine[i]);
     }
     return sum;
 }
@@ -92,6 +120,7 @@ static void screen_keep(const float *y, const float *bonus, const float *coarse_
 const tern_screen_kernels tern_screen_kernels_ref = {
     .pack_group = tern_screen_pack_group_ref,
     .coarse = screen_coarse,
+    .both = screen_both,
     .fine = screen_fine,
     .peaks = screen_peaks,
     .keep = screen_keep,

@@ -77,6 +77,70 @@ static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const flo
     }
 }
 
+/* E of one block and 16 rows -> dots[2]. A 16-bit lane sums 4 products of at most 62 * 128: 31744. */
+INLINE void both_block(const uint8_t *coarse, const uint8_t *fine, const int8_t *digits, int32_t sum, __m256i dots[2]) {
+    const __m256i high_bits = _mm256_set1_epi8(0x3c), two = _mm256_set1_epi8(2), ones = _mm256_set1_epi16(1);
+    UNROLL for (size_t half = 0; half < 2; half++) {
+        __m256i high = _mm256_setzero_si256(), low = _mm256_set1_epi32(sum);
+        __m256i bits = _mm256_loadu_si256((const __m256i *)(fine + 32 * half));
+        UNROLL for (int chunk = 0; chunk < 4; chunk++) {
+            const int8_t *x = digits + 16 * chunk;
+            __m256i pair = _mm256_loadu_si256((const __m256i *)(coarse + 64 * chunk + 32 * half));
+            __m256i even = chunk ? _mm256_srli_epi16(bits, 2 * chunk - 1) : _mm256_add_epi8(bits, bits);
+            __m256i odd = _mm256_srli_epi16(bits, 2 * chunk);
+            __m256i first =
+                _mm256_or_si256(_mm256_and_si256(_mm256_slli_epi16(pair, 2), high_bits), _mm256_and_si256(even, two));
+            __m256i second =
+                _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(pair, 2), high_bits), _mm256_and_si256(odd, two));
+            __m256i of_high =
+                _mm256_add_epi16(_mm256_maddubs_epi16(first, four(x)), _mm256_maddubs_epi16(second, four(x + 8)));
+            __m256i of_low =
+                _mm256_add_epi16(_mm256_maddubs_epi16(first, four(x + 4)), _mm256_maddubs_epi16(second, four(x + 12)));
+            high = _mm256_add_epi32(high, _mm256_madd_epi16(of_high, ones));
+            low = _mm256_add_epi32(low, _mm256_madd_epi16(of_low, ones));
+        }
+        dots[half] = _mm256_add_epi32(_mm256_slli_epi32(high, 8), low);
+    }
+}
+
+/* One group, one token. */
+INLINE void both_group(const uint8_t *coarse, const uint8_t *fine, const uint8_t *steps, const float *row_steps,
+                       size_t k_pad, const tern_screen_x *x, float *y) {
+    const __m256i byte = _mm256_set1_epi32(255);
+    const int8_t *digits = x->digits;
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (size_t quad = 0; quad < k_pad / TERN_SCREEN_COLS; quad++, steps += 64) {
+        __m256i u[2] = {_mm256_loadu_si256((const __m256i *)steps), _mm256_loadu_si256((const __m256i *)(steps + 32))};
+        for (size_t b = 0; b < 4; b++, coarse += 256, fine += 64, digits += 64) {
+            __m256i dots[2];
+            both_block(coarse, fine, digits, x->both_sums[4 * quad + b], dots);
+            UNROLL for (size_t half = 0; half < 2; half++) {
+                __m256 step = _mm256_cvtepi32_ps(_mm256_and_si256(u[half], byte));
+                sum[half] = _mm256_fmadd_ps(step, _mm256_cvtepi32_ps(dots[half]), sum[half]);
+                u[half] = _mm256_srli_epi32(u[half], 8);
+            }
+        }
+    }
+    __m256 step = _mm256_set1_ps(x->step * 0.25f);
+    UNROLL for (size_t half = 0; half < 2; half++) {
+        __m256 scaled = _mm256_mul_ps(sum[half], _mm256_loadu_ps(row_steps + 8 * half));
+        _mm256_storeu_ps(y + 8 * half, _mm256_fmadd_ps(scaled, step, _mm256_set1_ps(x->offset)));
+    }
+}
+
+static void screen_both(const uint8_t *coarse, const uint8_t *fine, const uint8_t *steps, const float *row_steps,
+                        size_t k_pad, size_t n_groups, const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y) {
+    for (size_t g = 0; g < n_groups; g++) {
+        for (size_t t = 0; t < n_tokens; t++)
+            both_group(coarse, fine, steps, row_steps, k_pad, &x[t], y + t * ld_y);
+        coarse += tern_screen_coarse_bytes(k_pad);
+        fine += tern_screen_fine_bytes(k_pad);
+        steps += tern_screen_step_bytes(k_pad);
+        row_steps += TERN_SCREEN_ROWS;
+        y += TERN_SCREEN_ROWS;
+    }
+}
+
 /* The sum of u (2 l - 1) Z for 8 rows. A bit is 0 or 2, so that a block's sum from -sum(Z) on is that of (2 l - 1) Z;
  * it fits 16 bits, as do its two halves in a row's lane. */
 INLINE __m256i fine_half(const uint8_t *fine, const uint8_t *steps, size_t k_pad, const tern_screen_x *x) {
@@ -150,6 +214,7 @@ static void screen_keep(const float *y, const float *bonus, const float *coarse_
 const tern_screen_kernels tern_screen_kernels_avx2 = {
     .pack_group = tern_screen_pack_group_avx2,
     .coarse = screen_coarse,
+    .both = screen_both,
     .fine = screen_fine,
     .peaks = screen_peaks,
     .keep = screen_keep,

@@ -12,8 +12,9 @@
 #endif
 
 enum {
-    TILE = 4,             /* tokens that share an unpacked vector: 8 integer and 4 float accumulators */
-    PREFETCH_BYTES = 4096 /* ahead; the hardware's own reach ends at the page */
+    TILE = 4,              /* tokens that share an unpacked vector: 8 integer and 4 float accumulators */
+    PREFETCH_BYTES = 4096, /* ahead; the hardware's own reach ends at the page */
+    BOTH_PREFETCH_BYTES = 8192
 };
 
 /* _mm512_dpbusd_epi32(); but from that GCC 12 makes copies of the sums. */
@@ -92,6 +93,85 @@ static void screen_coarse(const uint8_t *coarse, const uint8_t *steps, const flo
             break;
         }
         coarse += tern_screen_coarse_bytes(k_pad);
+        steps += tern_screen_step_bytes(k_pad);
+        row_steps += TERN_SCREEN_ROWS;
+        y += TERN_SCREEN_ROWS;
+    }
+}
+
+/* (a & mask) | b */
+#define BOTH(a, mask, b) _mm512_ternarylogic_epi64(a, mask, b, 0xea)
+
+/* One group of both planes, n_tokens (constant) tokens. Bit i of the fine plane's bytes belongs to vector i of a
+ * block's eight: 2 q = 4 h + 2 l is the unsigned operand. */
+INLINE void both_tile(const uint8_t *coarse, const uint8_t *fine, const uint8_t *steps, const float *row_steps,
+                      size_t k_pad, const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y, bool ahead) {
+    const __m512i high_bits = _mm512_set1_epi8(0x3c), two = _mm512_set1_epi8(2), byte = _mm512_set1_epi32(255);
+    __m512 sum[TILE];
+    UNROLL for (size_t t = 0; t < n_tokens; t++) sum[t] = _mm512_setzero_ps();
+    for (size_t quad = 0; quad < k_pad / TERN_SCREEN_COLS; quad++, steps += 64) {
+        __m512i u = _mm512_loadu_si512(steps);
+        for (size_t b = 0; b < 4; b++, fine += 64) {
+            size_t block = 4 * quad + b;
+            __m512i high[TILE], low[TILE], bits = _mm512_loadu_si512(fine);
+            if (ahead)
+                _mm_prefetch((const char *)fine + BOTH_PREFETCH_BYTES / 4, _MM_HINT_T0);
+            UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                high[t] = _mm512_setzero_si512();
+                low[t] = _mm512_set1_epi32(x[t].both_sums[block]);
+            }
+            UNROLL for (unsigned chunk = 0; chunk < 4; chunk++, coarse += 64) {
+                if (ahead)
+                    _mm_prefetch((const char *)coarse + BOTH_PREFETCH_BYTES, _MM_HINT_T0);
+                __m512i pair = _mm512_loadu_si512(coarse);
+                __m512i even = chunk ? _mm512_srli_epi16(bits, 2 * chunk - 1) : _mm512_add_epi8(bits, bits);
+                __m512i odd = _mm512_srli_epi16(bits, 2 * chunk);
+                __m512i first = BOTH(_mm512_slli_epi16(pair, 2), high_bits, _mm512_and_si512(even, two));
+                __m512i second = BOTH(_mm512_srli_epi16(pair, 2), high_bits, _mm512_and_si512(odd, two));
+                UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                    const int8_t *digits = x[t].digits + (4 * block + chunk) * 16;
+                    high[t] = dot(high[t], first, four(digits));
+                    low[t] = dot(low[t], first, four(digits + 4));
+                    high[t] = dot(high[t], second, four(digits + 8));
+                    low[t] = dot(low[t], second, four(digits + 12));
+                }
+            }
+            __m512 step = _mm512_cvtepi32_ps(_mm512_and_si512(u, byte));
+            u = _mm512_srli_epi32(u, 8);
+            UNROLL for (size_t t = 0; t < n_tokens; t++) {
+                __m512i dot = _mm512_add_epi32(_mm512_slli_epi32(high[t], 8), low[t]);
+                sum[t] = _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(dot), sum[t]);
+            }
+        }
+    }
+    __m512 scale = _mm512_loadu_ps(row_steps);
+    UNROLL for (size_t t = 0; t < n_tokens; t++) {
+        __m512 scaled = _mm512_mul_ps(sum[t], scale), step = _mm512_set1_ps(x[t].step * 0.25f);
+        _mm512_storeu_ps(y + t * ld_y, _mm512_fmadd_ps(scaled, step, _mm512_set1_ps(x[t].offset)));
+    }
+}
+
+static void screen_both(const uint8_t *coarse, const uint8_t *fine, const uint8_t *steps, const float *row_steps,
+                        size_t k_pad, size_t n_groups, const tern_screen_x *x, size_t n_tokens, float *y, size_t ld_y) {
+    for (size_t g = 0; g < n_groups; g++) {
+        size_t t = 0;
+        for (; t + TILE <= n_tokens; t += TILE)
+            both_tile(coarse, fine, steps, row_steps, k_pad, x + t, TILE, y + t * ld_y, ld_y, t == 0);
+        switch (n_tokens - t) {
+        case 1:
+            both_tile(coarse, fine, steps, row_steps, k_pad, x + t, 1, y + t * ld_y, ld_y, t == 0);
+            break;
+        case 2:
+            both_tile(coarse, fine, steps, row_steps, k_pad, x + t, 2, y + t * ld_y, ld_y, t == 0);
+            break;
+        case 3:
+            both_tile(coarse, fine, steps, row_steps, k_pad, x + t, 3, y + t * ld_y, ld_y, t == 0);
+            break;
+        default:
+            break;
+        }
+        coarse += tern_screen_coarse_bytes(k_pad);
+        fine += tern_screen_fine_bytes(k_pad);
         steps += tern_screen_step_bytes(k_pad);
         row_steps += TERN_SCREEN_ROWS;
         y += TERN_SCREEN_ROWS;
@@ -185,6 +265,7 @@ static void screen_keep(const float *y, const float *bonus, const float *coarse_
 const tern_screen_kernels tern_screen_kernels_avx512vnni = {
     .pack_group = tern_screen_pack_group_avx512vnni,
     .coarse = screen_coarse,
+    .both = screen_both,
     .fine = screen_fine,
     .peaks = screen_peaks,
     .keep = screen_keep,
