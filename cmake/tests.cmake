@@ -21,6 +21,9 @@ set_target_properties(fake_nvml PROPERTIES PREFIX "" SUFFIX ".so" C_VISIBILITY_P
 target_compile_definitions(test_energy PRIVATE TERN_FAKE_NVML="$<TARGET_FILE:fake_nvml>")
 add_dependencies(test_energy fake_nvml)
 
+# Of the server only what needs no connection.
+target_sources(test_progress PRIVATE ${CMAKE_SOURCE_DIR}/src/server/progress.c)
+
 # The checks of IFEval are the command's, not the library's.
 set(instruction_sources instructions.c instruction_checks.c json_text.c pattern.c template.c)
 list(TRANSFORM instruction_sources PREPEND ${CMAKE_SOURCE_DIR}/src/eval/)

@@ -74,9 +74,29 @@ static int bad_value(const tern_option *option, const char *value, const char *w
     return tern_cli_usage(where, "--%s: '%s' %s", option->name, value, what);
 }
 
+/* "2G": powers of 1024. */
+static bool parse_bytes(const char *text, int64_t *value) {
+    static const char suffixes[] = "KMG";
+    char digits[24];
+    size_t length = strlen(text);
+    const char *suffix = length ? strchr(suffixes, text[length - 1]) : NULL;
+    if (!suffix)
+        return tern_parse_int(text, value);
+    if (length > sizeof digits)
+        return false;
+    memcpy(digits, text, length - 1);
+    digits[length - 1] = 0;
+    int shift = 10 * (int)(suffix - suffixes + 1);
+    if (!tern_parse_int(digits, value) || *value < 0 || *value > INT64_MAX >> shift)
+        return false;
+    *value <<= shift;
+    return true;
+}
+
 static int set_int(const tern_option *option, const char *value, const char *where, int64_t *field) {
+    bool bytes = option->argument && strcmp(option->argument, "BYTES") == 0;
     int64_t parsed;
-    if (!tern_parse_int(value, &parsed))
+    if (bytes ? !parse_bytes(value, &parsed) : !tern_parse_int(value, &parsed))
         return bad_value(option, value, where, "is not a whole number that tern can use");
     if ((double)parsed < option->min || (double)parsed > option->max)
         return tern_cli_usage(where, "--%s: %s is out of range, allowed is %.0f to %.0f", option->name, value,

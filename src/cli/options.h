@@ -14,7 +14,7 @@ typedef enum tern_option_kind {
     TERN_OPTION_FLAG = 0, /* bool: no value, sets true */
     TERN_OPTION_STRING,   /* const char *: belongs to argv; NULL when not given */
     TERN_OPTION_FILE,     /* as STRING, completed as a file name */
-    TERN_OPTION_INT,      /* int64_t in [min, max] */
+    TERN_OPTION_INT,      /* int64_t in [min, max]; one whose argument is BYTES also as 64K, 512M, 2G */
     TERN_OPTION_FLOAT,    /* double in [min, max]; NaN and infinities are refused */
     TERN_OPTION_ENUM,     /* int: the value of the choice */
     TERN_OPTION_LIST,     /* tern_string_list: may be given several times */

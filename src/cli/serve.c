@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -18,7 +19,7 @@ typedef struct serve_options {
     const char *host, *api_key_file, *cors, *model_name, *sysfs, *nvml;
     tern_string_list api_keys;
     int64_t port, parallel, queue, kv_bytes, max_body, max_header, max_connections;
-    double timeout, read_timeout, drain;
+    double timeout, read_timeout, ping, drain;
     bool insecure, log_prompts;
     tern_model_options model;
     tern_session_options session;
@@ -56,8 +57,9 @@ static const tern_option limit_table[] = {
     {"queue", 0, TERN_OPTION_INT, FIELD(queue), "N", "requests that wait for that; further ones get status 429", 1,
      1 << 20, NULL, NULL},
     {"kv-bytes", 0, TERN_OPTION_INT, FIELD(kv_bytes), "BYTES",
-     "memory for the KV caches of all requests and of kept\nprefixes; requests wait when it is used up", 1, MANY, NULL,
-     "four contexts"},
+     "memory for the KV caches of all requests and of kept\nprefixes, also as 512M or 2G; requests wait when it is "
+     "used up",
+     1, MANY, NULL, "four contexts, or an eighth of the memory if that is less"},
     {"max-body", 0, TERN_OPTION_INT, FIELD(max_body), "BYTES", "largest body of a request", 1024, 1 << 30, NULL, NULL},
     {"max-header", 0, TERN_OPTION_INT, FIELD(max_header), "BYTES", "largest header of a request", 1024, 1 << 20, NULL,
      NULL},
@@ -67,6 +69,8 @@ static const tern_option limit_table[] = {
      NULL, NULL},
     {"read-timeout", 0, TERN_OPTION_FLOAT, FIELD(read_timeout), "SECONDS",
      "for a request to arrive, and for a connection without one", 0.1, 1e6, NULL, NULL},
+    {"ping", 0, TERN_OPTION_FLOAT, FIELD(ping), "SECONDS", "a stream that waits gets a comment so often; 0: never", 0,
+     1e6, NULL, NULL},
     {"drain", 0, TERN_OPTION_FLOAT, FIELD(drain), "SECONDS",
      "after SIGTERM or Ctrl-C, answers under way have so long to finish", 0, 1e6, NULL, NULL},
     {"log-prompts", 0, TERN_OPTION_FLAG, FIELD(log_prompts), NULL, "write requests and answers into the log", 0, 0,
@@ -84,6 +88,7 @@ static const serve_options defaults = {
     .max_connections = 1024,
     .timeout = 600,
     .read_timeout = 30,
+    .ping = 10,
     .drain = 30,
     .sysfs = "/sys",
     .nvml = TERN_NVML_LIBRARY,
@@ -110,6 +115,24 @@ static int add_key(key_list *list, const char *key, const char *origin) {
         return tern_cli_usage("serve", *key ? "%s: more than %d keys" : "%s: an empty key", origin, MAX_KEYS);
     list->keys[list->n++] = key;
     return 0;
+}
+
+/* Nothing says how a key was made; but one that is short can be guessed by whoever may try for long. */
+static void warn_of_keys(const serve_options *options, const key_list *list) {
+    enum { SHORT = 16 };
+    struct stat info;
+    if (options->api_key_file && stat(options->api_key_file, &info) == 0 && S_ISREG(info.st_mode) &&
+        info.st_mode & S_IROTH)
+        tern_cli_warn("%s: every user of this machine can read the keys in it; chmod 600 it", options->api_key_file);
+    if (tern_server_is_loopback(options->host))
+        return;
+    for (size_t i = 0; i < list->n; i++)
+        if (strlen(list->keys[i]) < SHORT) {
+            tern_cli_warn(
+                "key %zu has fewer than %d characters and can be guessed; openssl rand -hex 32 makes a good one", i + 1,
+                SHORT);
+            return;
+        }
 }
 
 static int read_keys(const serve_options *options, key_list *list) {
@@ -210,6 +233,7 @@ static int make_config(const serve_options *options, const key_list *keys, tern_
     config->max_connections = (uint32_t)options->max_connections;
     config->timeout = options->timeout;
     config->read_timeout = options->read_timeout;
+    config->ping = options->ping;
     config->log_prompts = options->log_prompts;
     config->scheduler.n_ctx = session.n_ctx;
     config->scheduler.chunk = session.chunk;
@@ -255,8 +279,10 @@ static int run_serve(void *parsed, const char *const *operands, size_t n_operand
     if (!keys)
         return tern_cli_fail("out of memory for the keys");
     int status = read_keys(options, keys);
-    if (!status)
+    if (!status) {
+        warn_of_keys(options, keys);
         status = serve(options, keys, n_operands ? operands[0] : NULL);
+    }
     free(keys->text);
     free(keys);
     return status;

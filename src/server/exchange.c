@@ -20,7 +20,7 @@ tern_exchange *tern_exchange_create(tern_server *server, struct MHD_Connection *
     x->server = server;
     x->connection = connection;
     x->references = 1;
-    x->arrived = tern_seconds();
+    x->arrived = x->written = tern_seconds();
     x->created = (int64_t)time(NULL);
     snprintf(x->id, sizeof x->id, "%llx-%llx", (unsigned long long)server->started,
              (unsigned long long)atomic_fetch_add(&server->next_id, 1));
@@ -65,6 +65,18 @@ void tern_exchange_lose(tern_exchange *x, bool stopping) {
         x->stopping = stopping;
         if (x->job && !x->working)
             tern_job_cancel(x->job);
+        tern_exchange_wake(x);
+    }
+    pthread_mutex_unlock(&x->mutex);
+}
+
+void tern_exchange_ping(tern_exchange *x, double seconds) {
+    double now = tern_seconds();
+    pthread_mutex_lock(&x->mutex);
+    bool waits = x->suspended && !x->working && !x->lost && x->job && x->job->stream && x->out.size == x->out_read;
+    if (waits && now - x->written >= seconds) {
+        tern_buffer_text(&x->out, ": waiting\n\n");
+        x->written = now;
         tern_exchange_wake(x);
     }
     pthread_mutex_unlock(&x->mutex);

@@ -70,7 +70,8 @@ struct tern_server {
     pthread_t watcher;
     bool has_links_mutex, has_watcher;
     atomic_bool stopping;
-    int poll_fd; /* epoll of busy connections; -1 where there is none */
+    atomic_bool stuck; /* requests are there, and nothing is computed */
+    int poll_fd;       /* epoll of busy connections; -1 where there is none */
 };
 
 typedef struct tern_header {
@@ -97,6 +98,7 @@ struct tern_exchange {
     const char *if_none_match;
     char id[32];
     double arrived;  /* tern_seconds() */
+    size_t key;      /* whose it is: the number of the key, from 1; 0: there are none */
     int64_t created; /* Unix time */
 
     /* The request; the HTTP thread's, a worker's while it is working. */
@@ -122,6 +124,7 @@ struct tern_exchange {
     bool stopping;   /* ... the latter */
     tern_buffer out; /* of a stream: [out_read, size) is not yet sent */
     size_t out_read;
+    double written; /* tern_seconds() when something was last appended to it */
 };
 
 /* ------------------------------------------------------------------- exchange */
@@ -139,6 +142,9 @@ void tern_exchange_release(tern_exchange *x);
 void tern_exchange_wake(tern_exchange *x);
 /* Give up: cancels its job. `stopping`: not because of the client. Takes the mutex. */
 void tern_exchange_lose(tern_exchange *x, bool stopping);
+
+/* Whether a stream has had nothing for its client for `seconds`; then it gets a comment. Takes the mutex. */
+void tern_exchange_ping(tern_exchange *x, double seconds);
 
 /* x->reply: takes body's bytes. 500 in *error if an append to it had failed. */
 int tern_reply_take(tern_exchange *x, int status, const char *content_type, tern_buffer *body, tern_api_error *error);

@@ -2,6 +2,8 @@
  * whose answer is being computed or written is suspended, and resumed by workers and by the scheduler's callbacks
  * (tern_exchange_wake). */
 #include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +195,20 @@ static enum MHD_Result go_on(tern_exchange *x) {
 
 /* ------------------------------------------------------------------ admitting */
 
+/* A page whose name its owner has pointed to this machine is to the browser a page of this server, and need not say
+ * whose it is; the name by which it asks tells. */
+static int check_host(tern_exchange *x, tern_api_error *error) {
+    const tern_server_config *config = &x->server->config;
+    const char *host = header_of(x->connection, "Host");
+    if (config->n_api_keys || !tern_auth_host_is_public(host) || tern_auth_same_host(host, config->host) ||
+        (config->cors && (strcmp(config->cors, "*") == 0 || tern_auth_same_host(host, config->cors))))
+        return 0;
+    return tern_api_fail(error, 403, NULL, "forbidden_host",
+                         "this server is not asked for by the name %.100s; start it with --api-key, or with --host or "
+                         "--cors and that name",
+                         host);
+}
+
 static int check_origin(tern_exchange *x, tern_api_error *error) {
     /* A key cannot be guessed by a page; without one, what the browser says of the page has to do. */
     const char *origin = header_of(x->connection, "Origin");
@@ -272,7 +288,7 @@ static int admit(tern_exchange *x, tern_api_error *error) {
         error->close = true;
         return 503;
     }
-    if (check_origin(x, error))
+    if (check_host(x, error) || check_origin(x, error))
         return error->status;
     if (!x->route && allowed[0]) {
         tern_reply_header(&x->reply, "Allow", "%s", allowed);
@@ -282,8 +298,8 @@ static int admit(tern_exchange *x, tern_api_error *error) {
     if (!x->route)
         return tern_api_fail(error, 404, NULL, "unknown_url",
                              "there is no %.20s %.100s here; docs/SERVER.md lists what is", x->method, x->path);
-    if (x->route->needs_key && server->config.n_api_keys &&
-        !tern_auth_allows(header_of(x->connection, "Authorization"), server->keys, server->config.n_api_keys))
+    x->key = tern_auth_find(header_of(x->connection, "Authorization"), server->keys, server->config.n_api_keys);
+    if (x->route->needs_key && server->config.n_api_keys && !x->key)
         return tern_api_fail(error, 401, NULL, "invalid_api_key",
                              "wrong or no API key; send the header Authorization: Bearer KEY");
     if (x->route->has_body && check_body_headers(x, error))
@@ -410,6 +426,26 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     return go_on(x);
 }
 
+/* "client": its address. */
+static void log_client(tern_log_line *line, struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    char host[64];
+    if (!info || !info->client_addr)
+        return;
+    socklen_t size =
+        info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    if (getnameinfo(info->client_addr, size, host, sizeof host, NULL, 0, NI_NUMERICHOST) == 0)
+        tern_log_text(line, "client", host);
+}
+
+/* What a worker found wrong; without the message, which may hold a piece of the request. */
+static void log_failure(tern_log_line *line, const tern_api_error *failure) {
+    if (failure->code)
+        tern_log_text(line, "code", failure->code);
+    if (failure->param[0])
+        tern_log_text(line, "param", failure->param);
+}
+
 static void log_exchange(const tern_exchange *x, bool complete) {
     const tern_job *job = x->job;
     int status = complete ? x->reply.status : 499;
@@ -418,6 +454,9 @@ static void log_exchange(const tern_exchange *x, bool complete) {
     tern_log_line line;
     tern_log_begin(&line, status >= 500 ? "error" : status >= 400 ? "warning" : "info", "request");
     tern_log_text(&line, "id", x->id);
+    log_client(&line, x->connection);
+    if (x->key)
+        tern_log_int(&line, "key", (int64_t)x->key);
     tern_log_text(&line, "method", x->method);
     tern_log_text(&line, "path", x->path);
     tern_log_int(&line, "status", status);
@@ -433,11 +472,17 @@ static void log_exchange(const tern_exchange *x, bool complete) {
         tern_log_int(&line, "prompt_tokens", (int64_t)prompt);
         tern_log_int(&line, "cached_tokens", (int64_t)cached);
         tern_log_int(&line, "completion_tokens", (int64_t)generated);
+        if (job->queue_seconds >= 0)
+            tern_log_ms(&line, "queue_ms", job->queue_seconds);
+        if (job->has_tokens)
+            tern_log_ms(&line, "first_token_ms", job->first_token_seconds);
         if (job->error.status)
             tern_log_text(&line, "error", job->error.message);
     } else if (x->refusal.status) {
         tern_log_text(&line, "error", x->refusal.message);
     }
+    if (x->failure.status)
+        log_failure(&line, &x->failure);
     if (x->ignored.size && !x->ignored.failed)
         tern_buffer_printf(&line.text, ",\"ignored\":[%s]", x->ignored.bytes);
     if (x->server->config.log_prompts) {
@@ -468,7 +513,8 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
     log_exchange(x, complete);
     tern_metrics_count(&server->metrics, x->route ? (size_t)(x->route - tern_routes) : tern_n_routes,
                        complete ? x->reply.status : 499);
-    tern_metrics_observe(&server->metrics.request_time, tern_seconds() - x->arrived);
+    if (complete && x->job) /* what is told at once would hide how long the rest takes */
+        tern_metrics_observe(&server->metrics.request_time, tern_seconds() - x->arrived);
     x->connection = NULL;
     x->link = NULL;
     if (x->has_all)

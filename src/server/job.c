@@ -38,6 +38,7 @@ int tern_job_create(tern_exchange *x, const tern_job_ops *ops, size_t n_prompts,
     }
     snprintf(job->id, sizeof job->id, "%s%s", ops->prefix, x->id);
     job->deadline = tern_seconds() + config->timeout;
+    job->queue_seconds = -1;
     x->job = job;
     return 0;
 }
@@ -100,6 +101,8 @@ static bool on_event(void *user, const tern_request_event *event) {
         return false;
     }
     if (!event->prompt && event->id >= 0) {
+        if (!job->has_tokens)
+            job->first_token_seconds = tern_seconds() - x->arrived;
         job->has_tokens = true;
         measure_token(choice);
     }
@@ -112,6 +115,7 @@ static bool on_event(void *user, const tern_request_event *event) {
         atomic_fetch_add(&x->server->metrics.slow_readers, 1);
         give_up(job);
     } else if (x->out.size > x->out_read) {
+        x->written = tern_seconds();
         tern_exchange_wake(x);
     }
     bool go_on = !hopeless(job);
@@ -194,6 +198,8 @@ static void on_done(void *user, const tern_request_result *result) {
     if (result->n_cached > choice->prompt->n_cached)
         choice->prompt->n_cached = result->n_cached;
     measure_answer(x->server, result);
+    if (choice->index == 0)
+        job->queue_seconds = result->queue_seconds;
     take_failure(choice, result);
     take_embedding(choice, result);
     job->n_running--;

@@ -45,8 +45,10 @@ struct tern_job {
     tern_exchange *exchange;
     const tern_job_ops *ops;
     bool stream, include_usage, echo, logprobs;
-    bool has_tokens; /* one of an answer's is there */
-    double deadline; /* tern_seconds() */
+    bool has_tokens;                           /* one of an answer's is there */
+    double deadline;                           /* tern_seconds() */
+    double queue_seconds, first_token_seconds; /* of the first answer, since it was handed in, negative: not begun; of
+                                                * the first token of all, since the request's arrival */
     char id[64];
 
     tern_prompt *prompts; /* [n_prompts] */

@@ -28,6 +28,10 @@ int tern_json_parse(const char *bytes, size_t n_bytes, json_t **object, tern_api
     json_t *root = tern_json_load(bytes, n_bytes, JSON_ALLOW_NUL, &where);
     if (!root && tern_json_no_memory(&where))
         return tern_api_fail_memory(error);
+    if (!root && json_error_code(&where) == json_error_numeric_overflow)
+        return tern_api_fail(error, 400, NULL, "invalid_value",
+                             "line %d column %d: a number is too large; whole numbers go up to 2^63 - 1", where.line,
+                             where.column);
     if (!root)
         return tern_api_fail(error, 400, NULL, "invalid_json", "the body is not valid JSON: line %d column %d: %.200s",
                              where.line, where.column, where.text);
@@ -72,9 +76,12 @@ int tern_field_int(const json_t *object, const char *name, int64_t min, int64_t 
     const json_t *field = tern_field(object, name);
     if (!field)
         return 0;
-    if (!json_is_integer(field))
+    double real = json_number_value(field);
+    if (json_is_real(field) && (real != floor(real) || fabs(real) > 9e15))
+        return tern_api_fail(error, 400, name, "invalid_type", "'%s' is %g, but must be a whole number", name, real);
+    if (!json_is_number(field))
         return wrong_type(field, name, "a whole number", error);
-    json_int_t number = json_integer_value(field);
+    json_int_t number = json_is_real(field) ? (json_int_t)real : json_integer_value(field); /* 3.0 is whole, too */
     if (number < min || number > max)
         return tern_api_fail(error, 400, name, "invalid_value", "'%s' is %lld, but must be from %lld to %lld", name,
                              (long long)number, (long long)min, (long long)max);

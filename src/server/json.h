@@ -16,6 +16,7 @@ int tern_json_parse(const char *bytes, size_t n_bytes, json_t **object, tern_api
 /* The field `name` of an object. One that is absent or null leaves *value as it is; one of the wrong type or out of
  * range is 400. What they point to belongs to the object. 0 or the status of *error. */
 int tern_field_bool(const json_t *object, const char *name, bool *value, tern_api_error *error);
+/* 3.0 is a whole number. */
 int tern_field_int(const json_t *object, const char *name, int64_t min, int64_t max, int64_t *value,
                    tern_api_error *error);
 int tern_field_float(const json_t *object, const char *name, double min, double max, float *value,

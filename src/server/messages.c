@@ -19,8 +19,9 @@ static const struct {
 
 static int add_part(const json_t *part, const char *param, tern_buffer *text, tern_api_error *error) {
     const char *type = json_string_value(json_object_get(part, "type"));
-    const json_t *value = json_object_get(part, "text");
-    if (!type || strcmp(type, "text") != 0 || !json_is_string(value))
+    bool refusal = type && strcmp(type, "refusal") == 0; /* what the assistant said, in OpenAI's histories */
+    const json_t *value = json_object_get(part, refusal ? "refusal" : "text");
+    if (!type || (!refusal && strcmp(type, "text") != 0) || !json_is_string(value))
         return tern_api_fail(
             error, 400, param, "unsupported_value",
             "'%s' holds a part that is not {\"type\":\"text\",\"text\":...}: this model reads text only", param);

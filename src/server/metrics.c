@@ -96,8 +96,8 @@ void tern_metrics_write(const tern_metrics *metrics, const char *const *paths, t
     double resident = resident_bytes();
     if (resident >= 0) /* the name that Prometheus' own client libraries give it */
         write_value(out, "process_resident_memory_bytes", "gauge", "Memory of the process.", resident);
-    write_histogram(out, "tern_request_seconds", "From a request's arrival to the end of its answer.",
-                    &metrics->request_time);
+    write_histogram(out, "tern_request_seconds",
+                    "From the arrival of a request for the model to the end of its answer.", &metrics->request_time);
     write_histogram(out, "tern_time_to_first_token_seconds", "From a request's arrival to its first token.",
                     &metrics->first_token);
     write_histogram(out, "tern_inter_token_seconds", "Between two tokens of an answer.", &metrics->inter_token);

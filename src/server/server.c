@@ -20,6 +20,7 @@ tern_server_config tern_server_defaults(void) {
                                 .max_choices = 1024,
                                 .read_timeout = 30,
                                 .timeout = 600,
+                                .ping = 10,
                                 .sysfs = "/sys",
                                 .nvml = TERN_NVML_LIBRARY,
                                 .scheduler = tern_scheduler_defaults()};

@@ -21,6 +21,7 @@ typedef struct tern_server_config {
     uint32_t max_connections;    /* further ones are answered with 503 */
     uint32_t max_choices;        /* answers of one request: prompts times n */
     double read_timeout;         /* seconds within which a request must have arrived */
+    double ping;                 /* seconds after which a stream that has nothing to say gets a comment; 0: never */
     double timeout;              /* seconds that a request may take, waiting included */
     bool log_prompts;
     const char *sysfs; /* where the system shows its sensors of energy, for /metrics; NULL: do not look */

@@ -1,11 +1,16 @@
 /* GET /health and GET /metrics */
+#include <string.h>
+
 #include "server/endpoints.h"
 
 int tern_endpoint_health(tern_exchange *x, tern_api_error *error) {
     tern_buffer body = {0};
-    bool draining = atomic_load(&x->server->draining); /* so that a load balancer turns to others */
-    tern_buffer_text(&body, draining ? "{\"status\":\"draining\"}" : "{\"status\":\"ok\"}");
-    return tern_reply_take(x, draining ? 503 : 200, "application/json", &body, error);
+    /* So that a load balancer turns to others. */
+    const char *status = atomic_load(&x->server->draining) ? "draining"
+                         : atomic_load(&x->server->stuck)  ? "stuck"
+                                                           : "ok";
+    tern_buffer_printf(&body, "{\"status\":\"%s\"}", status);
+    return tern_reply_take(x, strcmp(status, "ok") == 0 ? 200 : 503, "application/json", &body, error);
 }
 
 int tern_endpoint_metrics(tern_exchange *x, tern_api_error *error) {

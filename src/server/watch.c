@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "server/exchange.h"
 #include "server/limits.h"
+#include "server/progress.h"
 
 tern_link *tern_link_open(tern_server *server, int fd) {
     tern_link *link = calloc(1, sizeof *link);
@@ -144,13 +145,33 @@ static void wait_for_clients(tern_server *server) {
 #endif
 }
 
+/* Proxies and clients give up a connection on which nothing comes for long: a place in the queue would be lost, or what
+ * was computed of a long prompt. */
+static void ping_streams(tern_server *server) {
+    pthread_mutex_lock(&server->links_mutex);
+    for (tern_link *link = server->links; link; link = link->next)
+        if (link->exchange)
+            tern_exchange_ping(link->exchange, server->config.ping);
+    pthread_mutex_unlock(&server->links_mutex);
+}
+
+static void check_progress(tern_server *server, tern_progress *progress) {
+    tern_scheduler_stats stats;
+    tern_scheduler_get_stats(server->scheduler, &stats);
+    atomic_store(&server->stuck, tern_progress_is_stuck(progress, &stats, tern_seconds()));
+}
+
 static void *watch(void *user) {
     tern_server *server = user;
+    tern_progress progress = {0};
     double checked = tern_seconds();
     while (!atomic_load(&server->stopping)) {
         wait_for_clients(server);
         if (tern_seconds() - checked >= 0.5) {
             check_deadlines(server);
+            if (server->config.ping > 0)
+                ping_streams(server);
+            check_progress(server, &progress);
             checked = tern_seconds();
         }
     }

@@ -207,7 +207,7 @@ class Server:
 def parse_events(path, data):
     text = data.decode("utf-8")
     assert text.endswith("data: [DONE]\n\n"), text[-200:]
-    lines = text.split("\n\n")
+    lines = [line for line in text.split("\n\n") if not line.startswith(":")]  # a comment: the server was busy
     assert lines[-1] == "" and all(line.startswith("data: ") for line in lines[:-1]), text[:300]
     events = [json.loads(line[6:]) for line in lines[:-2]]
     schema = OPENAPI["components"]["schemas"]["ChatChunk" if "chat" in path else "CompletionChunk"]

@@ -5,9 +5,10 @@ import math
 import os
 import re
 import struct
+import time
 import unittest
 
-from harness import OPENAPI, ROOT, ServerTest
+from harness import OPENAPI, PATIENCE, ROOT, ServerTest
 
 MODEL = "tern-demo"  # the built-in one
 STORY = "Once upon a time"
@@ -174,7 +175,9 @@ class Chat(ServerTest):
     def test_roles(self):
         turns = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"},
                  {"role": "assistant", "content": "Hello."}, {"role": "user", "content": "Who are you?"}]
-        self.server.good(self.path, {**CHAT, "messages": turns})
+        answer = self.server.good(self.path, {**CHAT, "messages": turns})
+        turns[2]["content"] = [{"type": "refusal", "refusal": "Hello."}]
+        self.assertEqual(self.server.good(self.path, {**CHAT, "messages": turns})["choices"], answer["choices"])
 
     def test_special_tokens_in_a_message_stay_text(self):
         plain = self.server.good(self.path, CHAT)["usage"]["prompt_tokens"]
@@ -285,6 +288,13 @@ class Others(ServerTest):
                          before["tern_time_to_first_token_seconds_count"] + 1)
         self.assertEqual(after["tern_inter_token_seconds_count"], before["tern_inter_token_seconds_count"] + 11)
         self.assertGreater(after["tern_steps_total"], before["tern_steps_total"])
+        for _ in range(20):
+            self.server.post("/v1/completions", {"prompt": 3})  # what takes no time is not among the times
+        end = time.monotonic() + PATIENCE
+        name = "tern_request_seconds_count"  # which is counted when the client has its answer already
+        while self.server.metrics()[name] <= before[name]:
+            self.assertLess(time.monotonic(), end)
+        self.assertLess(self.server.metrics()[name], before[name] + 10)
         text = self.server.request("GET", "/metrics")[2].decode()
         for line in text.splitlines():  # the format, line by line
             self.assertRegex(line, r'^(# (HELP|TYPE) (tern|process)_[a-z_]+ .+|(tern|process)_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? '

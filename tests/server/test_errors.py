@@ -32,6 +32,18 @@ class Fields(ServerTest):
                     error = self.refused(400, param, path, {**good, param: value})
                     self.assertEqual(error["type"], "invalid_request_error")
 
+    def test_numbers(self):
+        for path, good in GOOD.items():
+            for field in ("max_tokens", "seed", "top_k", "n"):
+                self.assertEqual(self.server.post(path, {**good, field: 1.0})[0], 200)
+            message = self.refused(400, "max_tokens", path, {**good, "max_tokens": 2.5})["message"]
+            self.assertEqual(message, "'max_tokens' is 2.5, but must be a whole number")
+            self.refused(400, "max_tokens", path, {**good, "max_tokens": 1e30})
+            self.assertEqual(self.server.post(path, {**good, "seed": 2 ** 63 - 1})[0], 200)
+            error = self.refused(400, None, path, {**good, "seed": 2 ** 63})
+            self.assertEqual(error["code"], "invalid_value")
+            self.assertIn("2^63 - 1", error["message"])
+
     def test_what_would_change_the_answer_is_refused(self):
         both = [("min_tokens", 5, 0), ("stop_token_ids", [1], []), ("guided_regex", "a+", ""), ("typical_p", 0.9, 1.0),
                 ("use_beam_search", True, False), ("n_predict", 9, -1), ("mirostat", 2, 0), ("bad_words", ["a"], [])]

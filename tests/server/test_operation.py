@@ -88,6 +88,10 @@ class Keys(ServerTest):
             self.assertEqual(self.server.post(path, {})[0], 401)
         for path in ("/health", "/"):
             self.assertEqual(self.server.request("GET", path)[0], 200)
+        for number, key in enumerate(("zeroth", "third", "first"), 1):
+            with self.subTest(key=key):
+                self.server.post(PATH, SHORT, {"Authorization": f"Bearer {key}"})
+                self.server.log(lambda e, number=number: e.get("key") == number and e["status"] == 200)
         # with a key, pages of any origin may ask, for they cannot know it; but they may not read
         status, headers, _ = self.server.request("GET", "/v1/models", headers={"Authorization": "Bearer first",
                                                                                "Origin": "https://example.org"})
@@ -117,6 +121,28 @@ class Origins(ServerTest):
         status, headers, _ = self.server.request("GET", "/style.css", check=False)
         self.assertEqual((status, headers["Content-Type"]), (200, "text/css; charset=utf-8"))
         self.assertEqual(self.server.request("POST", "/style.css", check=False)[0], 405)
+
+
+class Hosts(unittest.TestCase):
+    def test_names_that_anybody_can_point_here(self):
+        public = ("evil.example.org", "evil.example:80", "127.0.0.1.example.org", "localhost.example.org.", "a.b.c",
+                  "xlocal.org", "1a.2b")
+        own = ("localhost", "localhost:8080", "127.0.0.1", "10.0.0.7:80", "[::1]:8080", "tern", "printer.local",
+               "a.localhost.", "tern.prod.svc.cluster.local", "HOST.LAN:1")
+        server = Server("--cors", "https://chat.example.com")
+        for method, path, body in (("GET", "/v1/models", None), ("GET", "/", None), ("POST", PATH, json.dumps(SHORT))):
+            for hosts, wanted in ((public, 403), (own + ("chat.example.com", "Chat.Example.com:8080"), 200)):
+                for host in hosts:
+                    headers = {"Host": host, "Content-Type": "application/json"}
+                    status, _, data = server.request(method, path, body, headers, check=path != "/")
+                    self.assertEqual(status, wanted, (host, data))
+        self.assertEqual(json.loads(server.request("GET", "/health", headers={"Host": "a.b"})[2])["error"]["code"],
+                         "forbidden_host")
+        self.assertEqual(server.stop(), 0)
+        for options in (("--api-key", "k"), ("--cors", "*")):  # a page does not know the key
+            server = Server(*options)
+            self.assertEqual(server.request("GET", "/health", headers={"Host": "evil.example.org"})[0], 200)
+            self.assertEqual(server.stop(), 0)
 
 
 class Cors(ServerTest):
@@ -356,7 +382,45 @@ class Deadline(unittest.TestCase):
         self.assertEqual((last["finish_reason"], last["stop_reason"]), ("length", "timeout"))
 
 
+class Waiting(unittest.TestCase):
+    def test_a_stream_that_waits_says_so(self):
+        server = Server("--parallel", "1", "--ping", "0.2")
+        busy = open_request(server, {**LONG, "n": 128})
+        wait_for(server, "tern_requests_running", 1)
+        s = open_request(server, {**SHORT, "stream": True})
+        data = b""
+        while data.count(b": waiting\n\n") < 2:
+            part = s.recv(65536)
+            self.assertTrue(part)
+            data += part
+        self.assertTrue(data.startswith(b"HTTP/1.1 200 "), data)
+        self.assertNotIn(b"data:", data)
+        busy.close()
+        while b"data: [DONE]\n\n" not in data:
+            part = s.recv(65536)
+            self.assertTrue(part)
+            data += part
+        self.assertEqual(data.count(b'"finish_reason":"length"'), 1)
+        s.close()
+        self.assertEqual(server.stop(), 0)
+
+
 class Log(unittest.TestCase):
+    def test_who_asked_and_how_long_it_took(self):
+        server = Server()
+        server.good(PATH, SHORT)
+        entry = server.log(lambda e: e["event"] == "request")
+        self.assertEqual(entry["client"], "127.0.0.1")
+        self.assertNotIn("key", entry)
+        self.assertGreaterEqual(entry["queue_ms"], 0)
+        self.assertLessEqual(entry["queue_ms"], entry["first_token_ms"])
+        self.assertLessEqual(entry["first_token_ms"], entry["total_ms"])
+        server.post(PATH, {**SHORT, "temperature": "secret"})
+        entry = server.log(lambda e: e.get("status") == 400)
+        self.assertEqual((entry["code"], entry["param"]), ("invalid_type", "temperature"))
+        self.assertEqual(server.stop(), 0)
+        self.assertFalse(any("secret" in line for line in server.lines))
+
     def test_prompts_only_if_asked_for(self):
         for options, wanted in ((), False), (("--log-prompts",), True):
             server = Server(*options)
@@ -436,6 +500,32 @@ class Usage(unittest.TestCase):
         self.fails(2, "empty key", "demo", "--api-key", "")
         self.fails(1, "no key in it", "demo", "--api-key-file", os.devnull)
         self.fails(1, "/nowhere", "demo", "--api-key-file", "/nowhere")
+
+    def test_warnings_of_keys(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".keys") as file:
+            file.write("a-key-that-nobody-guesses\nabc\n")
+            file.flush()
+            for mode, host, wanted in ((0o600, "127.0.0.1", []), (0o644, "127.0.0.1", ["chmod 600"]),
+                                       (0o600, "0.0.0.0", ["key 2 has fewer"])):
+                os.chmod(file.name, mode)
+                server = Server("--host", host, "--api-key-file", file.name)
+                self.assertEqual(server.stop(), 0)
+                warnings = [line for line in server.lines if line.startswith("tern: warning: ")]
+                self.assertEqual(len(warnings), len(wanted), server.lines)
+                for part in wanted:
+                    self.assertIn(part, warnings[0])
+
+    def test_bytes(self):
+        for wrong in ("2T", "G", "1.5G", "-1K", "2 G", "9999999999G", "1KK", "0G"):
+            self.fails(2, "--kv-bytes", "demo", "--kv-bytes=" + wrong)
+        server = Server("--kv-bytes", "64M", "--max-body", "2K")
+        self.assertLessEqual(server.metrics()["tern_kv_bytes"], 64 << 20)
+        self.assertGreater(server.metrics()["tern_kv_bytes"], 32 << 20)
+        for size, status in ((2048, 200), (2049, 413)):
+            body = '{"prompt": "a", "max_tokens": 1, "user": "'
+            body += "a" * (size - len(body) - 2) + '"}'
+            self.assertEqual(server.post(PATH, body)[0], status)
+        self.assertEqual(server.stop(), 0)
 
     def test_addresses(self):
         with socket.create_server(("127.0.0.1", 0)) as s:
