@@ -12,6 +12,7 @@ Example:
   bench/train.sh --command 'T={threads} python3 ../train_story.py /tmp/peer 0.5 stories.txt' --shapes story -t 2
 
   --shapes LIST    of tern-tiny, tern-small (docs/TRAINING.md), wide (tern-small with hidden 1024, FFN 4096, 4 layers),
+                   medium (12 layers, hidden 1024, FFN 2816, 16/4 heads, context 512: 140 M parameters),
                    story (6 layers, hidden 256, FFN 768, 4/2 heads, context 256, 16 sequences: train_story.py's)
                    (default: tern-tiny,tern-small,wide)
   -t LIST          threads (default: 1 and all CPUs)
@@ -71,6 +72,7 @@ keys_of() {
     case $1 in
     tern-tiny | tern-small) echo "\"shape\": \"$1\", \"batch\": $batch" ;;
     wide) echo "\"shape\": \"tern-small\", \"hidden\": 1024, \"ffn\": 4096, \"layers\": 4, \"heads\": 16, \"kv_heads\": 4, \"batch\": $batch" ;;
+    medium) echo "\"shape\": \"tern-small\", \"hidden\": 1024, \"ffn\": 2816, \"layers\": 12, \"heads\": 16, \"kv_heads\": 4, \"batch\": $batch" ;;
     story) echo '"shape": "tern-tiny", "layers": 6, "context": 256, "batch": 16' ;;
     *) die "unknown shape '$1' (see --help)" ;;
     esac
