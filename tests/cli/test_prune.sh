@@ -85,7 +85,7 @@ fails 1 "No such file" "no text file" "$TERN" prune "$model" --text "$WORK/none"
 fails 1 "No such file" "no model" "$TERN" prune "$WORK/missing.gguf" --text "$text" --ffn 10% -o "$WORK/no.gguf"
 echo "too short" >"$WORK/short"
 fails 1 "short: the text to calibrate with is too short" "a short text" \
-    "$TERN" prune "$model" --text "$WORK/short" --ffn 10% -o "$WORK/no.gguf"
+    "$TERN" prune "$model" --text "$WORK/short" --ffn 25% -o "$WORK/no.gguf"
 fails 1 "--force" "the output exists" "${prune[@]}" --ffn 10% -o "$WORK/out.gguf"
 fails 1 "is the model that is to be pruned" "onto itself" "${prune[@]}" --ffn 10% --force -o "$model"
 cp "$text" "$WORK/text.kept"
