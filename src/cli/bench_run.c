@@ -41,9 +41,14 @@ int tern_bench_open(const char *path, int threads, const tern_bench_load *load, 
     tern_error err;
     char *found;
     memset(bench, 0, sizeof *bench);
+    tern_shape shape;
     int status = tern_cli_find_model(path, &found);
     if (status)
         return status;
+    if (tern_shape_of(found, &shape, &err)) { /* a bad file is told at once, not when the limits are measured */
+        free(found);
+        return tern_cli_error(&err);
+    }
     if (tern_meter_create(threads, NULL, &bench->meter, &err)) { /* before the counters: its threads do not count */
         bench->meter = NULL;
         if (err.status != TERN_ERR_MEMORY) {

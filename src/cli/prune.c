@@ -245,14 +245,10 @@ static int check_output(const tern_prune_settings *s, const tern_pruner *pruner)
     if (!s->force && tern_file_exists(s->out))
         return tern_cli_fail("%s: exists already; --force replaces it", s->out);
     const char *const texts[] = {s->text, s->eval};
-    tern_writer writer;
     if (tern_check_output(s->out, texts, 2, &err))
         return tern_cli_error(&err);
-    if (tern_pruner_is_folder(pruner))
-        return 0;
-    if (tern_writer_open(s->out, &writer, &err)) /* told now, not after the calibration */
+    if (tern_pruner_try_output(pruner, s->out, &err)) /* told now, not after the calibration */
         return tern_cli_error(&err);
-    tern_writer_abort(&writer);
     return 0;
 }
 

@@ -175,11 +175,13 @@ static tern_status read_quantization(const json_t *root, tern_config *config, te
                                      tern_error *err) {
     const json_t *quantization = member(root, "quantization_config");
     *linear_class = TERN_LINEAR_UNSAID;
-    config->keep_floats = config->no_sub_norms && !quantization;
+    config->keep_floats = config->no_sub_norms && json_object_size(quantization) == 0;
     if (!quantization)
         return TERN_OK;
     if (!json_is_object(quantization))
         return tern_fail(err, TERN_ERR_FORMAT, "config.json: quantization_config must be an object");
+    if (json_object_size(quantization) == 0) /* says nothing: as if it were not there */
+        return TERN_OK;
     const json_t *method = member(quantization, "quant_method"), *mode = member(quantization, "quantization_mode");
     if (method && (!json_is_string(method) || strcmp(json_string_value(method), "bitnet") != 0))
         return tern_fail(err, TERN_ERR_UNSUPPORTED, "config.json: quant_method must be \"bitnet\"");

@@ -49,10 +49,18 @@ static void put(conversion *c, const char *name, uint32_t gguf_type, uint64_t ro
 }
 
 static tern_status fail_rows(const conversion *c, const char *name, uint64_t cols, const tern_codec *codec,
-                             uint32_t block, tern_error *err) {
+                             uint32_t block, const char *hint, tern_error *err) {
     return tern_fail(err, TERN_ERR_UNSUPPORTED,
-                     "%s: %s has rows of %" PRIu64 " values; type %s needs a multiple of %" PRIu32 " (F16 takes any)",
-                     c->checkpoint->path, name, cols, codec->name, block);
+                     "%s: %s has rows of %" PRIu64 " values; type %s needs a multiple of %" PRIu32 "%s",
+                     c->checkpoint->path, name, cols, codec->name, block, hint);
+}
+
+/* What a matrix could be stored as instead. Those of a LLaMA model are told from floats by their type. */
+static const char *other_type(const conversion *c, uint32_t block) {
+    enum { LEAST = 128 }; /* I2_S */
+    if (!c->weights.dims.no_sub_norms)
+        return " (F16 takes any)";
+    return block > LEAST ? " (I2_S one of 128)" : "";
 }
 
 /* A tensor of floats under its name in GGUF, in `codec` or (NULL) as it is. */
@@ -60,7 +68,7 @@ static tern_status put_floats(conversion *c, const char *name, const tern_tensor
                               tern_error *err) {
     uint64_t bytes = tensor->bytes;
     if (codec && !tern_codec_bytes(codec, tensor->rows, tensor->cols, &bytes))
-        return fail_rows(c, name, tensor->cols, codec, codec->block_values, err);
+        return fail_rows(c, name, tensor->cols, codec, codec->block_values, " (F16 takes any)", err);
     codec = codec ? codec : tern_codec_of(tensor->type);
     put(c, name, codec->gguf_type, tensor->rows, tensor->cols, tensor->n_dims < 2, bytes);
     return TERN_OK;
@@ -86,7 +94,7 @@ static tern_status put_matrix(conversion *c, uint32_t layer, int which, tern_err
     uint32_t block = tern_keys_row_multiple(c->matrices);
     tern_linear_gguf_name(name, layer, which);
     if (linear->cols % block || !tern_codec_bytes(c->matrices, linear->rows, linear->cols, &bytes))
-        return fail_rows(c, name, linear->cols, c->matrices, block, err);
+        return fail_rows(c, name, linear->cols, c->matrices, block, other_type(c, block), err);
     linear->n_units = 1; /* all of it */
     linear->unit_bytes = (size_t)bytes;
     put(c, name, c->matrices->gguf_type, linear->rows, linear->cols, false, bytes);

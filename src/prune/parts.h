@@ -74,5 +74,7 @@ tern_status tern_prune_make(const tern_pruner *pruner, const tern_tensor *tensor
 /* write_gguf.c, write_hf.c */
 tern_status tern_prune_write_gguf(const tern_pruner *pruner, const char *path, tern_error *err);
 tern_status tern_prune_write_hf(const tern_pruner *pruner, const char *path, tern_error *err);
+/* Whether such a folder can be made there. */
+tern_status tern_prune_try_hf(const char *path, tern_error *err);
 
 #endif

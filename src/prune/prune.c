@@ -131,6 +131,16 @@ tern_status tern_pruner_check_output(const tern_pruner *pruner, const char *path
     return TERN_OK;
 }
 
+tern_status tern_pruner_try_output(const tern_pruner *pruner, const char *path, tern_error *err) {
+    tern_writer writer;
+    if (tern_pruner_is_folder(pruner))
+        return tern_prune_try_hf(path, err);
+    tern_status status = tern_writer_open(path, &writer, err);
+    if (!status)
+        tern_writer_abort(&writer);
+    return status;
+}
+
 tern_status tern_pruner_write(tern_pruner *pruner, const char *path, tern_error *err) {
     if (!pruner->chosen)
         return tern_fail(err, TERN_ERR_ARGUMENT, "nothing was chosen to be pruned");

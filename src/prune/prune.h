@@ -66,6 +66,8 @@ tern_status tern_pruner_check_output(const tern_pruner *pruner, const char *path
  * nothing, which says what the least possible cut is. */
 tern_status tern_pruner_plan(const tern_pruner *pruner, const tern_prune_choice *choice, tern_prune_plan *plan,
                              tern_error *err);
+/* The same, found out by making a file or folder there, which goes away again; what is at `path` stays. */
+tern_status tern_pruner_try_output(const tern_pruner *pruner, const char *path, tern_error *err);
 /* Run the text through the model and keep what the scores are made of; once, ahead of everything below. */
 tern_status tern_pruner_calibrate(tern_pruner *pruner, const tern_prune_calibration *how, tern_error *err);
 size_t tern_pruner_tokens(const tern_pruner *pruner); /* that it took */

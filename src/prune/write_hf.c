@@ -100,6 +100,14 @@ static tern_status write_weights(const tern_pruner *pruner, const char *folder, 
     return status;
 }
 
+tern_status tern_prune_try_hf(const char *path, tern_error *err) {
+    tern_staging staging;
+    tern_status status = tern_staging_begin(path, file_names, N_FILES, &staging, err);
+    if (!status)
+        tern_staging_abort(&staging, file_names, N_FILES);
+    return status;
+}
+
 tern_status tern_prune_write_hf(const tern_pruner *pruner, const char *path, tern_error *err) {
     tern_staging staging;
     tern_status status = tern_staging_begin(path, file_names, N_FILES, &staging, err);

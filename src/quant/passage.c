@@ -287,13 +287,21 @@ static void to_end(tern_passage *p, const tern_quant_layer *layer, size_t first,
     multiply(p, &layer->matrices[DOWN], n, p->x + first * p->weights->dims.hidden_size, true);
 }
 
-void tern_passage_layer(tern_passage *p, const tern_quant_layer *layer) {
-    for (size_t first = 0; first < p->n_tokens; first += p->window) {
+/* Before each piece of work that may take a while. */
+static tern_status ask(const tern_passage *p, tern_error *err) {
+    return !p->goes_on || p->goes_on(p->user) ? TERN_OK : tern_fail(err, TERN_ERR_CANCELLED, "cancelled");
+}
+
+tern_status tern_passage_layer(tern_passage *p, const tern_quant_layer *layer, tern_error *err) {
+    tern_status status = TERN_OK;
+    for (size_t first = 0; !status && first < p->n_tokens; first += p->window) {
         size_t n = p->n_tokens - first < p->window ? p->n_tokens - first : p->window;
         to_output(p, layer, first, n);
         to_ffn(p, layer, first, n);
         to_end(p, layer, first, n);
+        status = ask(p, err);
     }
+    return status;
 }
 
 /* ------------------------------------------------------------- quantising */
@@ -313,14 +321,18 @@ tern_status tern_passage_quantize(tern_passage *p, tern_quant_layer *layer, tern
     for (size_t i = 0; !status && i < sizeof steps / sizeof *steps; i++) {
         uint32_t size = layer->matrices[steps[i].begin].cols;
         memset(h, 0, (size_t)size * size * sizeof *h);
-        for (size_t first = 0; first < p->n_tokens; first += p->window) {
+        for (size_t first = 0; !status && first < p->n_tokens; first += p->window) {
             size_t n = p->n_tokens - first < p->window ? p->n_tokens - first : p->window;
+            status = ask(p, err);
             steps[i].inputs(p, layer, first, n);
             tern_quant_add_inputs(p->pool, p->in, n, size, h);
         }
-        status = tern_quant_factor(p->pool, h, size, err);
+        if (!status)
+            status = tern_quant_factor(p->pool, h, size, err);
         for (int j = steps[i].begin; !status && j < steps[i].end; j++) {
-            status = tern_quant_compensate(p->pool, h, &layer->matrices[j], err);
+            status = ask(p, err);
+            if (!status)
+                status = tern_quant_compensate(p->pool, h, &layer->matrices[j], err);
             if (!status)
                 tern_quant_layer_settle(p->pool, layer, j);
         }

@@ -23,7 +23,9 @@ typedef struct tern_passage {
     float *scores;         /* [threads, window] */
     int8_t *bytes;         /* [threads, widest] */
     float *memory;
-    bool int8; /* inputs of matrices as BitLinear takes them; else as they are */
+    bool int8;                   /* inputs of matrices as BitLinear takes them; else as they are */
+    bool (*goes_on)(void *user); /* asked now and then; false: to be ended, TERN_ERR_CANCELLED. NULL: never */
+    void *user;                  /* its argument */
 } tern_passage;
 
 /* The first tokens `ids` of the text in windows of `window` tokens: token i of a window is what the model gets behind a
@@ -34,7 +36,7 @@ tern_status tern_passage_create(const tern_weights *weights, const tern_kernels 
 void tern_passage_free(tern_passage *passage);
 
 /* x through a layer. */
-void tern_passage_layer(tern_passage *passage, const tern_quant_layer *layer);
+tern_status tern_passage_layer(tern_passage *passage, const tern_quant_layer *layer, tern_error *err);
 
 /* The same, and on the way each matrix's trits and scales by error-compensating rounding, from its inputs in the model
  * that is quantised up to there. layer->values become those of the quantised matrices. */

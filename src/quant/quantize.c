@@ -23,6 +23,7 @@ typedef struct source {
     tern_quant_layer layer;
     tern_passage passage; /* through the model; memory NULL: none */
     int32_t *ids;         /* of its text */
+    uint32_t index;       /* of the layer under way */
     tern_progress_fn progress;
     void *progress_user;
 } source;
@@ -78,6 +79,12 @@ static tern_status open_source(const char *path, const tern_quant_scales *scales
     return status ? status : tern_quant_layer_create(&s->weights, scales, &s->layer, err);
 }
 
+/* Within a layer, which may take minutes: so many are done, as before. */
+static bool goes_on(void *user) {
+    const source *s = user;
+    return !s->progress || s->progress(s->progress_user, s->index, s->weights.dims.n_layers);
+}
+
 /* At most `most` tokens of the text, in windows, stand before the first layer. */
 static tern_status begin_passage(source *s, const char *text, size_t n_bytes, size_t most, uint32_t window, bool int8,
                                  tern_error *err) {
@@ -103,8 +110,11 @@ static tern_status begin_passage(source *s, const char *text, size_t n_bytes, si
         if (s->ids[i] < 0 || (uint32_t)s->ids[i] >= s->weights.dims.vocab_size)
             return tern_fail(err, TERN_ERR_FORMAT, "%s: the tokenizer has tokens that the model has not",
                              s->checkpoint->path);
-    return tern_passage_create(&s->weights, s->kernels, s->pool, s->ids, n_ids < most ? n_ids : most, bos, window - 1,
-                               int8, &s->passage, err);
+    status = tern_passage_create(&s->weights, s->kernels, s->pool, s->ids, n_ids < most ? n_ids : most, bos, window - 1,
+                                 int8, &s->passage, err);
+    s->passage.goes_on = goes_on;
+    s->passage.user = s;
+    return status;
 }
 
 /* Layer `index` was done. */
@@ -128,9 +138,10 @@ tern_status tern_float_loss(const char *path, const char *text, size_t n_bytes, 
     if (!status)
         status = begin_passage(&s, text, n_bytes, SIZE_MAX, n_window, false, err);
     for (uint32_t i = 0; !status && i < s.weights.dims.n_layers; i++) {
+        s.index = i;
         status = tern_quant_layer_load(&s.weights, s.pool, i, &s.layer, err);
         if (!status)
-            tern_passage_layer(&s.passage, &s.layer);
+            status = tern_passage_layer(&s.passage, &s.layer, err);
         if (!status)
             status = count_layer(&s, i, err);
     }
@@ -148,6 +159,7 @@ tern_status tern_float_loss(const char *path, const char *text, size_t n_bytes, 
 static tern_status make_layer(void *user, uint32_t index, const int8_t *trits[TERN_LINEARS_PER_LAYER],
                               const float *scales[TERN_LINEARS_PER_LAYER], tern_error *err) {
     source *s = user;
+    s->index = index;
     tern_status status = tern_quant_layer_load(&s->weights, s->pool, index, &s->layer, err);
     if (!status && s->passage.memory)
         status = tern_passage_quantize(&s->passage, &s->layer, err);

@@ -48,6 +48,8 @@ fails 2 "512 tokens" "decode beyond the context" "$TERN" bench "$model" -p 1 -n 
 fails 2 "no list" "bad thread list" "$TERN" bench "$model" -t 1,x
 fails 2 "no list" "empty thread list" "$TERN" bench "$model" -t ""
 fails 1 "none.gguf" "bench of no model" "$TERN" bench "$WORK/none.gguf"
+head -c 5000 "$model" >"$WORK/cut.gguf"
+fails 1 "cut.gguf" "bench of a damaged model" "$TERN" bench "$WORK/cut.gguf"
 
 
 # --- the model's options

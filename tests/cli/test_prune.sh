@@ -94,6 +94,11 @@ cmp "$text" "$WORK/text.kept" || fail "the text was changed"
 : >"$WORK/empty"
 fails 1 "empty: is empty" "nothing to measure" "${prune[@]}" --ffn 10% --eval "$WORK/empty" -o "$WORK/no.gguf"
 fails 1 "cannot write" "into no folder" "${prune[@]}" --ffn 10% -o "$WORK/none/no.gguf"
+"$TERN" convert "$model" "$WORK/hf" --type hf-packed 2>/dev/null || fail "convert to a folder"
+fails 1 "cannot make the folder" "a folder into no folder" "$TERN" prune "$WORK/hf" --text "$text" -t 1 --ffn 10% -o "$WORK/none/no"
+run "a folder" "$TERN" prune "$WORK/hf" --text "$text" -t 1 --ffn 25% --tokens 300 -o "$WORK/pruned"
+is "$status" 0
+is "$(ls -d "$WORK"/pruned*)" "$WORK/pruned"
 fails 1 "is a folder" "onto a folder" "${prune[@]}" --ffn 10% --force -o "$WORK"
 fails 1 "own layout" "tern's own layout" "$TERN" prune "$WORK/own.gguf" --text "$text" --ffn 10% -o "$WORK/no.gguf"
 is "$(ls "$WORK" | grep -c '^no\.gguf')" 0

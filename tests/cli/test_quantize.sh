@@ -159,7 +159,8 @@ fails 2 "type 'q9'" "an unknown type" "$TERN" quantize "$WORK/bitnet" -o "$WORK/
 fails 2 "type 'tern'" "own layout" "$TERN" quantize "$model" -o "$WORK/no.gguf" --type tern
 fails 2 "type 'b1'" "one bit" "$TERN" quantize "$model" -o "$WORK/no.gguf" --type b1
 fails 2 "type 'f16'" "floats of a LLaMA model" "$TERN" quantize "$model" -o "$WORK/no.gguf" --type f16
-fails 1 "multiple of 256" "rows that do not fit" "$TERN" quantize "$model" -o "$WORK/no.gguf" --type tq2_0
+fails 1 "multiple of 256 (I2_S one of 128)" "rows that do not fit" "$TERN" quantize "$model" -o "$WORK/no.gguf" --type tq2_0
+fails 1 "No such file" "into no folder" "$TERN" quantize "$model" -o "$WORK/none/no.gguf"
 fails 2 "window" "a window too long" "$TERN" quantize "$model" -o "$WORK/no.gguf" --text "$WORK/text" -c 9999
 python3 "$WORK/make.py" nan "$small" "$WORK/nan"
 fails 1 "NaN or infinite" "a damaged model" "$TERN" quantize "$WORK/nan" -o "$WORK/no.gguf"

@@ -86,7 +86,7 @@ static void test_passage(void **state) {
             OK(tern_quant_round(pool, &layer.matrices[j], &err));
             tern_quant_layer_settle(pool, &layer, j);
         }
-        tern_passage_layer(&passage, &layer);
+        OK(tern_passage_layer(&passage, &layer, &err));
     }
     OK(tern_passage_loss(&passage, &loss, &err));
     double wanted = run_loss(FLOATS, ids, 265);
@@ -110,7 +110,7 @@ static void test_passage(void **state) {
         memcpy(end, passage.x, n * sizeof *end);
         tern_passage_free(&passage);
         OK(tern_passage_create(&weights, kernels, pool, ids, N_IDS, 265, WINDOW, true, &passage, &err));
-        tern_passage_layer(&passage, &layer);
+        OK(tern_passage_layer(&passage, &layer, &err));
         assert_memory_equal(passage.x, end, n * sizeof *end);
         tern_passage_free(&passage);
     }
@@ -120,6 +120,37 @@ static void test_passage(void **state) {
     tern_weights_free(&weights);
     tern_checkpoint_close(checkpoint);
     free(end);
+}
+
+static bool count_down(void *user) { return --*(int *)user > 0; }
+
+/* Within a layer, not only behind it: Ctrl-C comes that way. */
+static void test_cancelled(void **state) {
+    (void)state;
+    tern_checkpoint *checkpoint;
+    tern_weights weights;
+    tern_quant_layer layer;
+    tern_passage passage;
+    int32_t ids[3 * WINDOW];
+    for (size_t i = 0; i < 3 * WINDOW; i++)
+        ids[i] = (int32_t)(i % 250);
+    OK(tern_open_model(FLOATS, &checkpoint, &err));
+    OK(tern_weights_bind(checkpoint, &weights, &err));
+    OK(tern_quant_layer_create(&weights, &(tern_quant_scales){0}, &layer, &err));
+    OK(tern_passage_create(&weights, kernels, pool, ids, 3 * WINDOW, 265, WINDOW, true, &passage, &err));
+    OK(tern_quant_layer_load(&weights, pool, 0, &layer, &err));
+    int left = 2; /* of the three windows' questions */
+    passage.goes_on = count_down;
+    passage.user = &left;
+    assert_int_equal(tern_passage_layer(&passage, &layer, &err), TERN_ERR_CANCELLED);
+    assert_int_equal(left, 0);
+    left = 5; /* behind the first matrices' windows, before they are all rounded */
+    assert_int_equal(tern_passage_quantize(&passage, &layer, &err), TERN_ERR_CANCELLED);
+    assert_int_equal(left, 0);
+    tern_passage_free(&passage);
+    tern_quant_layer_free(&layer);
+    tern_weights_free(&weights);
+    tern_checkpoint_close(checkpoint);
 }
 
 static void test_bad(void **state) {
@@ -159,6 +190,7 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_passage), cmocka_unit_test(test_bad)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_passage), cmocka_unit_test(test_cancelled),
+                                       cmocka_unit_test(test_bad)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

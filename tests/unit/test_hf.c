@@ -261,6 +261,13 @@ static void test_llama(void **state) {
     assert_int_equal(config->n_kv_heads, 2);
     assert_int_equal(config->n_ctx, 2048);
     tern_checkpoint_close(checkpoint);
+
+    char *text = with(LLAMA, "quantization_config", "{}"); /* says nothing */
+    write_text(f, "config.json", text);
+    free(text);
+    checkpoint = open_or_fail(f);
+    assert_true(checkpoint->config.keep_floats);
+    tern_checkpoint_close(checkpoint);
 }
 
 /* The published ternary ones do not say linear_class: transformers' default divides. */
