@@ -9,8 +9,8 @@
 #include "base/half.h"
 #include "base/mem.h"
 #include "format/codecs.h"
-#include "format/hf_write.h"
 #include "format/safetensors_write.h"
+#include "model/card.h"
 #include "model/convert_parts.h"
 #include "model/vocab.h"
 
@@ -322,32 +322,6 @@ static tern_status make_tokenizer(const folder_job *job, const tern_tokenizer *t
     return status;
 }
 
-static tern_hf_card make_card(const folder_job *job, const tern_tokenizer *tokenizer, const char *dtype) {
-    const tern_dims *d = &job->weights->dims;
-    tern_hf_card card = {.vocab_size = d->vocab_size,
-                         .n_ctx = d->n_ctx,
-                         .hidden_size = d->hidden_size,
-                         .ffn_size = d->ffn_size,
-                         .n_layers = d->n_layers,
-                         .n_heads = d->n_heads,
-                         .n_kv_heads = d->n_kv_heads,
-                         .head_dim = d->head_dim,
-                         .rms_eps = d->rms_eps,
-                         .rope_theta = d->rope_theta,
-                         .tied = job->weights->tied,
-                         .weights = TERN_HF_PACKED,
-                         .dtype = dtype,
-                         .bos_id = tern_tokenizer_bos(tokenizer),
-                         .eos_id = tern_tokenizer_eos(tokenizer),
-                         .eot_id = tern_tokenizer_find_special(tokenizer, "<|eot_id|>"),
-                         .chat_template = tern_vocab_template(job->checkpoint)};
-    if (card.bos_id >= 0)
-        card.bos.bytes = tern_tokenizer_token(tokenizer, card.bos_id, &card.bos.size);
-    if (card.eos_id >= 0)
-        card.eos.bytes = tern_tokenizer_token(tokenizer, card.eos_id, &card.eos.size);
-    return card;
-}
-
 /* A file of the old folder, if the model is one and has it. */
 static tern_status copy(const folder_job *job, const char *name, bool *copied, tern_error *err) {
     *copied = false;
@@ -358,7 +332,11 @@ static tern_status copy(const folder_job *job, const char *name, bool *copied, t
 
 static tern_status write_texts(const folder_job *job, const tern_tokenizer *tokenizer, const char *dtype,
                                tern_error *err) {
-    const tern_hf_card card = make_card(job, tokenizer, dtype);
+    tern_hf_card card = tern_card_of(&job->weights->dims, tokenizer);
+    card.tied = job->weights->tied;
+    card.weights = TERN_HF_PACKED;
+    card.dtype = dtype;
+    card.chat_template = tern_vocab_template(job->checkpoint);
     bool copied;
     tern_status status = job->checkpoint->kind == TERN_CHECKPOINT_HF
                              ? tern_hf_write_packed_config(job->checkpoint->path, job->path, dtype, err)

@@ -7,8 +7,8 @@
 #include "base/half.h"
 #include "base/mem.h"
 #include "format/codecs.h"
-#include "format/hf_write.h"
 #include "format/safetensors_write.h"
+#include "model/card.h"
 #include "train/export_parts.h"
 
 static const char *const file_names[] = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
@@ -17,31 +17,13 @@ enum { N_FILES = sizeof file_names / sizeof *file_names, MAX_TOKENIZER = 256 << 
 
 /* What the folder says of the model. */
 static tern_hf_card make_card(const tern_export_job *job) {
-    const tern_dims *d = &job->params->dims;
-    bool packed = job->how->kind == TERN_EXPORT_HF_PACKED;
-    tern_hf_card card = {.vocab_size = d->vocab_size,
-                         .n_ctx = d->n_ctx,
-                         .hidden_size = d->hidden_size,
-                         .ffn_size = d->ffn_size,
-                         .n_layers = d->n_layers,
-                         .n_heads = d->n_heads,
-                         .n_kv_heads = d->n_kv_heads,
-                         .head_dim = d->head_dim,
-                         .rms_eps = d->rms_eps,
-                         .rope_theta = d->rope_theta,
-                         .tied = true,
-                         .weights = packed                                 ? TERN_HF_PACKED
-                                    : job->how->mode != TERN_WEIGHTS_FLOAT ? TERN_HF_MASTERS
-                                                                           : TERN_HF_FLOATS,
-                         .dtype = "bfloat16",
-                         .bos_id = tern_tokenizer_bos(job->tokenizer),
-                         .eos_id = tern_tokenizer_eos(job->tokenizer),
-                         .eot_id = tern_tokenizer_find_special(job->tokenizer, "<|eot_id|>"),
-                         .chat_template = job->chat_template};
-    if (card.bos_id >= 0)
-        card.bos.bytes = tern_tokenizer_token(job->tokenizer, card.bos_id, &card.bos.size);
-    if (card.eos_id >= 0)
-        card.eos.bytes = tern_tokenizer_token(job->tokenizer, card.eos_id, &card.eos.size);
+    tern_hf_card card = tern_card_of(&job->params->dims, job->tokenizer);
+    card.tied = true;
+    card.weights = job->how->kind == TERN_EXPORT_HF_PACKED ? TERN_HF_PACKED
+                   : job->how->mode != TERN_WEIGHTS_FLOAT  ? TERN_HF_MASTERS
+                                                           : TERN_HF_FLOATS;
+    card.dtype = "bfloat16";
+    card.chat_template = job->chat_template;
     return card;
 }
 
