@@ -157,12 +157,16 @@ endif()
 # Out of memory at every allocation, and none at all in a step of training: the linker puts our malloc in front of the C
 # library's.
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND EXISTS ${CMAKE_SOURCE_DIR}/tests/fault/alloc_fault.c)
-  add_executable(alloc_fault ${CMAKE_SOURCE_DIR}/tests/fault/alloc_fault.c)
+  set(failing ${CMAKE_SOURCE_DIR}/tests/fault/failing.c)
+  add_executable(alloc_fault ${CMAKE_SOURCE_DIR}/tests/fault/alloc_fault.c ${failing})
+  add_executable(tools_fault ${CMAKE_SOURCE_DIR}/tests/fault/tools_fault.c ${failing} $<TARGET_OBJECTS:tern_train>
+                 $<TARGET_OBJECTS:tern_prune> $<TARGET_OBJECTS:tern_quant>)
   add_executable(step_alloc ${CMAKE_SOURCE_DIR}/tests/fault/step_alloc.c $<TARGET_OBJECTS:tern_train>)
   target_link_libraries(step_alloc PRIVATE PkgConfig::CMOCKA ${CMAKE_DL_LIBS})
+  target_link_libraries(tools_fault PRIVATE ${CMAKE_DL_LIBS})
   add_executable(rag_fault ${CMAKE_SOURCE_DIR}/tests/fault/rag_fault.c)
   target_link_libraries(rag_fault PRIVATE tern_rag)
-  foreach(name alloc_fault step_alloc rag_fault)
+  foreach(name alloc_fault tools_fault step_alloc rag_fault)
     target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
     target_link_libraries(${name} PRIVATE tern_static)
     target_compile_definitions(${name} PRIVATE TERN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")

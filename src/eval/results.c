@@ -195,7 +195,7 @@ tern_status tern_results_open(tern_results *results, const char *path, tern_erro
 
 /* Each line at once and whole: what is done stays done. Frees the object. */
 static tern_status write_line(tern_results *results, json_t *object, tern_error *err) {
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+    char *text = object ? tern_json_dump(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(object);
     if (!text)
         return tern_fail_memory(err, "the results");

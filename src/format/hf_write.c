@@ -4,11 +4,12 @@
 #include <stdlib.h>
 
 #include "base/folder.h"
+#include "base/json.h"
 #include "format/hf.h"
 
 /* Takes over `json`; NULL: it could not be made. */
 static tern_status write_json(const char *folder, const char *name, json_t *json, int digits, tern_error *err) {
-    char *text = json ? json_dumps(json, JSON_INDENT(2) | (size_t)JSON_REAL_PRECISION(digits)) : NULL;
+    char *text = json ? tern_json_dump(json, JSON_INDENT(2) | (size_t)JSON_REAL_PRECISION(digits)) : NULL;
     tern_status status = text ? tern_folder_write(folder, name, text, strlen(text), err) : tern_fail_memory(err, name);
     free(text);
     json_decref(json);
@@ -48,12 +49,16 @@ static json_t *make_config(const tern_hf_card *card) {
                   (json_int_t)card->head_dim, "rope_theta", shortest(card->rope_theta));
     if (!json)
         return NULL;
-    json_object_set_new(json, "tie_word_embeddings", json_boolean(card->tied));
-    json_object_set_new(json, "torch_dtype", json_string(card->dtype));
-    json_object_set_new(json, "use_cache", json_true());
+    bool ok = json_object_set_new(json, "tie_word_embeddings", json_boolean(card->tied)) == 0 &&
+              json_object_set_new(json, "torch_dtype", json_string(card->dtype)) == 0 &&
+              json_object_set_new(json, "use_cache", json_true()) == 0;
     if (card->weights != TERN_HF_FLOATS)
-        json_object_set_new(json, "quantization_config", make_quantization(card->weights == TERN_HF_PACKED));
-    return json;
+        ok = ok &&
+             json_object_set_new(json, "quantization_config", make_quantization(card->weights == TERN_HF_PACKED)) == 0;
+    if (ok)
+        return json;
+    json_decref(json);
+    return NULL;
 }
 
 tern_status tern_hf_write_config(const char *folder, const tern_hf_card *card, tern_error *err) {
@@ -62,10 +67,15 @@ tern_status tern_hf_write_config(const char *folder, const tern_hf_card *card, t
 
 tern_status tern_hf_write_generation_config(const char *folder, const tern_hf_card *card, tern_error *err) {
     json_t *ends = json_array();
+    bool ok = true;
     if (card->eos_id >= 0)
-        json_array_append_new(ends, json_integer(card->eos_id));
-    if (card->eot_id >= 0 && card->eot_id != card->eos_id)
-        json_array_append_new(ends, json_integer(card->eot_id));
+        ok = json_array_append_new(ends, json_integer(card->eos_id)) == 0;
+    if (ok && card->eot_id >= 0 && card->eot_id != card->eos_id)
+        ok = json_array_append_new(ends, json_integer(card->eot_id)) == 0;
+    if (!ok) {
+        json_decref(ends);
+        return tern_fail_memory(err, "generation_config.json");
+    }
     json_t *json = json_pack("{s:o, s:o, s:b, s:I}", "bos_token_id", id_or_null(card->bos_id), "eos_token_id", ends,
                              "do_sample", 1, "max_length", (json_int_t)card->n_ctx);
     return write_json(folder, "generation_config.json", json, FLOAT_DIGITS, err);
@@ -75,10 +85,15 @@ static json_t *text_or_null(tern_view text) { return text.bytes ? json_stringn(t
 
 tern_status tern_hf_write_tokenizer_config(const char *folder, const tern_hf_card *card, tern_error *err) {
     json_t *json =
-        json_pack("{s:o, s:o, s:o, s:s*, s:b, s:I, s:[s, s], s:s}", "bos_token", text_or_null(card->bos), "eos_token",
-                  text_or_null(card->eos), "pad_token", text_or_null(card->eos), "chat_template", card->chat_template,
-                  "clean_up_tokenization_spaces", 0, "model_max_length", (json_int_t)card->n_ctx, "model_input_names",
-                  "input_ids", "attention_mask", "tokenizer_class", "PreTrainedTokenizerFast");
+        json_pack("{s:o, s:o, s:o, s:b, s:I, s:[s, s], s:s}", "bos_token", text_or_null(card->bos), "eos_token",
+                  text_or_null(card->eos), "pad_token", text_or_null(card->eos), "clean_up_tokenization_spaces", 0,
+                  "model_max_length", (json_int_t)card->n_ctx, "model_input_names", "input_ids", "attention_mask",
+                  "tokenizer_class", "PreTrainedTokenizerFast");
+    /* packed as "s*" it would be left out when there is no memory for it */
+    if (json && card->chat_template && json_object_set_new(json, "chat_template", json_string(card->chat_template))) {
+        json_decref(json);
+        json = NULL;
+    }
     return write_json(folder, "tokenizer_config.json", json, FLOAT_DIGITS, err);
 }
 

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "format/hf.h"
 #include "format/peft.h"
 #include "format/safetensors_write.h"
@@ -44,7 +45,7 @@ static json_t *config_of(uint32_t r, float alpha, const char *const *targets, si
 
 /* The same. Takes over `config`; NULL: it could not be made. */
 static tern_status write_config(const char *path, json_t *config, tern_writer *writer, tern_error *err) {
-    char *text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
+    char *text = config ? tern_json_dump(config, JSON_INDENT(2)) : NULL;
     tern_status status = text ? tern_writer_open(path, writer, err) : tern_fail_memory(err, "the adapter");
     errno = 0;
     if (!status && (fprintf(writer->file, "%s\n", text) < 0 || fflush(writer->file))) {

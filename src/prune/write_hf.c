@@ -29,12 +29,15 @@ static tern_status write_config(const tern_pruner *pruner, const char *folder, t
         return status;
     json_error_t where;
     json_t *config = text ? tern_json_load(text, n_bytes, 0, &where) : NULL;
-    free(text);
     if (json_is_object(config) && set_size(config, "num_attention_heads", dims->n_heads) &&
         set_size(config, "num_key_value_heads", dims->n_kv_heads) &&
         set_size(config, "intermediate_size", dims->ffn_size) && set_size(config, "head_dim", dims->head_dim))
-        changed = json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+        changed = tern_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    const bool no_memory = config ? json_is_object(config) : text && tern_json_no_memory(&where);
     json_decref(config);
+    free(text);
+    if (!changed && no_memory)
+        return tern_fail_memory(err, "config.json");
     if (!changed)
         return tern_fail(err, TERN_ERR_IO, "%s: config.json cannot be read again", pruner->checkpoint->path);
     status = tern_folder_write(folder, "config.json", changed, strlen(changed), err);

@@ -6,22 +6,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 
-typedef struct json_output {
-    const json_t *value;
-    size_t flags;
-    char *text;
-} json_output;
-
-static void dump(void *user) {
-    json_output *d = user;
-    d->text = json_dumps(d->value, d->flags);
-}
-
-char *tern_json_dump(const json_t *value, size_t flags) {
-    json_output d = {.value = value, .flags = flags};
-    return tern_guarded(dump, &d) ? d.text : NULL;
-}
-
 int tern_json_parse(const char *bytes, size_t n_bytes, json_t **object, tern_api_error *error) {
     json_error_t where;
     /* JSON_ALLOW_NUL: "\u0000" is a character like any other in a prompt; jansson checks UTF-8 and depth. */

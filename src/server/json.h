@@ -5,10 +5,8 @@
 
 #include <jansson.h>
 
+#include "base/json.h"
 #include "server/error.h"
-
-/* json_dumps(), which must not run out of memory unguarded (base/guard.h); free(). NULL: no memory. */
-char *tern_json_dump(const json_t *value, size_t flags);
 
 /* The body of a request, an object -> *object, for json_decref(). 0 or the status of *error. */
 int tern_json_parse(const char *bytes, size_t n_bytes, json_t **object, tern_api_error *error);

@@ -2,8 +2,10 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "tokenizer/internal.h"
+#include "tokenizer/unicode.h"
 
 /* GGUF's types; others have no place in a tokenizer.json, where ids may be left out. */
 enum { NORMAL = 1, CONTROL = 3, USER_DEFINED = 4 };
@@ -88,13 +90,22 @@ static json_t *make_model(const tern_vocab_export *vocab) {
                      "ignore_merges", !vocab->merge_tokens, "vocab", tokens, "merges", merges);
 }
 
+/* UTF-8 without a zero byte. Not asked of jansson, which does not tell a text that is none from one that it has no
+ * memory for. */
+static bool is_text(tern_view token) {
+    uint32_t c = 0;
+    for (size_t at = 0; at < token.size && c != TERN_BAD_CHAR;) {
+        at += tern_utf8_decode((const uint8_t *)token.bytes + at, token.size - at, &c);
+        if (c == 0)
+            return false;
+    }
+    return c != TERN_BAD_CHAR;
+}
+
 /* JSON is UTF-8; and where the vocabulary lists added tokens, a text with two ids would lose one. */
 static tern_status check_text(const tern_vocab_export *vocab, size_t id, json_t *normal, tern_error *err) {
     const char *bytes = vocab->tokens[id].bytes;
-    json_t *text = json_stringn(bytes, vocab->tokens[id].size);
-    bool usable = text && strlen(bytes) == vocab->tokens[id].size;
-    json_decref(text);
-    if (!usable)
+    if (!is_text(vocab->tokens[id]))
         return tern_fail(err, TERN_ERR_UNSUPPORTED,
                          "token %zu is no text in UTF-8 and cannot stand in a tokenizer.json", id);
     if (json_object_get(normal, bytes))
@@ -130,7 +141,7 @@ tern_status tern_vocab_export_json(const tern_vocab_export *vocab, char **json, 
                              make_pre_tokenizer(pattern), "post_processor", make_post_processor(vocab), "decoder",
                              make_byte_level(1, 1, 1), "model", make_model(vocab));
     if (root)
-        text = json_dumps(root, JSON_INDENT(2));
+        text = tern_json_dump(root, JSON_INDENT(2));
     json_decref(root);
     if (!text)
         return tern_fail_memory(err, "tokenizer.json");

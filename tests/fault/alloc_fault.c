@@ -1,14 +1,7 @@
-/*
- * Out of memory, everywhere: the n-th allocation fails, for n = 1, 2, 3, ..., until a whole run of load, session,
- * tokenise, generate and free gets through, or one of a scheduler with some requests, or of a grammar. Each time the
- * library has to return an error with a message, leak nothing (the sanitizer build looks) and go on working afterwards.
- *
- * The linker's --wrap puts the functions below in front of the C library's for libtern's own calls; jansson's come by
- * way of the guard that its callers put it under (base/guard.h). PCRE2's allocations are not reached.
- */
+/* Out of memory, everywhere (fault/failing.h): in a whole run of load, session, tokenise, generate and free, in one of
+ * a scheduler with some requests, in a grammar. */
 #include <jansson.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,39 +9,11 @@
 
 #include "base/guard.h"
 #include "base/rng.h"
+#include "fault/failing.h"
 #include "format/peft.h"
 #include "model/demo.h"
 #include "runtime/cpu_head.h"
 #include "tern/tern.h"
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-int __real_posix_memalign(void **memory, size_t alignment, size_t size);
-
-/* Atomic, because matrices are unpacked on all threads and each needs buffers. */
-static atomic_long n_allocations;
-static atomic_long fail_at = -1; /* the number of the allocation that fails; -1: none */
-static atomic_bool failed;
-
-static bool fails(void) {
-    if (atomic_fetch_add(&n_allocations, 1) != atomic_load(&fail_at))
-        return false;
-    failed = true;
-    return true;
-}
-
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
-
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t count, size_t size) { return fails() ? NULL : __real_calloc(count, size); }
-void *__wrap_realloc(void *memory, size_t size) { return fails() ? NULL : __real_realloc(memory, size); }
-int __wrap_posix_memalign(void **memory, size_t alignment, size_t size) {
-    return fails() ? 12 /* ENOMEM */ : __real_posix_memalign(memory, alignment, size);
-}
 
 static bool count_text(void *user, const char *text, size_t n_bytes, int32_t id) {
     (void)text, (void)id;
@@ -383,40 +348,6 @@ static tern_status schema_scenario(const char *path, tern_error *err) {
     return status;
 }
 
-typedef tern_status scenario_fn(const char *path, tern_error *err);
-
-/* 0 if every failure of one allocation of the scenario is handled. */
-static int run(scenario_fn *scenario, const char *path) {
-    n_allocations = 0;
-    tern_error err = {0};
-    if (scenario(path, &err)) {
-        fprintf(stderr, "alloc_fault: %s\n", err.message);
-        return 1;
-    }
-    long total = n_allocations, tolerated = 0;
-    for (long n = 0; n < total; n++) {
-        err = (tern_error){0};
-        failed = false;
-        n_allocations = 0;
-        fail_at = n;
-        tern_status status = scenario(path, &err);
-        fail_at = -1;
-        if (!failed) {
-            fprintf(stderr, "alloc_fault: allocation %ld of %ld did not come\n", n, total);
-            return 1;
-        }
-        if (status == TERN_OK) { /* it can live without that one (say, a look at a file that may be missing) */
-            tolerated++;
-        } else if (status != TERN_ERR_MEMORY || err.status != status || !err.message[0] || strchr(err.message, '\n')) {
-            fprintf(stderr, "alloc_fault: %s: allocation %ld of %ld failed: status %d, message \"%s\"\n",
-                    path ? path : "demo", n, total, (int)status, err.message);
-            return 1;
-        }
-    }
-    printf("%s: %ld allocations, each failed once; %ld without consequence\n", path ? path : "demo", total, tolerated);
-    return 0;
-}
-
 int main(void) {
     static const char *const adapter_files[] = {"adapter_config.json", "adapter_model.safetensors"};
     static const char *const paths[] = {
@@ -426,18 +357,18 @@ int main(void) {
     };
     json_set_alloc_funcs(tern_guard_malloc, tern_guard_free);
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        if (run(use_model, paths[i]))
+        if (tern_fault_run(use_model, paths[i], 0))
             return 1;
     if (!mkdtemp(adapter))
         return 1;
-    int failures = run(write_scenario, "an adapter") || write_scenario(NULL, NULL) || /* whole again */
-                   run(adapter_scenario, paths[2]);
-    failures = failures || run(screen_scenario, NULL);
+    int failures = tern_fault_run(write_scenario, "an adapter", 0) || write_scenario(NULL, NULL) || /* whole again */
+                   tern_fault_run(adapter_scenario, paths[2], 0);
+    failures = failures || tern_fault_run(screen_scenario, NULL, 0);
     failures = failures || tern_model_load(NULL, &(tern_model_params){.n_threads = 2}, &served, NULL) ||
                scheduler_scenario(NULL, NULL) || /* the model keeps the scratch that it needs */
-               run(scheduler_scenario, NULL);
-    failures = failures || gbnf_scenario(NULL, NULL) || run(gbnf_scenario, "a grammar") ||
-               schema_scenario(NULL, NULL) || run(schema_scenario, "a schema");
+               tern_fault_run(scheduler_scenario, NULL, 0);
+    failures = failures || gbnf_scenario(NULL, NULL) || tern_fault_run(gbnf_scenario, "a grammar", 0) ||
+               schema_scenario(NULL, NULL) || tern_fault_run(schema_scenario, "a schema", 0);
     tern_model_free(served);
     for (size_t i = 0; i < sizeof adapter_files / sizeof *adapter_files; i++) {
         char name[96];
