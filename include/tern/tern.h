@@ -532,6 +532,8 @@ typedef struct tern_request_params {
     uint32_t n_top;       /* ... and those of so many of the most probable ones */
     bool prompt_logprobs; /* and of the prompt's tokens too, one event each: such a prompt is evaluated as a whole */
     bool embedding;       /* the mean of the prompt's hidden states after the final norm, of length 1; max_tokens 0 */
+    uint64_t cache_scope; /* prefixes are shared only with requests of the same scope: else the time that a prompt takes
+                             would tell what others have sent */
     double deadline_seconds; /* cancelled when it takes longer, waiting included; 0: none */
     /* Called from the scheduler's thread, one at a time, in order; they must not block nor call tern_scheduler_*, but
      * for tern_request_cancel(). on_event returning false cancels. on_done comes exactly once, last; the request is

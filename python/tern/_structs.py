@@ -210,6 +210,7 @@ class RequestParams(c.Structure):
         ("n_top", c.c_uint32),
         ("prompt_logprobs", c.c_bool),
         ("embedding", c.c_bool),
+        ("cache_scope", c.c_uint64),
         ("deadline_seconds", c.c_double),
         ("on_event", EventFn),
         ("on_done", DoneFn),

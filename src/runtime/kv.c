@@ -80,7 +80,8 @@ size_t tern_kv_match(tern_kv *kv, const int32_t *ids, size_t n_ids) {
     if (!kv->pool || !tern_grow_array((void **)&kv->blocks, &kv->capacity, most, sizeof *kv->blocks))
         return 0;
     while (kv->n_blocks < most) {
-        uint32_t block = tern_kv_pool_find(kv->pool, parent_of(kv, kv->n_blocks), ids + kv->n_blocks * TERN_KV_BLOCK);
+        uint32_t block =
+            tern_kv_pool_find(kv->pool, kv->scope, parent_of(kv, kv->n_blocks), ids + kv->n_blocks * TERN_KV_BLOCK);
         if (block == TERN_KV_NO_BLOCK)
             break;
         tern_kv_pool_hold(kv->pool, block);
@@ -94,7 +95,7 @@ void tern_kv_publish(tern_kv *kv, const int32_t *ids, size_t n_positions) {
     for (; kv->pool && kv->n_published < n_positions / TERN_KV_BLOCK; kv->n_published++) {
         size_t i = kv->n_published;
         uint32_t own = tern_kv_pool_index(kv->pool, kv->blocks[i]);
-        uint32_t shown = tern_kv_pool_publish(kv->pool, parent_of(kv, i), ids + i * TERN_KV_BLOCK, own);
+        uint32_t shown = tern_kv_pool_publish(kv->pool, kv->scope, parent_of(kv, i), ids + i * TERN_KV_BLOCK, own);
         if (shown == own)
             continue;
         tern_kv_pool_hold(kv->pool, shown);

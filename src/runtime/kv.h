@@ -36,6 +36,7 @@ typedef struct tern_kv {
     tern_kv_layout layout;
     uint8_t **blocks; /* [n_blocks] */
     size_t n_blocks, capacity;
+    uint64_t scope;     /* within which blocks are shared */
     size_t n_published; /* the first blocks, which the pool shows to other sequences */
 } tern_kv;
 

@@ -52,8 +52,8 @@ void tern_kv_pool_free(tern_kv_pool *pool) {
 
 /* ------------------------------------------------------- by their tokens */
 
-static uint64_t hash_of(const tern_kv_pool *pool, uint32_t parent, const int32_t *ids) {
-    uint64_t before = parent == TERN_KV_NO_BLOCK ? 0 : pool->entries[parent].hash;
+static uint64_t hash_of(const tern_kv_pool *pool, uint64_t scope, uint32_t parent, const int32_t *ids) {
+    uint64_t before = parent == TERN_KV_NO_BLOCK ? scope : pool->entries[parent].hash;
     tern_hash hash;
     tern_hash_start(&hash);
     tern_hash_add(&hash, &before, sizeof before);
@@ -61,28 +61,30 @@ static uint64_t hash_of(const tern_kv_pool *pool, uint32_t parent, const int32_t
     return tern_hash_value(&hash);
 }
 
-static uint32_t find(const tern_kv_pool *pool, uint64_t hash, uint32_t parent, const int32_t *ids) {
+static uint32_t find(const tern_kv_pool *pool, uint64_t hash, uint64_t scope, uint32_t parent, const int32_t *ids) {
     uint32_t block = pool->table[hash & pool->table_mask];
     while (block != TERN_KV_NO_BLOCK) {
         const tern_kv_entry *entry = &pool->entries[block];
-        if (entry->hash == hash && entry->parent == parent && memcmp(entry->ids, ids, sizeof entry->ids) == 0)
+        if (entry->hash == hash && entry->scope == scope && entry->parent == parent &&
+            memcmp(entry->ids, ids, sizeof entry->ids) == 0)
             break;
         block = entry->next;
     }
     return block;
 }
 
-uint32_t tern_kv_pool_find(const tern_kv_pool *pool, uint32_t parent, const int32_t *ids) {
-    return find(pool, hash_of(pool, parent, ids), parent, ids);
+uint32_t tern_kv_pool_find(const tern_kv_pool *pool, uint64_t scope, uint32_t parent, const int32_t *ids) {
+    return find(pool, hash_of(pool, scope, parent, ids), scope, parent, ids);
 }
 
-uint32_t tern_kv_pool_publish(tern_kv_pool *pool, uint32_t parent, const int32_t *ids, uint32_t block) {
-    uint64_t hash = hash_of(pool, parent, ids);
-    uint32_t there = find(pool, hash, parent, ids), *chain = &pool->table[hash & pool->table_mask];
+uint32_t tern_kv_pool_publish(tern_kv_pool *pool, uint64_t scope, uint32_t parent, const int32_t *ids, uint32_t block) {
+    uint64_t hash = hash_of(pool, scope, parent, ids);
+    uint32_t there = find(pool, hash, scope, parent, ids), *chain = &pool->table[hash & pool->table_mask];
     if (there != TERN_KV_NO_BLOCK)
         return there;
     tern_kv_entry *entry = &pool->entries[block];
     entry->published = true;
+    entry->scope = scope;
     entry->parent = parent;
     entry->hash = hash;
     entry->next = *chain;

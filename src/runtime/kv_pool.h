@@ -6,8 +6,9 @@
  *
  * What a block's keys and values are depends on all tokens up to its end. So a block is found by its own tokens and the
  * block in front of it (its parent), which in turn is found by its own: a tree of all beginnings that are there. A hash
- * finds the place, the tokens decide. A sequence that holds a block also holds all in front of it, and gives them back
- * from the end; so a kept block's parent is always younger than itself, and what is dropped first is a leaf.
+ * finds the place, the tokens decide. Each scope has a tree of its own. A sequence that holds a block also holds all in
+ * front of it, and gives them back from the end; so a kept block's parent is always younger than itself, and what is
+ * dropped first is a leaf.
  *
  * Everything is allocated at the start. Belongs to one thread at a time.
  */
@@ -22,6 +23,7 @@ typedef struct tern_kv_entry {
     uint32_t n_holders; /* sequences */
     bool published;
     /* of a published block */
+    uint64_t scope;
     uint32_t parent; /* TERN_KV_NO_BLOCK: it is a beginning */
     uint32_t next;   /* in its chain of the hash table */
     uint64_t hash;
@@ -56,11 +58,12 @@ static inline uint32_t tern_kv_pool_left(const tern_kv_pool *pool) { return pool
 void tern_kv_pool_hold(tern_kv_pool *pool, uint32_t block);
 void tern_kv_pool_drop(tern_kv_pool *pool, uint32_t block);
 
-/* The published block that holds ids [TERN_KV_BLOCK] behind `parent`, else TERN_KV_NO_BLOCK. It gets no holder. */
-uint32_t tern_kv_pool_find(const tern_kv_pool *pool, uint32_t parent, const int32_t *ids);
+/* The published block of `scope` that holds ids [TERN_KV_BLOCK] behind `parent`, else TERN_KV_NO_BLOCK. It gets no
+ * holder. */
+uint32_t tern_kv_pool_find(const tern_kv_pool *pool, uint64_t scope, uint32_t parent, const int32_t *ids);
 /* From now on `block`, which holds ids behind `parent`, can be found. If there is such a block already, nothing is
- * changed. Returns the one that will be found. The caller holds both, and parent is published. */
-uint32_t tern_kv_pool_publish(tern_kv_pool *pool, uint32_t parent, const int32_t *ids, uint32_t block);
+ * changed. Returns the one that will be found. The caller holds both, and parent is published, in the same scope. */
+uint32_t tern_kv_pool_publish(tern_kv_pool *pool, uint64_t scope, uint32_t parent, const int32_t *ids, uint32_t block);
 
 static inline uint8_t *tern_kv_pool_at(const tern_kv_pool *pool, uint32_t block) {
     return pool->memory + block * pool->layout.block_bytes;

@@ -143,6 +143,7 @@ tern_status tern_scheduler_submit(tern_scheduler *s, const tern_request_params *
     r->params.sampler = (tern_sampler_params){0};
     r->result.queue_seconds = r->result.first_token_seconds = NAN;
     tern_kv_init_pooled(&r->kv, &s->pool);
+    r->kv.scope = params->cache_scope;
     status = prepare(r, params, err);
     if (!status)
         status = hand_over(s, r, request, err);

@@ -37,6 +37,7 @@ int tern_job_create(tern_exchange *x, const tern_job_ops *ops, size_t n_prompts,
         job->choices[i].prompt = &job->prompts[i / n];
     }
     snprintf(job->id, sizeof job->id, "%s%s", ops->prefix, x->id);
+    job->params.cache_scope = x->key;
     job->deadline = tern_seconds() + config->timeout;
     job->queue_seconds = -1;
     x->job = job;

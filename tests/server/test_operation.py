@@ -88,6 +88,13 @@ class Keys(ServerTest):
             self.assertEqual(self.server.post(path, {})[0], 401)
         for path in ("/health", "/"):
             self.assertEqual(self.server.request("GET", path)[0], 200)
+        # what one has sent, another one cannot find out by how long it takes
+        body = {**SHORT, "prompt": "A secret prompt. " * 40}
+        for key in ("zeroth", "first"):
+            cached = [self.server.post(PATH, body, {"Authorization": f"Bearer {key}"})[1]["usage"]
+                      ["prompt_tokens_details"]["cached_tokens"] for _ in range(2)]
+            self.assertEqual(cached[0], 0, key)
+            self.assertGreater(cached[1], 0)
         for number, key in enumerate(("zeroth", "third", "first"), 1):
             with self.subTest(key=key):
                 self.server.post(PATH, SHORT, {"Authorization": f"Bearer {key}"})

@@ -372,6 +372,15 @@ static void test_second_turn(void **state) {
     run(s, same);
     assert_int_equal(same->result.n_cached, 64);
     must_be_as_alone(same, TERN_KV_Q8);
+    for (uint64_t scope = 1; scope <= 2; scope++) /* which has nothing from others, and then from itself */
+        for (int again = 0; again < 2; again++) {
+            client *hidden = new_client(1, 128, 4);
+            hidden->params.cache_scope = scope;
+            run(s, hidden);
+            assert_int_equal(hidden->result.n_cached, again ? 64 : 0);
+            must_be_as_alone(hidden, TERN_KV_Q8);
+            free_client(hidden);
+        }
     must_be_idle(s);
     tern_scheduler_free(s);
     free_client(first);
