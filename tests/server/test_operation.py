@@ -392,8 +392,8 @@ class Deadline(unittest.TestCase):
 class Waiting(unittest.TestCase):
     def test_a_stream_that_waits_says_so(self):
         server = Server("--parallel", "1", "--ping", "0.2")
-        busy = open_request(server, {**LONG, "n": 128})
-        wait_for(server, "tern_requests_running", 1)
+        busy = [open_request(server, {**LONG, "n": 128}) for _ in range(10)]
+        wait_for(server, "tern_requests_waiting", 100)  # a quick machine is busy with that for seconds, too
         s = open_request(server, {**SHORT, "stream": True})
         data = b""
         while data.count(b": waiting\n\n") < 2:
@@ -402,7 +402,8 @@ class Waiting(unittest.TestCase):
             data += part
         self.assertTrue(data.startswith(b"HTTP/1.1 200 "), data)
         self.assertNotIn(b"data:", data)
-        busy.close()
+        for other in busy:
+            other.close()
         while b"data: [DONE]\n\n" not in data:
             part = s.recv(65536)
             self.assertTrue(part)
