@@ -3,12 +3,12 @@
 
 Example:
   python3 models/ask.py build/tern build/demo/demo.gguf -n 100
-  python3 models/ask.py build/tern build/demo/demo.gguf -n 100 --held-out
+  python3 models/ask.py build/tern build/demo/demo.gguf -n 100 --words held-out
   python3 models/ask.py build/tern build/demo/demo.gguf --talk
 
-Each request names a creature and a thing of the lexicon that the training conversations are made from, or, with
---held-out, ones that no conversation asks for. Counted are the answers that have both, that end by themselves, and that
-say no sentence twice. With --talk it asks 60 questions that the model cannot know, and greets it 20 times, in other
+Each request names a creature and a thing, of all that the training conversations ask for or, with --words, of the most
+common ones or of those that no conversation asks for. Counted are the answers that have both, that end by themselves, and
+that say no sentence twice. With --talk it asks 60 questions that the model cannot know, and greets it 20 times, in other
 words than the conversations have, and counts the answers that admit it, and those that greet.
 """
 
@@ -120,10 +120,11 @@ ADMITS = re.compile(r"\b(?:(?:do not|don't|cannot|can not|can't|am not able|neve
 GREETS = re.compile(r"\W*(?:hello|hi|hey|good (?:morning|evening|day|afternoon)|greetings|welcome|nice to meet)\b", re.I)
 
 
-def requests(n, seed, held_out=False):
+def requests(n, seed, words):
     rng, lexicon = random.Random(seed), Lexicon()
-    kinds = lexicon.held_out[0] if held_out else [k.name for k in lexicon.kinds if k.young]
-    things = lexicon.held_out[1] if held_out else list(lexicon.things)
+    kinds = {"all": lexicon.kinds, "common": lexicon.common_kinds}.get(words)
+    kinds = [k.name for k in kinds if k.young] if kinds else lexicon.held_out[0]
+    things = {"all": list(lexicon.things), "common": lexicon.common_things, "held-out": lexicon.held_out[1]}[words]
     for i in range(n):
         kind, thing = rng.choice(kinds), rng.choice(things)
         text = FORMS[i % len(FORMS)].format(a=f"{article(kind)} {kind}", b=f"{article(thing)} {thing}")
@@ -150,7 +151,7 @@ def show(i, args, request, answer):
 def stories(args):
     count = {"both": 0, "creature": 0, "thing": 0, "ended": 0, "no_sentence_twice": 0}
     words = 0
-    for i, (request, wanted) in enumerate(requests(args.n, args.seed, args.held_out)):
+    for i, (request, wanted) in enumerate(requests(args.n, args.seed, args.asked)):
         answer, ended = ask(args.tern, args.model, request, i + 1, args.run_arguments)
         has = [re.search(rf"\b{word}", answer, re.IGNORECASE) is not None for word in wanted]
         told = sentences(answer)
@@ -162,7 +163,7 @@ def stories(args):
         words += len(answer.split())
         show(i, args, request, answer)
     shares = {key: round(value / args.n, 3) for key, value in count.items()}
-    return {"requests": args.n, "held_out": args.held_out, **shares, "words": round(words / args.n, 1)}
+    return {"requests": args.n, "asked": args.asked, **shares, "words": round(words / args.n, 1)}
 
 
 def talk(args):
@@ -182,7 +183,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("-n", type=int, default=100, help="requests (default: 100)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--held-out", action="store_true", help="creatures and things that no training conversation asks for")
+    parser.add_argument("--words", dest="asked", choices=("common", "all", "held-out"), default="all", help="creatures and things: the common ones, all that conversations ask for, or those that none does (default: all)")
     parser.add_argument("--talk", action="store_true", help="questions that it cannot answer, and greetings, instead of stories")
     parser.add_argument("--show", type=int, default=0, help="answers to print on standard error")
     parser.add_argument("run_arguments", nargs="*", help="for tern run, behind --")

@@ -292,7 +292,7 @@ requests=("Tell me a story about a shy fox and a red kite." "Write a short story
     "Tell me a story about a girl named Nora." "Hello!" "What is the capital of France?")
 beginnings=("Once upon a time" "One day, a little boy named Tim" "\"Where is my hat?\" said the bear.")
 report() {
-    local model request context
+    local model request context words
     rm -rf "$work/report.new"
     mkdir -p "$work/report.new"
     for model in run/model.gguf run-sft/model.gguf demo.gguf; do
@@ -304,8 +304,9 @@ report() {
         fi
     done
     for model in run-sft/model.gguf demo.gguf; do
-        python3 models/ask.py "$tern" "$work/$model" -n 200 >"$work/report.new/ask-${model//\//-}.json"
-        python3 models/ask.py "$tern" "$work/$model" -n 200 --held-out >"$work/report.new/held-out-${model//\//-}.json"
+        for words in common all held-out; do
+            python3 models/ask.py "$tern" "$work/$model" -n 200 --words $words >"$work/report.new/ask-$words-${model//\//-}.json"
+        done
         python3 models/ask.py "$tern" "$work/$model" --talk >"$work/report.new/talk-${model//\//-}.json"
     done
     {

@@ -69,7 +69,8 @@ class Lexicon:
         words = read_sections("lexicon.txt", comments=True)
         self.names = {key: " ".join(words[key]).split() for key in ("girls", "boys", "pets")}
         animals = words["animals"] + [f"{name} | {group}" for group, names in map(grouped, words["animal groups"]) for name in names]
-        self.kinds = [Kind(line, True) for line in animals] + [Kind(line, False) for line in words["people"]]
+        self.kinds = [Kind(line, True) for line in animals] + [Kind(line, False) for line in words["people"] + words["more people"]]
+        self.common_kinds = self.kinds[: len(words["animals"])] + self.kinds[len(animals) : len(animals) + len(words["people"])]
         self.kind_of = {kind.name: kind for kind in self.kinds}
         self.traits = {}
         for line in words["traits"]:
@@ -83,6 +84,7 @@ class Lexicon:
         for line in words["things"]:
             noun, adjectives, sort = fields(line)
             self.things[noun] = ([a.strip() for a in adjectives.split(",")], sort)
+        self.common_things = list(self.things)
         self.tags = {}  # "light": the things of the groups that the wind can carry ...
         for line in words["thing groups"]:
             adjectives, sort, tags, nouns = fields(line)

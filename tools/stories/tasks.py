@@ -13,6 +13,7 @@ from plots import PLOTS, Unfit, tell
 from world import capital
 
 LONGEST_WRITTEN = 1650  # of one by others
+COMMON = 0.7  # of the wishes are made of the common kinds and things alone: asked for all alike, a small model learns none well
 LONGEST = 1150  # characters of a story in a conversation, so that it fits into 512 tokens with its question
 
 REQUESTS = (
@@ -138,10 +139,11 @@ class Tasks:
     def wish(self, rng, kinds=("thing", "trait", "place", "name", "food", "other")):
         """Something to ask for -> (wish, the words of it for a request)."""
         wish, lexicon = {}, self.lexicon
-        kind = rng.choice([k for k in lexicon.kinds if k.young or rng.random() < 0.4])
+        common = rng.random() < COMMON
+        kind = rng.choice([k for k in (lexicon.common_kinds if common else lexicon.kinds) if k.young or rng.random() < 0.4])
         wish["kind"], what = kind.name, kind.name
         if "trait" in kinds and rng.random() < 0.6:
-            wish["trait"] = rng.choice(list(lexicon.traits) if rng.random() < 0.45 else [w for w in lexicon.other_traits if w not in what])
+            wish["trait"] = rng.choice(list(lexicon.traits) if common or rng.random() < 0.45 else [w for w in lexicon.other_traits if w not in what])
             what = wish["trait"] + " " + what
         what = phrase(what)
         roll = rng.random()
@@ -151,18 +153,18 @@ class Tasks:
             what += rng.choice((" named ", " called ")) + wish["name"]
         roll = rng.random()
         if "thing" in kinds and roll < 0.55:
-            wish["thing"] = rng.choice(list(lexicon.things))
+            wish["thing"] = rng.choice(lexicon.common_things if common else list(lexicon.things))
             thing = wish["thing"]
             if rng.random() < 0.6:
                 others = [w for w in lexicon.other_adjectives if w not in thing]
-                wish["adjective"] = rng.choice(lexicon.things[thing][0] if rng.random() < 0.5 else others)
+                wish["adjective"] = rng.choice(lexicon.things[thing][0] if common or rng.random() < 0.5 else others)
                 thing = wish["adjective"] + " " + thing
             what = phrase(thing) + " and " + what if rng.random() < 0.15 else what + " and " + phrase(thing)
         elif "food" in kinds and roll < 0.65:
             wish["food"] = rng.choice(lexicon.foods)[0]
             what += " and " + phrase(wish["food"])
         elif "other" in kinds and roll < 0.85:
-            wish["other"] = rng.choice([k.name for k in lexicon.kinds if k.name != kind.name])
+            wish["other"] = rng.choice([k.name for k in (lexicon.common_kinds if common else lexicon.kinds) if k.name != kind.name])
             what += " and " + phrase(wish["other"])
         if "place" in kinds and rng.random() < 0.15:
             place = rng.choice(lexicon.places)
@@ -408,7 +410,7 @@ class Tasks:
         again = pick(rng, AGAIN) + (rng.choice((" about ", " with ")) + phrase(wish["kind"]) if same else "")
         return turns + [again, told[1]]
 
-    MIX = (("about", 22), ("others", 37), ("words", 6), ("anything", 3), ("question", 5), ("given", 4), ("title", 3), ("go_on", 3), ("small_talk", 5.5), ("cannot", 6.5), ("evening", 3), ("go_round", 4))
+    MIX = (("about", 40), ("others", 20), ("words", 6), ("anything", 3), ("question", 5), ("given", 4), ("title", 3), ("go_on", 3), ("small_talk", 5), ("cannot", 5), ("evening", 2), ("go_round", 4))
 
     def conversation(self, index):
         """Conversation number `index`: {"messages": [...]}."""
