@@ -302,7 +302,13 @@ static void bench_head(const tern_kernels *rung, int type, size_t tokens) {
 
 static tern_screen_x screen_state(void) {
     static const int32_t no_sums[HIDDEN / TERN_SCREEN_BLOCK];
-    return (tern_screen_x){bytes, no_sums, bytes, no_sums, 1e-4f, 1e-3f, 0};
+    return (tern_screen_x){.digits = bytes,
+                           .sums = no_sums,
+                           .both_sums = no_sums,
+                           .fine = bytes,
+                           .fine_sums = no_sums,
+                           .step = 1e-4f,
+                           .half_fine_step = 1e-3f};
 }
 
 static void run_screen_coarse(void *context, size_t task, int worker) {
