@@ -164,7 +164,7 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND EXISTS ${CMAKE_SOURCE_DIR}/tests/fault
   add_executable(step_alloc ${CMAKE_SOURCE_DIR}/tests/fault/step_alloc.c $<TARGET_OBJECTS:tern_train>)
   target_link_libraries(step_alloc PRIVATE PkgConfig::CMOCKA ${CMAKE_DL_LIBS})
   target_link_libraries(tools_fault PRIVATE ${CMAKE_DL_LIBS})
-  add_executable(rag_fault ${CMAKE_SOURCE_DIR}/tests/fault/rag_fault.c)
+  add_executable(rag_fault ${CMAKE_SOURCE_DIR}/tests/fault/rag_fault.c ${failing})
   target_link_libraries(rag_fault PRIVATE tern_rag)
   foreach(name alloc_fault tools_fault step_alloc rag_fault)
     target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)

@@ -34,8 +34,20 @@ int __wrap_posix_memalign(void **memory, size_t alignment, size_t size) {
     return fails() ? 12 /* ENOMEM */ : __real_posix_memalign(memory, alignment, size);
 }
 
-int tern_fault_run(tern_fault_scenario *scenario, const char *path, long most) {
+void tern_fault_arm(long n) {
+    failed = false;
     n_allocations = 0;
+    fail_at = n;
+}
+
+long tern_fault_count(void) { return n_allocations; }
+bool tern_fault_disarm(void) {
+    fail_at = -1;
+    return failed;
+}
+
+int tern_fault_run(tern_fault_scenario *scenario, const char *path, long most) {
+    tern_fault_arm(-1);
     tern_error err = {0};
     if (scenario(path, &err)) {
         fprintf(stderr, "alloc_fault: %s\n", err.message);
@@ -47,12 +59,9 @@ int tern_fault_run(tern_fault_scenario *scenario, const char *path, long most) {
     step = step < 1 ? 1 : step;
     for (long n = 0; n < total; n += step, n_failed++) {
         err = (tern_error){0};
-        failed = false;
-        n_allocations = 0;
-        fail_at = n;
+        tern_fault_arm(n);
         tern_status status = scenario(path, &err);
-        fail_at = -1;
-        if (!failed) {
+        if (!tern_fault_disarm()) {
             fprintf(stderr, "alloc_fault: allocation %ld of %ld did not come\n", n, total);
             return 1;
         }

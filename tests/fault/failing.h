@@ -13,6 +13,11 @@
 
 typedef tern_status tern_fault_scenario(const char *path, tern_error *err);
 
+/* Count allocations from 0 again; allocation n fails, -1: none. */
+void tern_fault_arm(long n);
+long tern_fault_count(void);  /* allocations since then */
+bool tern_fault_disarm(void); /* none fails from now on; whether allocation n came */
+
 /* 0 if every failure of one allocation of the scenario is handled; of at most about `most` of them, from the first to
  * the last (0, or with TERN_FAULT_STEP=1: of all). */
 int tern_fault_run(tern_fault_scenario *scenario, const char *path, long most);

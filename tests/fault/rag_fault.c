@@ -14,42 +14,16 @@
 #include <unistd.h>
 
 #include "base/guard.h"
+#include "fault/failing.h"
 #include "rag/rag.h"
 
 enum { FIRST = 60, OTHERS = 200 };
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-int __real_posix_memalign(void **memory, size_t alignment, size_t size);
-
-static long n_allocations, fail_at = -1; /* the number of the allocation that fails; -1: none */
-static bool failed;
-
-static bool fails(void) {
-    if (n_allocations++ != fail_at)
-        return false;
-    failed = true;
-    return true;
-}
-
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
-
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t count, size_t size) { return fails() ? NULL : __real_calloc(count, size); }
-void *__wrap_realloc(void *memory, size_t size) { return fails() ? NULL : __real_realloc(memory, size); }
-int __wrap_posix_memalign(void **memory, size_t alignment, size_t size) {
-    return fails() ? 12 /* ENOMEM */ : __real_posix_memalign(memory, alignment, size);
-}
 
 /* SQLite's blocks: it wants to be told how large one is, so that stands in front of it. */
 enum { HEAD = 16 };
 
 static void *sqlite_realloc(void *memory, int size) {
-    char *block = __wrap_realloc(memory ? (char *)memory - HEAD : NULL, (size_t)size + HEAD);
+    char *block = realloc(memory ? (char *)memory - HEAD : NULL, (size_t)size + HEAD);
     if (!block)
         return NULL;
     *(int *)(void *)block = size;
@@ -224,11 +198,9 @@ static bool fail_one(const scenario *s, long n, long total, const char *good, lo
     tern_error err = {0};
     if (!(s->once ? kept : s->before)())
         return false;
-    n_allocations = 0;
-    failed = false;
-    fail_at = n;
+    tern_fault_arm(n);
     tern_status status = s->run(found, sizeof found, &err);
-    fail_at = -1;
+    bool failed = tern_fault_disarm();
     *tolerated += status == TERN_OK;
     const char *wrong = NULL;
     if (!failed)
@@ -257,12 +229,12 @@ static bool run(const scenario *s) {
         return false;
     if (s->once && s->run(good, sizeof good, &err)) /* the model keeps the scratch that it needs */
         return false;
-    n_allocations = 0;
+    tern_fault_arm(-1);
     if (s->run(good, sizeof good, &err)) {
         fprintf(stderr, "rag_fault: %s: %s\n", s->name, err.message);
         return false;
     }
-    long total = n_allocations, tolerated = 0, tried = 0;
+    long total = tern_fault_count(), tolerated = 0, tried = 0;
     long step = wanted > 0 ? wanted : total > FIRST + OTHERS ? (total - FIRST) / OTHERS : 1;
     for (long n = 0; n < total; n += n < FIRST ? 1 : step, tried++)
         if (!fail_one(s, n, total, good, &tolerated))
