@@ -13,6 +13,7 @@ declare -A may=(
     [model]="base format tokenizer kernels tern"
     [grammar]="base tokenizer tern"
     [runtime]="base tokenizer kernels model grammar tern"
+    [cuda]="base format tokenizer kernels model runtime tern"
     [train]="base format tokenizer kernels model tern"
     [prune]="base format tokenizer kernels model train tern"
     [quant]="base format tokenizer kernels model tern"
