@@ -33,6 +33,16 @@ const char *tern_kv_type_name(tern_kv_type type) {
     return "?";
 }
 
+size_t tern_held_out_at(const char *text, size_t n_bytes, size_t most) {
+    size_t kept = n_bytes / 4 < most ? n_bytes / 4 : most, at = n_bytes - kept;
+    const char *line = kept ? memchr(text + at, '\n', kept - kept / 2) : NULL;
+    if (line)
+        return (size_t)(line - text) + 1;
+    while (at < n_bytes && ((unsigned char)text[at] & 0xc0) == 0x80)
+        at++;
+    return at;
+}
+
 /* Length of the valid UTF-8 character (RFC 3629) at text [left], 0 if there is none. */
 static size_t character_length(const char *text, size_t left) {
     const unsigned char *bytes = (const unsigned char *)text;

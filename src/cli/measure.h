@@ -22,6 +22,11 @@ int tern_cli_print_json(json_t *object);
 /* Text from outside on stdout and on one line: control characters and what is no UTF-8 as \\n or \\x1b. */
 void tern_cli_put_escaped(const char *text, size_t n_bytes);
 
+/* Where the end of a text [n_bytes] begins that is kept to measure on while the rest calibrates: its last quarter or,
+ * if that is less, its last `most` bytes, from the beginning of a line on if one begins in the first half of that, else
+ * from the beginning of a character. */
+size_t tern_held_out_at(const char *text, size_t n_bytes, size_t most);
+
 /* One line "label   value", labels padded to a common column. */
 void tern_cli_row(const char *label, const char *format, ...) TERN_PRINTF(2, 3);
 /* Counts for people: "2.41 G", "37.5 M", "512". */

@@ -254,10 +254,7 @@ static int check_output(const tern_prune_settings *s, const tern_pruner *pruner)
 
 /* Of a sweep without --eval: the text's last quarter, from the beginning of a line on if there is one. */
 static tern_prune_text split(tern_prune_text *text) {
-    size_t at = text->n - text->n / 4;
-    const char *line = memchr(text->bytes + at, '\n', text->n - at);
-    if (line && (size_t)(line - text->bytes) < text->n - text->n / 8)
-        at = (size_t)(line - text->bytes) + 1;
+    size_t at = tern_held_out_at(text->bytes, text->n, SIZE_MAX);
     tern_prune_text last = {text->bytes + at, text->n - at};
     text->n = at;
     return last;

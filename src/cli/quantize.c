@@ -11,7 +11,9 @@
 #include "eval/perplexity.h"
 #include "quant/quantize.h"
 
-enum { DEFAULT_WINDOW = 512, MAX_CALIBRATION = 1 << 20, MAX_WINDOW = 1 << 24 };
+/* HELD_OUT: of a calibration text to measure on, some 8000 tokens: as many as calibrate, and no day for a large model
+ */
+enum { DEFAULT_WINDOW = 512, MAX_CALIBRATION = 1 << 20, MAX_WINDOW = 1 << 24, HELD_OUT = 32 << 10 };
 #define MAX_TEXT_BYTES ((size_t)1 << 30)
 
 typedef struct settings {
@@ -34,9 +36,10 @@ static const tern_option options[] = {
     {"calibrate-tokens", 0, TERN_OPTION_INT, offsetof(settings, tokens), "N", "of the calibration text, at most", 64,
      MAX_CALIBRATION, NULL, NULL},
     {"text", 0, TERN_OPTION_FILE, offsetof(settings, text), "FILE",
-     "print what the model loses on this text: perplexity of the\nfloats, then of the new file", 0, 0, NULL, NULL},
-    {"ctx", 'c', TERN_OPTION_INT, offsetof(settings, window), "N", "tokens of a window of --text, BOS included", 2,
-     MAX_WINDOW, NULL, "512, or the model's"},
+     "print what the model loses on this text: perplexity of the\nfloats, then of the new file", 0, 0, NULL,
+     "the end of the calibration text"},
+    {"ctx", 'c', TERN_OPTION_INT, offsetof(settings, window), "N",
+     "tokens of a window of the text that is measured on, BOS included", 2, MAX_WINDOW, NULL, "512, or the model's"},
     {"scale", 0, TERN_OPTION_ENUM, offsetof(settings, scale), "WHAT",
      "the weights that share a scale: those of a tensor, of a row,\nor of a group of 256 in a row", 0, 0, scale_choices,
      NULL},
@@ -59,6 +62,13 @@ typedef struct text {
     size_t n_bytes;
 } text;
 
+/* What is measured on: --text, or the end of the calibration text, which then does not calibrate. */
+typedef struct measured_text {
+    const char *bytes, *name;
+    size_t n_bytes; /* 0: nothing is measured */
+    bool is_end;
+} measured_text;
+
 /* What came out. NaN: not measured. */
 typedef struct result {
     double before, after; /* mean negative log-likelihood */
@@ -76,6 +86,18 @@ static int read_text(const char *path, text *t) {
     return 0;
 }
 
+/* Takes what it keeps from the calibration text. */
+static measured_text choose_text(const settings *s, text *calibration, const text *asked) {
+    if (s->text)
+        return (measured_text){asked->bytes, s->text, asked->n_bytes, false};
+    if (!s->calibration)
+        return (measured_text){0};
+    size_t at = tern_held_out_at(calibration->bytes, calibration->n_bytes, HELD_OUT);
+    measured_text end = {calibration->bytes + at, s->calibration, calibration->n_bytes - at, true};
+    calibration->n_bytes = at;
+    return end;
+}
+
 /* ---------------------------------------------------------------- measure */
 
 static uint32_t window_of(const settings *s, uint32_t n_ctx) {
@@ -84,7 +106,21 @@ static uint32_t window_of(const settings *s, uint32_t n_ctx) {
     return n_ctx < DEFAULT_WINDOW ? n_ctx : DEFAULT_WINDOW;
 }
 
-static int measure_before(const settings *s, const char *path, const text *t, result *r) {
+/* Told now, not when the model is written. */
+static int check_window(const settings *s, const char *path) {
+    tern_error err;
+    tern_shape shape;
+    if (tern_shape_of(path, &shape, &err))
+        return tern_cli_error(&err);
+    if (shape.n_ctx < 2)
+        return tern_cli_fail("%s: a context of one token, the BOS, has no room for a text", path);
+    if (window_of(s, shape.n_ctx) > shape.n_ctx)
+        return tern_cli_usage("quantize", "a window of %lld tokens: the model's context has 2 to %u",
+                              (long long)s->window, shape.n_ctx);
+    return 0;
+}
+
+static int measure_before(const settings *s, const char *path, const measured_text *t, result *r) {
     tern_error err;
     tern_shape shape;
     tern_progress progress;
@@ -100,7 +136,7 @@ static int measure_before(const settings *s, const char *path, const text *t, re
 }
 
 /* As tern perplexity does it, from the file that was written. */
-static int measure_after(const settings *s, const text *t, result *r) {
+static int measure_after(const settings *s, const measured_text *t, result *r) {
     tern_error err;
     tern_progress progress;
     tern_model *model;
@@ -131,20 +167,21 @@ static int measure_after(const settings *s, const text *t, result *r) {
 
 /* ----------------------------------------------------------------- report */
 
-static int print_json(const settings *s, const result *r) {
+static int print_json(const settings *s, const measured_text *t, const result *r) {
     json_t *object = json_pack("{s:o, s:s, s:s, s:I, s:I, s:f}", "file", tern_json_text(s->output), "method",
                                s->calibration ? "compensated" : "absmean", "scale", scale_choices[s->scale].name,
                                "calibration_tokens", (json_int_t)r->n_calibrated, "bytes", (json_int_t)r->file_bytes,
                                "seconds", r->seconds);
-    if (s->text && object)
-        json_object_update_new(object,
-                               json_pack("{s:I, s:f, s:f, s:f, s:f}", "tokens", (json_int_t)r->tokens,
-                                         "mean_nll_before", r->before, "mean_nll_after", r->after, "perplexity_before",
-                                         exp(r->before), "perplexity_after", exp(r->after)));
+    if (t->n_bytes && object)
+        json_object_update_new(
+            object, json_pack("{s:o, s:I, s:b, s:I, s:f, s:f, s:f, s:f}", "text", tern_json_text(t->name), "text_bytes",
+                              (json_int_t)t->n_bytes, "end_of_calibration_text", t->is_end, "tokens",
+                              (json_int_t)r->tokens, "mean_nll_before", r->before, "mean_nll_after", r->after,
+                              "perplexity_before", exp(r->before), "perplexity_after", exp(r->after)));
     return tern_cli_print_json(object);
 }
 
-static int print_table(const settings *s, const result *r) {
+static int print_table(const settings *s, const measured_text *t, const result *r) {
     char size[32], time[32];
     tern_cli_row("file", "%s, %s, written in %s", s->output, tern_format_bytes(size, (double)r->file_bytes),
                  tern_format_seconds(time, r->seconds));
@@ -153,9 +190,13 @@ static int print_table(const settings *s, const result *r) {
         tern_cli_row("rounding", "compensated, on %zu tokens%s", r->n_calibrated, scales[s->scale]);
     else
         tern_cli_row("rounding", "absmean, each weight by itself%s", scales[s->scale]);
-    if (!s->text)
+    if (!t->n_bytes)
         return 0;
-    tern_cli_row("text", "%s, %llu tokens", s->text, (unsigned long long)r->tokens);
+    if (t->is_end)
+        tern_cli_row("text", "the last %s of %s, kept from the calibration, %llu tokens",
+                     tern_format_bytes(size, (double)t->n_bytes), t->name, (unsigned long long)r->tokens);
+    else
+        tern_cli_row("text", "%s, %llu tokens", t->name, (unsigned long long)r->tokens);
     tern_cli_row("perplexity before", "%.3f (%.4f nats a token), the floats as they are", exp(r->before), r->before);
     tern_cli_row("perplexity after", "%.3f (%.4f nats a token), ternary and int8", exp(r->after), r->after);
     tern_cli_row("loss", "%+.4f nats a token, perplexity times %.3f", r->after - r->before, exp(r->after - r->before));
@@ -187,31 +228,39 @@ static int quantize(const settings *s, const char *path, const text *calibration
     return failed ? tern_cli_error(&err) : 0;
 }
 
-static int quantize_and_measure(const settings *s, const char *path, text *calibration, text *measured) {
+static int quantize_and_measure(const settings *s, const char *path, text *calibration, text *asked) {
     result r = {.before = NAN, .after = NAN};
     int status = read_text(s->calibration, calibration); /* before the model: it fails faster */
     if (!status)
-        status = read_text(s->text, measured);
-    if (!status && s->text)
-        status = measure_before(s, path, measured, &r);
-    if (!status)
-        status = quantize(s, path, calibration, &r);
-    if (!status && s->text)
-        status = measure_after(s, measured, &r);
+        status = read_text(s->text, asked);
     if (status)
         return status;
+    const measured_text measured = choose_text(s, calibration, asked);
+    if (measured.n_bytes)
+        status = check_window(s, path);
+    if (!status)
+        status = quantize(s, path, calibration, &r);
+    if (!status && measured.n_bytes)
+        status = measure_before(s, path, &measured, &r);
+    if (!status && measured.n_bytes)
+        status = measure_after(s, &measured, &r);
+    if (status)
+        return status;
+    if (!measured.n_bytes)
+        tern_cli_warn("%s: what it loses was not measured: %s; --text names a text for that", s->output,
+                      s->calibration ? "the calibration text is too short to keep its end for it" : "there is no text");
     tern_error err;
     tern_inspection *inspection;
     if (tern_inspect(s->output, &inspection, &err))
         return tern_cli_error(&err);
     r.file_bytes = tern_inspection_file_bytes(inspection);
     tern_inspection_free(inspection);
-    return s->json ? print_json(s, &r) : print_table(s, &r);
+    return s->json ? print_json(s, &measured, &r) : print_table(s, &measured, &r);
 }
 
 static int run(void *parsed, const char *const *operands, size_t n_operands) {
     const settings *s = parsed;
-    text calibration = {0}, measured = {0};
+    text calibration = {0}, asked = {0};
     (void)n_operands;
     if (!s->output)
         return tern_cli_usage("quantize", "-o is missing: where is the new model to go?");
@@ -230,10 +279,10 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     if (status)
         return status;
     tern_interrupt_watch(NULL); /* Ctrl-C comes through the progress function: no half file stays behind */
-    status = quantize_and_measure(s, model, &calibration, &measured);
+    status = quantize_and_measure(s, model, &calibration, &asked);
     free(model);
     free(calibration.bytes);
-    free(measured.bytes);
+    free(asked.bytes);
     return status;
 }
 

@@ -88,6 +88,7 @@ for kind in bitnet llama; do
         run "perplexity of the floats" "$TERN" perplexity "$model" "$WORK/text" -c 64 --json
         same "$(value perplexity)" "$before"
     fi
+    hasnt "$err" "was not measured"
     run "the same file with one thread" "$TERN" quantize "$model" -o "$WORK/again.gguf" --force --calibrate "$WORK/text" \
         --calibrate-tokens 500 --name "a $kind" -t 1
     cmp "$WORK/again.gguf" "$WORK/$kind-c.gguf" || fail "another file with one thread"
@@ -96,6 +97,37 @@ for kind in bitnet llama; do
     has "$out" "I2_S"
     fails 1 "ternary already" "quantize it again" "$TERN" quantize "$WORK/$kind.gguf" -o "$WORK/no.gguf"
 done
+# --- without --text: on the end of the calibration text, which does not calibrate; its figures are those of that text alone
+model=$WORK/llama
+run "measured on the end" "$TERN" quantize "$model" -o "$WORK/end.gguf" --calibrate "$WORK/text" -c 64 --json -t 1
+is "$status" 0
+is "$(value text)" "\"$WORK/text\""
+is "$(value end_of_calibration_text)" true
+before=$(value perplexity_before)
+after=$(value perplexity_after)
+n=$(value text_bytes)
+tail -c "$n" "$WORK/text" >"$WORK/end"
+head -c $(($(wc -c <"$WORK/text") - n)) "$WORK/text" >"$WORK/beginning"
+has "$(head -c 5 "$WORK/end")" "Line "
+[ "$n" -gt $(($(wc -c <"$WORK/text") / 8)) ] && [ "$n" -le $(($(wc -c <"$WORK/text") / 4)) ] ||
+    fail "$n bytes are kept of $(wc -c <"$WORK/text")"
+run "on that alone" "$TERN" quantize "$model" -o "$WORK/end2.gguf" --calibrate "$WORK/beginning" --text "$WORK/end" -c 64 --json -t 1
+is "$(value end_of_calibration_text)" false
+is "$(value perplexity_before)" "$before"
+is "$(value perplexity_after)" "$after"
+cmp "$WORK/end.gguf" "$WORK/end2.gguf" || fail "the end has calibrated"
+for i in $(seq 60); do cat "$WORK/text"; done | tr '\n' ' ' >"$WORK/long" # no line begins in it
+run "of a long text" "$TERN" quantize "$model" -o "$WORK/end.gguf" --force --calibrate "$WORK/long" --calibrate-tokens 64 -c 64
+is "$status" 0
+has "$out" "the last 32.8 KB of $WORK/long, kept from the calibration, "
+has "$out" "loss "
+printf 'a' >"$WORK/a"
+run "of a text of one byte" "$TERN" quantize "$model" -o "$WORK/end.gguf" --force --calibrate "$WORK/a"
+is "$status" 0
+hasnt "$out" "loss "
+has "$err" "what it loses was not measured: the calibration text is too short"
+run "without any text" "$TERN" quantize "$model" -o "$WORK/end.gguf" --force
+has "$err" "what it loses was not measured: there is no text"
 # --- scales by row and group: the model's own, which calibration finds; the perplexity shows which were there
 python3 "$WORK/make.py" scaled "$small" "$WORK/scaled" || fail "make.py"
 last=
