@@ -103,6 +103,9 @@ typedef struct tern_cuda_rope_store_args {
     const float *cos, *sin; /* [positions][head_dim / 2] */
 } tern_cuda_rope_store_args;
 
+/* The largest head_dim that the kernels take. */
+enum { TERN_CUDA_HEAD_DIM = 256 };
+
 /* Query heads that a block of the attention takes, all of one KV head: TERN_CUDA_HEADS or fewer. */
 enum { TERN_CUDA_HEADS = 4 };
 
