@@ -40,12 +40,14 @@ static void write_chunk(tern_choice *choice, const tern_buffer *delta, bool logp
     out->failed |= delta->failed;
 }
 
-static void begin_choice(tern_choice *choice) {
-    static const char role[] = "\"role\":\"assistant\",\"content\":\"\"";
+static void begin_choice(tern_choice *choice, const char *content) {
+    tern_buffer delta = {0};
     if (choice->begun)
         return;
     choice->begun = true;
-    write_chunk(choice, &(tern_buffer){.bytes = (char *)role, .size = sizeof role - 1}, false, NULL);
+    tern_buffer_printf(&delta, "\"role\":\"assistant\",\"content\":%s", content);
+    write_chunk(choice, &delta, false, NULL);
+    tern_buffer_free(&delta);
 }
 
 static const char *text_of(const tern_choice *choice) { return choice->text.bytes ? choice->text.bytes : ""; }
@@ -58,7 +60,7 @@ static bool may_be_call(const tern_choice *choice) {
 
 static void write_content(tern_choice *choice) {
     tern_buffer delta = {0};
-    begin_choice(choice);
+    begin_choice(choice, "\"\"");
     tern_buffer_text(&delta, "\"content\":");
     tern_json_write_string(&delta, text_of(choice), choice->text.size);
     write_chunk(choice, &delta, true, NULL);
@@ -69,31 +71,53 @@ static void write_content(tern_choice *choice) {
     choice->is_text = true;
 }
 
+/* What is new of a call: its name once it is one, its arguments piece by piece. `ended`: with the last logprobs. */
+static void write_call(tern_choice *choice, const tern_call *call, bool ended) {
+    tern_buffer delta = {0};
+    begin_choice(choice, "null");
+    if (!choice->is_call) {
+        tern_buffer_text(&delta, "\"tool_calls\":[");
+        tern_write_call(choice, call, true, &delta);
+        tern_buffer_text(&delta, "]");
+        write_chunk(choice, &delta, true, NULL);
+        choice->is_call = true;
+    }
+    if (call->arguments.size > choice->n_sent || (ended && choice->log.n)) {
+        delta.size = 0;
+        tern_buffer_text(&delta, "\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":");
+        tern_json_write_string(&delta, call->arguments.bytes + choice->n_sent, call->arguments.size - choice->n_sent);
+        tern_buffer_text(&delta, "}}]");
+        write_chunk(choice, &delta, true, NULL);
+        choice->n_sent = call->arguments.size;
+    }
+    tern_buffer_free(&delta);
+}
+
 static void on_event(tern_choice *choice, const tern_request_event *event) {
     tern_job *job = choice->job;
     if (job->logprobs && event->id >= 0)
         tern_logprob_add_chat(&choice->log, job->exchange->server->tokenizer, event);
     tern_buffer_append(&choice->text, event->text ? event->text : "", event->n_bytes);
-    if (!job->stream || may_be_call(choice) || (choice->text.size == 0 && choice->log.n == 0))
+    if (!job->stream || (choice->text.size == 0 && choice->log.n == 0))
         return;
-    write_content(choice);
+    tern_call call;
+    if (!may_be_call(choice)) {
+        write_content(choice);
+    } else if (job->calls_are_sure && tern_call_find(choice, &call, &job->exchange->out)) {
+        write_call(choice, &call, false);
+        tern_call_free(&call);
+    }
 }
 
 static void on_choice_end(tern_choice *choice) {
-    json_t *call = tern_find_call(choice->job, text_of(choice), choice->text.size, &choice->job->exchange->out);
-    begin_choice(choice);
-    if (call) {
-        tern_buffer delta = {0};
-        tern_buffer_text(&delta, "\"tool_calls\":[");
-        tern_write_call(choice, call, true, &delta);
-        tern_buffer_text(&delta, "]");
-        write_chunk(choice, &delta, true, NULL);
-        tern_buffer_free(&delta);
-        json_decref(call);
-    } else if (choice->text.size || choice->log.n) {
+    tern_call call = {0};
+    if (!choice->is_text && tern_call_find(choice, &call, &choice->job->exchange->out))
+        write_call(choice, &call, true);
+    else if (choice->text.size || choice->log.n)
         write_content(choice);
-    }
-    write_chunk(choice, &(tern_buffer){0}, false, call ? "tool_calls" : tern_finish_reason(choice->reason));
+    begin_choice(choice, "\"\"");
+    write_chunk(choice, &(tern_buffer){0}, false, call.is_whole ? "tool_calls" : tern_finish_reason(choice->reason));
+    tern_call_free(&call);
 }
 
 static void on_stream_end(tern_job *job) {
@@ -110,19 +134,19 @@ static void on_stream_end(tern_job *job) {
     tern_sse_done(out);
 }
 
-/* "content":...,"tool_calls":... -> whether it is a call. */
-static bool write_message(const tern_choice *choice, tern_buffer *body) {
-    json_t *call = tern_find_call(choice->job, text_of(choice), choice->text.size, body);
+/* "content":...,"tool_calls":... -> whether it is a whole call. */
+static bool write_message(tern_choice *choice, tern_buffer *body) {
+    tern_call call;
     tern_buffer_text(body, "\"content\":");
-    if (call) {
+    if (tern_call_find(choice, &call, body)) {
         tern_buffer_text(body, "null,\"tool_calls\":[");
-        tern_write_call(choice, call, false, body);
+        tern_write_call(choice, &call, false, body);
         tern_buffer_text(body, "]");
     } else {
         tern_json_write_string(body, text_of(choice), choice->text.size);
     }
-    json_decref(call);
-    return call;
+    tern_call_free(&call);
+    return call.is_whole;
 }
 
 static void write_whole(tern_job *job, tern_buffer *body) {

@@ -57,7 +57,7 @@ static const struct {
     {"response_format", BOTH},
     {"tools", CHAT},
     {"tool_choice", CHAT},
-    {"parallel_tool_calls", CHAT}, /* an answer has one call, whatever is allowed */
+    {"parallel_tool_calls", CHAT},
     {"encoding_format", EMBEDDING},
     {"dimensions", EMBEDDING},
     {"add_special", TOKENIZE},

@@ -61,6 +61,7 @@ void tern_job_free(tern_job *job) {
     free(job->bias);
     free(job->stop);
     free(job->tool_text);
+    json_decref(job->tools);
     tern_grammar_free(job->grammar);
     free(job);
 }

@@ -3,6 +3,7 @@
 #ifndef TERN_SERVER_JOB_H
 #define TERN_SERVER_JOB_H
 
+#include "server/call.h"
 #include "server/exchange.h"
 #include "server/logprobs.h"
 
@@ -21,6 +22,9 @@ typedef struct tern_choice {
     tern_request *request; /* while it is scheduled */
     bool begun;            /* something of it was streamed */
     bool is_text;          /* and it is no call of a function */
+    bool is_call;          /* or it is one, whose name was streamed, */
+    size_t n_sent;         /* and so many bytes of its arguments */
+    tern_call_reader call; /* of text, where job->calls_are_sure */
     bool is_cut;           /* at the deadline */
     tern_buffer text;      /* so far, or (echo, streaming) what the next chunk begins with */
     tern_logprob_log log;  /* likewise */
@@ -64,8 +68,9 @@ struct tern_job {
     tern_logit_bias *bias; /* free() */
     const char **stop;     /* free(); the strings are the request's */
     tern_grammar *grammar;
-    const json_t *tools; /* functions that answers may call; the request's; NULL: none */
+    json_t *tools;       /* functions that answers may call; a reference; NULL: none */
     char *tool_text;     /* what the model is told of them, free() */
+    bool calls_are_sure; /* the grammar is of calls: what begins as one is one */
 };
 
 /* Of n_prompts prompts, which are the caller's to fill, with n choices each; becomes x->job. 0 or the status of *error.

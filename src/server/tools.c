@@ -35,13 +35,14 @@ static int check_tool(const json_t *tool, size_t index, tern_api_error *error) {
     return 0;
 }
 
-/* What the model is told. Ternary models of today have no form of their own for it. */
-static int write_text(tern_job *job, tern_api_error *error) {
+/* What the model is told: of all functions, whichever it may call this time, so that a chat's prompts begin alike.
+ * Ternary models of today have no form of their own for it. */
+static int write_text(tern_job *job, const json_t *tools, tern_api_error *error) {
     tern_buffer text = {0};
     tern_buffer_text(&text, "You can call functions. To call one, answer with nothing but a JSON object: "
                             "{\"name\": the function's name, \"arguments\": {...}}. The functions are:");
-    for (size_t i = 0; i < json_array_size(job->tools); i++) {
-        char *line = tern_json_dump(json_object_get(json_array_get(job->tools, i), "function"), JSON_PRESERVE_ORDER);
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        char *line = tern_json_dump(json_object_get(json_array_get(tools, i), "function"), JSON_PRESERVE_ORDER);
         tern_buffer_text(&text, "\n");
         text.failed |= !line;
         tern_buffer_text(&text, line ? line : "");
@@ -108,6 +109,7 @@ static int force(tern_job *job, const json_t *only, tern_api_error *error) {
     json_t *schema = schema_of_calls(job, only, false, error);
     int status = schema ? tern_constrain(job, schema, tern_grammar_from_schema, "tools", error) : error->status;
     json_decref(schema);
+    job->calls_are_sure = status == 0;
     return status;
 }
 
@@ -122,24 +124,77 @@ static int offer(tern_job *job, tern_api_error *error) {
         int status =
             schema ? tern_constrain(job, schema, tern_grammar_from_schema_or_text, "tools", error) : error->status;
         json_decref(schema);
+        job->calls_are_sure = status == 0;
         if (status != 400)
             return status;
     }
     return error->status;
 }
 
-static int apply_choice(tern_job *job, const json_t *choice, tern_api_error *error) {
-    const char *word = json_string_value(choice);
-    if (!choice || (word && strcmp(word, "auto") == 0))
+/* {"mode": ..., "tools": [...]}: job->tools becomes what is left of them. */
+static int allow_some(tern_job *job, const json_t *allowed, tern_api_error *error) {
+    const json_t *list = json_object_get(allowed, "tools");
+    json_t *some = json_array();
+    bool good = json_array_size(list) > 0;
+    for (size_t i = 0; some && good && i < json_array_size(list); i++) {
+        const json_t *tool = find_tool(job->tools, name_of(json_array_get(list, i)));
+        good = tool != NULL;
+        if (good && !find_tool(some, name_of(tool)) && json_array_append(some, (json_t *)tool)) {
+            json_decref(some);
+            some = NULL;
+        }
+    }
+    if (!some)
+        return tern_api_fail_memory(error);
+    json_decref(job->tools);
+    job->tools = some;
+    return good ? 0
+                : tern_api_fail(error, 400, "tool_choice.allowed_tools.tools", "invalid_value",
+                                "'tool_choice.allowed_tools.tools' must be an array of {\"type\": \"function\", "
+                                "\"function\": {\"name\": the name of one of 'tools'}}");
+}
+
+static int apply_mode(tern_job *job, const char *mode, const char *param, tern_api_error *error) {
+    if (mode && strcmp(mode, "auto") == 0)
         return offer(job, error);
-    if (word && strcmp(word, "required") == 0)
+    if (mode && strcmp(mode, "required") == 0)
         return force(job, NULL, error);
-    const json_t *tool = json_is_object(choice) ? find_tool(job->tools, name_of(choice)) : NULL;
-    if (!tool)
-        return tern_api_fail(error, 400, "tool_choice", "invalid_value",
-                             "'tool_choice' must be \"none\", \"auto\", \"required\" or {\"type\": \"function\", "
-                             "\"function\": {\"name\": the name of one of 'tools'}}");
-    return force(job, tool, error);
+    return tern_api_fail(error, 400, param, "invalid_value", "'%s' must be \"auto\" or \"required\"", param);
+}
+
+static int apply_object(tern_job *job, const json_t *choice, tern_api_error *error) {
+    const char *type = json_string_value(json_object_get(choice, "type"));
+    const json_t *allowed = json_object_get(choice, "allowed_tools");
+    const json_t *tool = find_tool(job->tools, name_of(choice));
+    if (type && strcmp(type, "allowed_tools") == 0 && json_is_object(allowed))
+        return allow_some(job, allowed, error) ? error->status
+                                               : apply_mode(job, json_string_value(json_object_get(allowed, "mode")),
+                                                            "tool_choice.allowed_tools.mode", error);
+    if ((!type || strcmp(type, "function") == 0) && tool)
+        return force(job, tool, error);
+    return tern_api_fail(error, 400, "tool_choice", "invalid_value",
+                         "'tool_choice' must be \"none\", \"auto\", \"required\", {\"type\": \"function\", "
+                         "\"function\": {\"name\": the name of one of 'tools'}} or {\"type\": \"allowed_tools\", "
+                         "\"allowed_tools\": {\"mode\": \"auto\" or \"required\", \"tools\": [...]}}");
+}
+
+static int apply_choice(tern_job *job, const json_t *choice, tern_api_error *error) {
+    if (!choice)
+        return offer(job, error);
+    const char *word = json_string_value(choice);
+    bool is_mode = word && (strcmp(word, "auto") == 0 || strcmp(word, "required") == 0);
+    return is_mode ? apply_mode(job, word, "tool_choice", error) : apply_object(job, choice, error);
+}
+
+/* An answer has one call, which is right whether it may have several or not. */
+static int check_parallel(const json_t *request, size_t n_tools, tern_api_error *error) {
+    bool parallel = true;
+    if (tern_field_bool(request, "parallel_tool_calls", &parallel, error))
+        return error->status;
+    return tern_field(request, "parallel_tool_calls") && n_tools == 0
+               ? tern_api_fail(error, 400, "parallel_tool_calls", "invalid_value",
+                               "'parallel_tool_calls' needs 'tools'")
+               : 0;
 }
 
 int tern_parse_tools(tern_job *job, tern_api_error *error) {
@@ -154,39 +209,69 @@ int tern_parse_tools(tern_job *job, tern_api_error *error) {
     for (size_t i = 0; i < n; i++)
         if (check_tool(json_array_get(tools, i), i, error))
             return error->status;
+    if (check_parallel(request, n, error))
+        return error->status;
     if (word && strcmp(word, "none") == 0)
         return 0;
     if (n == 0)
         return choice && (!word || strcmp(word, "auto") != 0)
                    ? tern_api_fail(error, 400, "tool_choice", "invalid_value", "'tool_choice' needs 'tools'")
                    : 0;
-    job->tools = tools;
-    return write_text(job, error) ? error->status : apply_choice(job, choice, error);
+    job->tools = json_incref((json_t *)tools);
+    return write_text(job, tools, error) ? error->status : apply_choice(job, choice, error);
 }
 
-json_t *tern_find_call(const tern_job *job, const char *text, size_t n_bytes, tern_buffer *out) {
+/* Of a text that need not be one: the client has said what it looks like. */
+static bool find_in_json(const tern_choice *choice, tern_call *call, tern_buffer *out) {
     json_error_t where;
-    if (!job->tools)
-        return NULL;
-    json_t *call = tern_json_load(text, n_bytes, 0, &where);
-    out->failed |= !call && tern_json_no_memory(&where);
-    if (call && find_tool(job->tools, json_string_value(json_object_get(call, "name"))) &&
-        json_is_object(json_object_get(call, "arguments")))
-        return call;
-    json_decref(call);
-    return NULL;
+    json_t *object = tern_json_load(choice->text.bytes ? choice->text.bytes : "", choice->text.size, 0, &where);
+    const char *name = json_string_value(json_object_get(object, "name"));
+    const json_t *arguments = json_object_get(object, "arguments");
+    out->failed |= !object && tern_json_no_memory(&where);
+    if (!find_tool(choice->job->tools, name) || !json_is_object(arguments)) {
+        json_decref(object);
+        return false;
+    }
+    char *text = tern_json_dump(arguments, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    out->failed |= !text;
+    *call = (tern_call){.name = {name, strlen(name)},
+                        .arguments = {text ? text : "", text ? strlen(text) : 0},
+                        .is_whole = true,
+                        .object = object,
+                        .text = text};
+    return true;
 }
 
-void tern_write_call(const tern_choice *choice, const json_t *call, bool index, tern_buffer *out) {
-    char *arguments = tern_json_dump(json_object_get(call, "arguments"), JSON_COMPACT | JSON_PRESERVE_ORDER);
+bool tern_call_find(tern_choice *choice, tern_call *call, tern_buffer *out) {
+    tern_call_reader *r = &choice->call;
+    const char *text = choice->text.bytes;
+    *call = (tern_call){0};
+    if (!choice->job->tools)
+        return false;
+    if (!choice->job->calls_are_sure)
+        return find_in_json(choice, call, out);
+    tern_call_read(r, text, choice->text.size);
+    if (!r->arguments)
+        return false;
+    call->name = (tern_view){text + r->name, r->name_end - r->name};
+    call->arguments =
+        (tern_view){text + r->arguments, (r->arguments_end ? r->arguments_end : r->n_read) - r->arguments};
+    call->is_whole = r->is_whole;
+    return true;
+}
+
+void tern_call_free(tern_call *call) {
+    json_decref(call->object);
+    free(call->text);
+}
+
+void tern_write_call(const tern_choice *choice, const tern_call *call, bool delta, tern_buffer *out) {
     tern_buffer_printf(out, "{%s\"id\":\"call_%s_%zu\",\"type\":\"function\",\"function\":{\"name\":",
-                       index ? "\"index\":0," : "", choice->job->exchange->id, choice->index);
-    tern_json_write_text(out, json_string_value(json_object_get(call, "name")));
+                       delta ? "\"index\":0," : "", choice->job->exchange->id, choice->index);
+    tern_json_write_string(out, call->name.bytes, call->name.size);
     tern_buffer_text(out, ",\"arguments\":");
-    tern_json_write_text(out, arguments ? arguments : "");
+    tern_json_write_string(out, call->arguments.bytes, delta ? 0 : call->arguments.size);
     tern_buffer_text(out, "}}");
-    out->failed |= !arguments;
-    free(arguments);
 }
 
 int tern_add_calls(const json_t *calls, const char *param, tern_buffer *text, tern_api_error *error) {

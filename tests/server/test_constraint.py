@@ -19,6 +19,16 @@ def tool(name, *values):
 TOOLS = [tool("weather", "Oslo", "Rome"), tool("time_of-day.2", "here", "there")]
 
 
+def streamed_call(events):
+    """The call of a stream, put together as clients do it -> its delta's id, function, and the pieces of the arguments"""
+    deltas = [part for e in events for c in e["choices"] for part in c["delta"].get("tool_calls", [])]
+    first, *rest = deltas
+    assert first["index"] == 0 and first["type"] == "function" and first["function"]["arguments"] == "", first
+    assert all(part == {"index": 0, "function": {"arguments": part["function"]["arguments"]}} for part in rest), rest
+    pieces = [part["function"]["arguments"] for part in rest]
+    return first["id"], {"name": first["function"]["name"], "arguments": "".join(pieces)}, pieces
+
+
 class Constraint(ServerTest):
     def test_grammar(self):
         body = {"prompt": "Once", "max_tokens": 20, "temperature": 1, "grammar": 'root ::= ("ab" | "cd")+ "!"'}
@@ -102,8 +112,11 @@ class Constraint(ServerTest):
             events = self.server.stream(CHAT, body)
             deltas = [c["delta"] for e in events for c in e["choices"]]
             self.assertFalse(any(d.get("content") for d in deltas))
-            streamed, = [d["tool_calls"][0] for d in deltas if "tool_calls" in d]
-            self.assertEqual(streamed["function"], call["function"])
+            self.assertEqual(deltas[0], {"role": "assistant", "content": None})
+            name, function, pieces = streamed_call(events)
+            self.assertEqual(function, call["function"])
+            self.assertRegex(name, "^call_")
+            self.assertGreater(len([p for p in pieces if p]), 2)  # as they are made
             self.assertEqual(events[-1]["choices"][0]["finish_reason"], "tool_calls")
             # and on with what the function returned
             turns = USER + [answer["message"], {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}]
@@ -130,8 +143,9 @@ class Constraint(ServerTest):
         self.assertEqual(choice["finish_reason"], "tool_calls")
         self.check_call(choice["message"], [t["function"]["name"] for t in TOOLS])
         events = self.server.stream(CHAT, called)
-        self.assertEqual([d["tool_calls"][0]["function"] for e in events for c in e["choices"] for d in [c["delta"]] if "tool_calls" in d],
-                         [choice["message"]["tool_calls"][0]["function"]])
+        _, function, pieces = streamed_call(events)
+        self.assertEqual(function, choice["message"]["tool_calls"][0]["function"])
+        self.assertGreater(len([p for p in pieces if p]), 2)
         self.assertEqual(events[-1]["choices"][0]["finish_reason"], "tool_calls")
         # arguments by a schema with definitions; by one with keywords that are not known: any object
         place = {"$defs": {"Place": {"enum": ["Oslo"]}}, "type": "object", "properties": {"place": {"$ref": "#/$defs/Place"}},
@@ -152,9 +166,100 @@ class Constraint(ServerTest):
                     self.assertEqual((choice["finish_reason"], wanted), ("length", None))
         # the client's grammar goes before: the model chooses to call
         body["grammar"] = 'root ::= "{\\"name\\": \\"weather\\", \\"arguments\\": {\\"place\\": \\"Rome\\"}}"'
-        choice = self.server.good(CHAT, {**body, "max_tokens": 100})["choices"][0]
+        body["max_tokens"] = 100
+        choice = self.server.good(CHAT, body)["choices"][0]
         self.assertEqual(choice["finish_reason"], "tool_calls")
-        self.check_call(choice["message"], ["weather"])
+        call = self.check_call(choice["message"], ["weather"])
+        events = self.server.stream(CHAT, body)  # until its end it might be another text
+        self.assertEqual(streamed_call(events)[1:], (call["function"], [call["function"]["arguments"]]))
+        self.assertEqual(events[-1]["choices"][0]["finish_reason"], "tool_calls")
+
+    def test_awkward_arguments(self):
+        values = ['}"\\{', "{\"name\": \"x\"}", "\u00fc]\n[", ""]
+        parameters = {"type": "object", "properties": {
+            "arguments": {"type": "array", "items": {"enum": values}, "minItems": 2, "maxItems": 3},
+            "name": {"type": "object", "properties": {"name": {"enum": values}}, "required": ["name"], "additionalProperties": False}},
+            "required": ["arguments", "name"], "additionalProperties": False}
+        tools = [{"type": "function", "function": {"name": "name", "parameters": parameters}}]
+        for seed in range(3):
+            body = {"messages": USER, "tools": tools, "tool_choice": "required", "max_tokens": 300, "seed": seed, "temperature": 1.5}
+            choice = self.server.good(CHAT, body)["choices"][0]
+            call, = choice["message"]["tool_calls"]
+            arguments = json.loads(call["function"]["arguments"])
+            self.assertEqual(list(arguments), ["arguments", "name"])
+            self.assertEqual(choice["finish_reason"], "tool_calls")
+            events = self.server.stream(CHAT, body)
+            self.assertEqual(streamed_call(events)[1], call["function"])
+
+    def test_cut_calls(self):
+        """At max_tokens: as much of the call as there is, the same whole and streamed."""
+        body = {"messages": USER, "tools": TOOLS, "tool_choice": "required", "seed": 1, "logprobs": True}
+        whole = self.server.good(CHAT, {**body, "max_tokens": 200})
+        function = whole["choices"][0]["message"]["tool_calls"][0]["function"]
+        kinds = set()
+        for n in range(1, whole["usage"]["completion_tokens"] - 1):  # the last one is the end's
+            choice = self.server.good(CHAT, {**body, "max_tokens": n})["choices"][0]
+            events = self.server.stream(CHAT, {**body, "max_tokens": n})
+            text = "".join(c["delta"].get("content") or "" for e in events for c in e["choices"])
+            self.assertEqual(text, choice["message"]["content"] or "")
+            self.assertEqual(events[-1]["choices"][0]["finish_reason"], choice["finish_reason"])
+            if calls := choice["message"].get("tool_calls"):
+                self.assertEqual(streamed_call(events)[1], calls[0]["function"])
+                self.assertTrue(function["arguments"].startswith(calls[0]["function"]["arguments"]))
+            kinds.add((choice["finish_reason"], bool(calls)))
+            streamed = [i for e in events for c in e["choices"] if c["logprobs"] for i in c["logprobs"]["content"]]
+            self.assertEqual(streamed, choice["logprobs"]["content"])
+        self.assertLessEqual({("length", False), ("length", True)}, kinds)
+        self.assertLessEqual(kinds, {("length", False), ("length", True), ("tool_calls", True)})
+
+    def test_several_answers(self):
+        body = {"messages": USER, "tools": TOOLS, "tool_choice": "required", "max_tokens": 200, "seed": 4, "n": 3}
+        choices = self.server.good(CHAT, body)["choices"]
+        events = self.server.stream(CHAT, body)
+        ids = set()
+        for choice in choices:
+            own = [{"choices": [c for c in e["choices"] if c["index"] == choice["index"]]} for e in events]
+            name, function, _ = streamed_call(own)
+            ids.add(name)
+            self.assertEqual(function, choice["message"]["tool_calls"][0]["function"])
+        self.assertEqual(len(ids), 3)
+        self.assertEqual(len({c["message"]["tool_calls"][0]["id"] for c in choices}), 3)
+
+    def test_allowed_tools(self):
+        brace = self.server.good("/tokenize", {"content": "{"})["tokens"][0]
+        body = {"messages": USER, "tools": TOOLS, "max_tokens": 200, "logit_bias": {str(brace): 100}}
+        told = self.server.good(CHAT, {**body, "max_tokens": 1})["usage"]["prompt_tokens"]
+        for mode in ("required", "auto"):
+            for allowed in (TOOLS[:1], TOOLS[1:], [TOOLS[1], TOOLS[1]]):
+                for seed in range(3):
+                    choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [
+                        {"type": "function", "function": {"name": t["function"]["name"]}} for t in allowed]}}
+                    answer = self.server.good(CHAT, {**body, "tool_choice": choice, "seed": seed})
+                    self.assertEqual(answer["usage"]["prompt_tokens"], told)
+                    self.check_call(answer["choices"][0]["message"], [t["function"]["name"] for t in allowed])
+        # a call of another one is none
+        free = {**body, "grammar": 'root ::= "{\\"name\\": \\"weather\\", \\"arguments\\": {\\"place\\": \\"Rome\\"}}"'}
+        for allowed, reason in ((TOOLS, "tool_calls"), (TOOLS[1:], "stop")):
+            choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": allowed}}
+            self.assertEqual(self.server.good(CHAT, {**free, "tool_choice": choice})["choices"][0]["finish_reason"], reason)
+        part = "tool_choice.allowed_tools"
+        for param, allowed in ((part + ".tools", {"mode": "auto"}), (part + ".tools", {"mode": "auto", "tools": []}),
+                               (part + ".tools", {"mode": "auto", "tools": [tool("other", "here")]}),
+                               (part + ".tools", {"mode": "auto", "tools": ["weather"]}),
+                               (part + ".mode", {"tools": TOOLS}), (part + ".mode", {"mode": "none", "tools": TOOLS}),
+                               ("tool_choice", None), ("tool_choice", [])):
+            self.refused(400, param, CHAT, {**body, "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}})
+        self.refused(400, "tool_choice", CHAT, {"messages": USER, "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": TOOLS}}})
+
+    def test_parallel_calls(self):
+        """An answer has one call, whether several are allowed or not."""
+        body = {"messages": USER, "tools": TOOLS, "tool_choice": "required", "max_tokens": 200, "seed": 1}
+        answers = [self.server.good(CHAT, {**body, "parallel_tool_calls": value})["choices"][0] for value in (True, False, None)]
+        functions = [[call["function"] for call in answer["message"]["tool_calls"]] for answer in answers]
+        self.assertEqual(functions, functions[:1] * 3)
+        self.assertEqual(len(functions[0]), 1)
+        self.refused(400, "parallel_tool_calls", CHAT, {**body, "parallel_tool_calls": "yes"})
+        self.refused(400, "parallel_tool_calls", CHAT, {"messages": USER, "parallel_tool_calls": True})
 
     def test_refused(self):
         good = {"messages": USER, "max_tokens": 1}

@@ -138,6 +138,19 @@ class Client(unittest.TestCase):
                 name += part.function.name or ""
                 text += part.function.arguments or ""
         self.assertEqual((name, json.loads(text)), ("get_weather", arguments))
+        strict = {**WEATHER, "function": {**WEATHER["function"], "strict": True}}
+        with self.client.chat.completions.stream(**{**ask, "tools": [strict]}) as stream:  # what the client puts together itself
+            events = list(stream)
+            done, = stream.get_final_completion().choices[0].message.tool_calls
+        parts = [event for event in events if event.type == "tool_calls.function.arguments.delta"]
+        self.assertGreater(len(parts), 2)
+        self.assertEqual("".join(event.arguments_delta for event in parts), call.function.arguments)
+        self.assertEqual((done.function.name, done.function.parsed_arguments), ("get_weather", arguments))
+        self.assertIn("tool_calls.function.arguments.done", {event.type for event in events})
+        allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [
+            {"type": "function", "function": {"name": "get_weather"}}]}}
+        choice = self.client.chat.completions.create(**{**ask, "tool_choice": allowed}, parallel_tool_calls=False).choices[0]
+        self.assertEqual(choice.message.tool_calls[0].function.name, "get_weather")
         messages = [*ASK, choice.message, {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
         answer = self.client.chat.completions.create(**{**SHORT, "messages": messages}, tools=[WEATHER], tool_choice="none")
         self.assertTrue(answer.choices[0].message.content)
