@@ -61,11 +61,14 @@ set(TERN_DEMO ${CMAKE_SOURCE_DIR}/models/demo.gguf)
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/model/demo.c PROPERTIES
   COMPILE_DEFINITIONS TERN_DEMO_PATH="${TERN_DEMO}" OBJECT_DEPENDS ${TERN_DEMO})
 
-# And the page of `tern serve` a part of the server.
+# And the page of `tern serve` and its description a part of the server.
 set(TERN_WEB ${CMAKE_SOURCE_DIR}/src/server/web)
 file(GLOB web_files CONFIGURE_DEPENDS ${TERN_WEB}/*.html ${TERN_WEB}/*.css ${TERN_WEB}/*.js ${TERN_WEB}/*.svg)
 set_source_files_properties(${TERN_WEB}/assets.c PROPERTIES
   COMPILE_DEFINITIONS TERN_WEB_DIR="${TERN_WEB}" OBJECT_DEPENDS "${web_files}")
+set(TERN_OPENAPI ${CMAKE_SOURCE_DIR}/docs/openapi.json)
+set_source_files_properties(${CMAKE_SOURCE_DIR}/src/server/openapi.c PROPERTIES
+  COMPILE_DEFINITIONS TERN_OPENAPI_PATH="${TERN_OPENAPI}" OBJECT_DEPENDS ${TERN_OPENAPI})
 
 # Where the command's modules are installed (src/base/module.c finds them from there).
 include(GNUInstallDirs)

@@ -295,11 +295,10 @@ const tern_command tern_command_serve = {
     .example = "tern serve model.gguf\n"
                "curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
                "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Who are you?\"}]}'\n",
-    .notes =
-        "A chat in the browser is at /. Endpoints: /v1/chat/completions, /v1/completions, /v1/embeddings,\n"
-        "/v1/models, /tokenize, /detokenize, /tokenizer_info, /health, /metrics (docs/SERVER.md, also for those who\n"
-        "come from llama-server or vLLM). The log goes to standard error, a JSON object a line. SIGTERM or Ctrl-C\n"
-        "lets answers finish; a second one does not.\n",
+    .notes = "A chat in the browser is at /. Endpoints: /v1/chat/completions, /v1/completions, /v1/embeddings,\n"
+             "/v1/models, /tokenize, /detokenize, /tokenizer_info, /health, /metrics (docs/SERVER.md, also for those\n"
+             "who come from llama-server or vLLM); /openapi.json describes their fields. The log goes to standard\n"
+             "error, a JSON object a line. SIGTERM or Ctrl-C lets answers finish; a second one does not.\n",
     .max_operands = 1,
     .groups = {{"Listening", listen_table, 0},
                {"Limits", limit_table, 0},

@@ -14,6 +14,7 @@ int tern_endpoint_detokenize(tern_exchange *x, tern_api_error *error);
 int tern_endpoint_tokenizer_info(tern_exchange *x, tern_api_error *error);
 int tern_endpoint_health(tern_exchange *x, tern_api_error *error);
 int tern_endpoint_metrics(tern_exchange *x, tern_api_error *error);
+int tern_endpoint_openapi(tern_exchange *x, tern_api_error *error);
 int tern_endpoint_page(tern_exchange *x, tern_api_error *error);
 
 #endif

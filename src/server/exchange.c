@@ -2,11 +2,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include <microhttpd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "server/job.h"
 
 tern_exchange *tern_exchange_create(tern_server *server, struct MHD_Connection *connection) {
@@ -96,6 +98,19 @@ int tern_reply_take(tern_exchange *x, int status, const char *content_type, tern
 
 int tern_reply_json(tern_exchange *x, tern_buffer *body, tern_api_error *error) {
     return tern_reply_take(x, 200, "application/json", body, error);
+}
+
+void tern_reply_file(tern_exchange *x, const char *content_type, const unsigned char *bytes, size_t n_bytes) {
+    char tag[24];
+    snprintf(tag, sizeof tag, "\"%016llx\"", (unsigned long long)tern_hash_bytes(bytes, n_bytes));
+    bool known = x->if_none_match && strstr(x->if_none_match, tag);
+    x->reply = (tern_reply){.status = known ? 304 : 200,
+                            .content_type = content_type,
+                            .body = (const char *)bytes,
+                            .n_bytes = known ? 0 : n_bytes,
+                            .is_static = true};
+    tern_reply_header(&x->reply, "ETag", "%s", tag);
+    tern_reply_header(&x->reply, "Cache-Control", "no-cache"); /* ask each time whether it is still this one */
 }
 
 void tern_reply_error(tern_exchange *x, const tern_api_error *error) {

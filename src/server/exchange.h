@@ -150,6 +150,8 @@ void tern_exchange_ping(tern_exchange *x, double seconds);
 int tern_reply_take(tern_exchange *x, int status, const char *content_type, tern_buffer *body, tern_api_error *error);
 /* A JSON body. */
 int tern_reply_json(tern_exchange *x, tern_buffer *body, tern_api_error *error);
+/* A file of the program, which clients may keep as long as it is still this one; 304 if they have it. */
+void tern_reply_file(tern_exchange *x, const char *content_type, const unsigned char *bytes, size_t n_bytes);
 void tern_reply_error(tern_exchange *x, const tern_api_error *error);
 void tern_reply_header(tern_reply *reply, const char *name, const char *format, ...) TERN_PRINTF(3, 4);
 

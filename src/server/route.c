@@ -17,6 +17,7 @@ const tern_route tern_routes[] = {
     {"GET", "/tokenizer_info", tern_endpoint_tokenizer_info, true, false, false},
     {"GET", "/health", tern_endpoint_health, false, false, true},
     {"GET", "/metrics", tern_endpoint_metrics, true, false, true},
+    {"GET", "/openapi.json", tern_endpoint_openapi, false, false, true},
     {"GET", "/", tern_endpoint_page, false, false, true}, /* and the page's other files */
 };
 const size_t tern_n_routes = sizeof tern_routes / sizeof *tern_routes;

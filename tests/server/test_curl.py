@@ -57,7 +57,7 @@ class Curl(unittest.TestCase):
         data, _, last = run.stdout.rpartition(b"\n")
         status, _, kind = last.decode().partition(" ")
         self.assertEqual(status, "200", (command, data[:500]))
-        path = re.search(r"http://[^/]*(/[a-z0-9_/]*)", command).group(1)
+        path = re.search(r"http://[^/]*(/[a-z0-9_/.]*)", command).group(1)
         if kind.startswith("text/event-stream"):
             self.assertTrue(parse_events(path, data))
         else:

@@ -45,8 +45,8 @@ REQUESTS = {
         "type": "json_schema", "json_schema": {"name": "bird", "schema": SCHEMA}}}),
     "tools": ("/v1/chat/completions", {**GREEDY, "max_tokens": 90, "tools": [TOOL], "tool_choice": "required", "messages": [
         *USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "content": "nothing"}]}),
-    "tools stream": ("/v1/chat/completions", {**GREEDY, "max_tokens": 90, "tools": [TOOL], "tool_choice": "required",
-                                              "messages": USER, "stream": True}),
+    "tools stream": ("/v1/chat/completions", {**GREEDY, "max_tokens": 90, "tools": [TOOL], "tool_choice": {
+        "type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [TOOL]}}, "messages": USER, "stream": True}),
     "embeddings": ("/v1/embeddings", {"input": [STORY, "The dog"], "encoding_format": "base64"}),
     "tokenize": ("/tokenize", {"content": STORY * 20, "add_special": True}),
     "detokenize": ("/detokenize", {"tokens": list(range(100, 160))}),
@@ -54,6 +54,7 @@ REQUESTS = {
     "bad field": ("/v1/completions", {"prompt": STORY, "temperature": "warm"}),
     "models": ("/v1/models", None),
     "metrics": ("/metrics", None),
+    "description": ("/openapi.json", None),
     "page": ("/", None),
 }
 

@@ -86,7 +86,7 @@ class Keys(ServerTest):
             self.assertEqual((status, headers["WWW-Authenticate"]), (401, "Bearer"))
         for path in (PATH, "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize"):
             self.assertEqual(self.server.post(path, {})[0], 401)
-        for path in ("/health", "/"):
+        for path in ("/health", "/openapi.json", "/"):
             self.assertEqual(self.server.request("GET", path)[0], 200)
         # what one has sent, another one cannot find out by how long it takes
         body = {**SHORT, "prompt": "A secret prompt. " * 40}

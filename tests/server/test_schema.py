@@ -1,8 +1,11 @@
 """docs/openapi.json's requests are the server's: what the schema of a field does not allow is refused, naming the field, and
 the limits it states are allowed."""
+import json
+import os
+import re
 import unittest
 
-from harness import OPENAPI, ServerTest, problems
+from harness import OPENAPI, ROOT, ServerTest, problems
 
 SCHEMAS = OPENAPI["components"]["schemas"]
 GOOD = {
@@ -79,6 +82,24 @@ def broken(schema):
 
 
 KINDS = [True, 7, -7, 2.5, "x y", [], ["x y"], [7], [2.5], [True], [None], [[]], [{}], {}, {"x y": 1}, {"5": "x y"}, {"5": {}}]
+
+
+class Description(ServerTest):
+    def test_is_served(self):
+        status, headers, data = self.server.request("GET", "/openapi.json")
+        self.assertEqual((status, headers["Content-Type"], json.loads(data)), (200, "application/json", OPENAPI))
+        known = self.server.request("GET", "/openapi.json", headers={"If-None-Match": headers["ETag"]})
+        self.assertEqual((known[0], known[2]), (304, b""))
+        status, headers, body = self.server.request("HEAD", "/openapi.json")
+        self.assertEqual((status, headers["Content-Length"], body), (200, str(len(data)), b""))
+
+    def test_has_every_route(self):
+        with open(os.path.join(ROOT, "src", "server", "route.c"), encoding="utf-8") as file:
+            routes = re.findall(r'^    \{"([A-Z]+)", "([^"]+)",', file.read(), re.M)
+        self.assertEqual({(method.upper(), path) for path, item in OPENAPI["paths"].items() for method in item}, set(routes))
+        for method, path in routes:
+            status, headers, _ = self.server.request("PUT", path.replace("{model}", "default"))
+            self.assertEqual((status, headers["Allow"]), (405, method))
 
 
 class Requests(ServerTest):
