@@ -250,3 +250,4 @@ endif()
 
 include(${CMAKE_CURRENT_LIST_DIR}/fuzz.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/python.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/emulator.cmake)

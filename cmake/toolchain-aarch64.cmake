@@ -10,6 +10,10 @@
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+find_program(TERN_CROSS_CXX aarch64-linux-gnu-g++) # for tests only (cmake/emulator.cmake)
+if(TERN_CROSS_CXX)
+  set(CMAKE_CXX_COMPILER ${TERN_CROSS_CXX})
+endif()
 
 set(TERN_QEMU_CPU max CACHE STRING "qemu-user's CPU for the tests")
 find_program(TERN_QEMU NAMES qemu-aarch64 qemu-aarch64-static)
