@@ -256,6 +256,15 @@ tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *
     return TERN_ERR_IO;
 }
 
+tern_status tern_writer_rename(tern_writer *writer, const char *path, tern_error *err) {
+    char *copy = strdup(path);
+    if (!copy)
+        return tern_fail_memory(err, path);
+    free(writer->path);
+    writer->path = copy;
+    return TERN_OK;
+}
+
 tern_status tern_writer_check_space(const tern_writer *writer, uint64_t n_bytes, tern_error *err) {
     struct statvfs disk;
     uint64_t free_bytes;

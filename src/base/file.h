@@ -59,6 +59,8 @@ tern_status tern_writer_open(const char *path, tern_writer *writer, tern_error *
 /* An error if the disk cannot hold n_bytes more: better told before they are made. */
 tern_status tern_writer_check_space(const tern_writer *writer, uint64_t n_bytes, tern_error *err);
 tern_status tern_writer_commit(tern_writer *writer, tern_error *err);
+/* The file is to be called PATH, in the same folder, instead: for names that are known only at the end. */
+tern_status tern_writer_rename(tern_writer *writer, const char *path, tern_error *err);
 void tern_writer_abort(tern_writer *writer);
 
 #endif

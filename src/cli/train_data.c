@@ -15,6 +15,7 @@ typedef struct settings {
     int kind;
     double held_out; /* -1: not said */
     tern_string_list held_out_files, excluded;
+    int64_t shard_bytes;
     int64_t threads;
 } settings;
 
@@ -41,6 +42,10 @@ static const tern_option options[] = {
     {"split-on", 0, TERN_OPTION_STRING, offsetof(settings, separator), "TEXT",
      "what stands between the documents of a text; \\n is a\nnewline; \"\": each file is one document", 0, 0, NULL,
      "<|endoftext|>"},
+    {"shard-size", 0, TERN_OPTION_INT, offsetof(settings, shard_bytes), "BYTES",
+     "several shards of at most so many bytes, each whole:\n-o a.shard makes a-00001-of-00004.shard and so on;\n"
+     "0: one of any size",
+     0, 1LL << 50, NULL, NULL},
     {"threads", 't', TERN_OPTION_INT, offsetof(settings, threads), "N", "threads; 0: all CPUs", 0, 1024, NULL, NULL},
     {0},
 };
@@ -97,9 +102,12 @@ static void report(const settings *s, const tern_data_report *r) {
     char size[32], seconds[32];
     struct stat file;
     const char *what = names[r->info.kind];
-    printf("%s: %s in %s, vocabulary of %" PRIu32 "\n", s->output,
-           tern_format_bytes(size, stat(s->output, &file) ? 0 : (double)file.st_size),
-           tern_format_seconds(seconds, r->seconds), r->info.vocab_size);
+    tern_format_seconds(seconds, r->seconds);
+    if (s->shard_bytes)
+        printf("%zu shards in %s, vocabulary of %" PRIu32 "\n", r->n_shards, seconds, r->info.vocab_size);
+    else
+        printf("%s: %s in %s, vocabulary of %" PRIu32 "\n", s->output,
+               tern_format_bytes(size, stat(s->output, &file) ? 0 : (double)file.st_size), seconds, r->info.vocab_size);
     report_split("training:", &r->info, TERN_SPLIT_TRAIN, what);
     report_split("held out:", &r->info, TERN_SPLIT_HELD_OUT, what);
     if (s->excluded.count || s->held_out_files.count)
@@ -107,6 +115,16 @@ static void report(const settings *s, const tern_data_report *r) {
                r->n_excluded, r->n_read);
     if (r->n_no_answer)
         printf("dropped:  %" PRIu64 " of %" PRIu64 " read, which hold no answer\n", r->n_no_answer, r->n_read);
+}
+
+static void on_shard(void *user, const char *path, const tern_shard_info *info) {
+    const settings *s = user;
+    char size[32];
+    struct stat file;
+    if (s->shard_bytes)
+        printf("%s: %s, %" PRIu64 " tokens\n", path,
+               tern_format_bytes(size, stat(path, &file) ? 0 : (double)file.st_size),
+               info->n_tokens[TERN_SPLIT_TRAIN] + info->n_tokens[TERN_SPLIT_HELD_OUT]);
 }
 
 static tern_status check_output(const tern_data_params *params, const char *output, tern_error *err) {
@@ -124,6 +142,8 @@ static int build(const settings *s, tern_data_params *params) {
     tern_progress_start(&progress, "tokenising", TERN_PROGRESS_BYTES);
     params->progress = tern_progress_update;
     params->progress_user = &progress;
+    params->on_shard = on_shard;
+    params->on_shard_user = (void *)s;
     tern_status failed = tern_data_build(params, s->output, &made, &err);
     tern_progress_end(&progress);
     if (failed)
@@ -156,6 +176,7 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
                                .n_held_out_files = s->held_out_files.count,
                                .excluded = s->excluded.items,
                                .n_excluded = s->excluded.count,
+                               .shard_bytes = (uint64_t)s->shard_bytes,
                                .n_threads = (int)s->threads};
     int status;
     if (check_output(&params, s->output, &err) ||
@@ -179,7 +200,8 @@ const tern_command tern_command_train_data = {
     .summary = "tokenise texts or conversations to train on",
     .example = "tern train data stories.txt books.txt --tokenizer tokenizer.json -o stories.shard\n"
                "tern train data chat.jsonl --kind chat --tokenizer tokenizer.json -o chat.shard\n"
-               "tern train data web.jsonl --tokenizer tokenizer.json --exclude benchmark.txt -o web.shard\n",
+               "tern train data web.jsonl --tokenizer tokenizer.json --exclude benchmark.txt -o web.shard\n"
+               "tern train data web.jsonl --tokenizer tokenizer.json --shard-size 500M -o web.shard\n",
     .notes =
         "text: plain text, or JSON lines {\"text\"} where the name ends in .jsonl. chat: JSON lines {\"messages\":\n"
         "[{\"role\", \"content\"}, ...]} or {\"prompt\", \"completion\"}; the tokenizer's chat template is applied.\n"

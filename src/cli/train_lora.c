@@ -29,7 +29,6 @@ static const tern_option options[] = {
 
 static int run(void *parsed, const char *const *operands, size_t n_operands) {
     const settings *s = parsed;
-    (void)n_operands;
     tern_tune_params params = {.kind = s->merge ? TERN_TUNE_MERGE : TERN_TUNE_LORA,
                                .beta = s->beta,
                                .rank = (uint32_t)s->rank,
@@ -40,14 +39,14 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
         return tern_cli_usage("train lora", "--from brings its own --rank, --alpha and --targets: leave these out");
     if (s->targets && tern_lora_targets(s->targets, &params.targets, &err))
         return tern_cli_usage("train lora", "--targets: %s", err.message);
-    return tern_cli_tune(&s->tune, "train lora", operands, &params);
+    return tern_cli_tune(&s->tune, "train lora", operands, n_operands, &params);
 }
 
 static const settings defaults = {.tune = TERN_TUNE_OPTIONS_DEFAULT, .beta = 0.1};
 
 const tern_command tern_command_train_lora = {
     .name = "train lora",
-    .operands = "MODEL SHARD -o FOLDER",
+    .operands = "MODEL SHARD... -o FOLDER",
     .summary = "train a small adapter beside a model",
     .example = "tern train lora model.gguf chat.shard -o adapter\n"
                "tern run model.gguf --lora adapter --chat -p \"Hello\"\n"
@@ -60,7 +59,7 @@ const tern_command tern_command_train_lora = {
         "preference pairs 2 epochs, for which the rate should be lower: --lr 5e-5 or less. That SHARD was made with\n"
         "MODEL's tokenizer is checked where MODEL is a folder that has it, or --tokenizer names it.\n",
     .min_operands = 2,
-    .max_operands = 2,
+    .max_operands = SIZE_MAX,
     .groups = {{"Adapter", options, 0},
                {"Run", tern_tune_run_option_table, offsetof(settings, tune)},
                {"Training", tern_tune_option_table, offsetof(settings, tune)}},

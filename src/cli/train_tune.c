@@ -120,7 +120,7 @@ static tern_status on_finished(void *user, const tern_loop_report *last, tern_er
     return TERN_OK;
 }
 
-int tern_cli_tune(const tern_tune_options *options, const char *command, const char *const *operands,
+int tern_cli_tune(const tern_tune_options *options, const char *command, const char *const *operands, size_t n_operands,
                   tern_tune_params *params) {
     reporter r = {.plan_only = options->plan_only, .n_threads = (int)options->threads};
     tern_error err;
@@ -131,7 +131,8 @@ int tern_cli_tune(const tern_tune_options *options, const char *command, const c
     if (failed)
         return failed;
     params->model = model;
-    params->shard = operands[1];
+    params->shards = operands + 1;
+    params->n_shards = n_operands - 1;
     params->out = options->out;
     params->tokenizer = options->tokenizer;
     params->n_ctx = (uint32_t)options->n_ctx;

@@ -20,7 +20,7 @@ extern const tern_option tern_tune_option_table[];     /* the optimisation */
 extern const tern_option tern_tune_run_option_table[]; /* the run: folder, saving, threads */
 
 /* Run `params`, of which the kind's own fields are set, with these options on MODEL and SHARD. The exit status. */
-int tern_cli_tune(const tern_tune_options *options, const char *command, const char *const *operands,
+int tern_cli_tune(const tern_tune_options *options, const char *command, const char *const *operands, size_t n_operands,
                   tern_tune_params *params);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -12,7 +13,6 @@
 #include "train/json_line.h"
 #include "train/overlap.h"
 #include "train/record.h"
-#include "train/shard_write.h"
 
 enum { BLOCK_BYTES = 256 << 10, BLOCKS_PER_THREAD = 4 };
 
@@ -44,7 +44,7 @@ typedef struct builder {
     tern_pool *pool;
     product *products; /* [n_products] */
     size_t n_products, first_block;
-    tern_shard_writer *writer;
+    tern_shard_set *shards;
     tern_data_report report;
     uint64_t done, total; /* bytes */
 } builder;
@@ -219,10 +219,15 @@ static tern_status write_product(builder *b, const product *p, tern_error *err) 
     tern_status status = p->status;
     if (status && err)
         *err = p->err;
-    for (size_t i = 0; !status && i < p->n_documents; i++) {
-        const document *d = &p->documents[i];
-        const uint8_t *mask = b->params->kind == TERN_SHARD_TEXT ? NULL : p->mask + d->first;
-        status = tern_shard_writer_add(b->writer, d->split, p->ids + d->first, mask, d->n, d->text_bytes, err);
+    size_t together = b->params->kind == TERN_SHARD_PAIRS ? 2 : 1;
+    for (size_t i = 0; !status && i < p->n_documents; i += together) {
+        tern_shard_item items[2];
+        for (size_t k = 0; k < together; k++) {
+            const document *d = &p->documents[i + k];
+            const uint8_t *mask = b->params->kind == TERN_SHARD_TEXT ? NULL : p->mask + d->first;
+            items[k] = (tern_shard_item){p->ids + d->first, mask, d->n, d->text_bytes};
+        }
+        status = tern_shard_set_add(b->shards, p->documents[i].split, items, together, err);
     }
     if (!b->held_out) {
         b->report.n_read += p->n_read;
@@ -318,6 +323,24 @@ static tern_status check_tokenizer(const tern_data_params *params, tern_error *e
     return TERN_OK;
 }
 
+/* The names of several shards are known only now: none of them may be an input. */
+static tern_status check_names(const builder *b, tern_error *err) {
+    const tern_data_params *p = b->params;
+    tern_status status = TERN_OK;
+    for (size_t i = 0; !status && i < tern_shard_set_count(b->shards); i++) {
+        char *name = tern_shard_set_name(b->shards, i);
+        if (!name)
+            return tern_fail_memory(err, "the list of shards");
+        status = tern_check_output(name, p->texts, p->n_texts, err);
+        if (!status)
+            status = tern_check_output(name, p->held_out_files, p->n_held_out_files, err);
+        if (!status)
+            status = tern_check_output(name, p->excluded, p->n_excluded, err);
+        free(name);
+    }
+    return status;
+}
+
 static tern_status build_all(builder *b, const char *path, tern_error *err) {
     const tern_data_params *params = b->params;
     const tern_shard_params shard = {params->kind, (uint32_t)tern_tokenizer_vocab_size(params->tokenizer),
@@ -334,16 +357,19 @@ static tern_status build_all(builder *b, const char *path, tern_error *err) {
     if (!status)
         status = exclude_files(b, params->held_out_files, params->n_held_out_files, err);
     if (!status)
-        status = tern_shard_writer_create(path, &shard, &b->writer, err);
+        status = tern_shard_set_create(path, &shard, params->shard_bytes, &b->shards, err);
     if (!status)
         status = build_files(b, params->texts, params->n_texts, false, err);
     if (!status)
         status = build_files(b, params->held_out_files, params->n_held_out_files, true, err);
+    if (!status)
+        status = check_names(b, err);
     if (status)
         return status;
-    tern_shard_writer *writer = b->writer;
-    b->writer = NULL; /* finish() frees it, whatever comes */
-    return tern_shard_writer_finish(writer, &b->report.info, err);
+    tern_shard_set *shards = b->shards;
+    b->shards = NULL; /* finish() frees it, whatever comes */
+    b->report.n_shards = tern_shard_set_count(shards);
+    return tern_shard_set_finish(shards, params->on_shard, params->on_shard_user, &b->report.info, err);
 }
 
 tern_status tern_data_build(const tern_data_params *params, const char *path, tern_data_report *report,
@@ -354,7 +380,7 @@ tern_status tern_data_build(const tern_data_params *params, const char *path, te
     if (!status)
         status = build_all(&b, path, err);
     b.report.seconds = tern_seconds() - start;
-    tern_shard_writer_abort(b.writer);
+    tern_shard_set_abort(b.shards);
     for (size_t i = 0; b.products && i < b.n_products; i++) {
         free(b.products[i].ids);
         free(b.products[i].mask);

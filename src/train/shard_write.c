@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -29,11 +30,12 @@ static tern_status put(tern_shard_writer *writer, const void *bytes, size_t n_by
     return TERN_OK;
 }
 
-static void free_writer(tern_shard_writer *writer) {
-    free(writer->index[0]);
-    free(writer->index[1]);
-    free(writer->scratch);
-    free(writer);
+static void free_memory(tern_shard_writer *writer) {
+    void **const all[] = {(void **)&writer->index[0], (void **)&writer->index[1], (void **)&writer->scratch};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        free(*all[i]);
+        *all[i] = NULL;
+    }
 }
 
 tern_status tern_shard_writer_create(const char *path, const tern_shard_params *params, tern_shard_writer **writer,
@@ -67,7 +69,8 @@ void tern_shard_writer_abort(tern_shard_writer *writer) {
     if (!writer)
         return;
     tern_writer_abort(&writer->file);
-    free_writer(writer);
+    free_memory(writer);
+    free(writer);
 }
 
 tern_status tern_shard_writer_add(tern_shard_writer *writer, tern_split split, const int32_t *ids, const uint8_t *mask,
@@ -128,23 +131,51 @@ static void make_header(const tern_shard_writer *writer, uint64_t index, uint8_t
     tern_shard_put(p, tern_hash_bytes(header, TERN_SHARD_AT_HEAD_HASH), 8);
 }
 
-tern_status tern_shard_writer_finish(tern_shard_writer *writer, tern_shard_info *info, tern_error *err) {
+uint64_t tern_shard_writer_documents(const tern_shard_writer *writer) {
+    return writer->info.n_documents[0] + writer->info.n_documents[1];
+}
+
+uint64_t tern_shard_writer_size(const tern_shard_writer *writer) {
+    return writer->at + tern_shard_writer_documents(writer) * TERN_SHARD_ENTRY;
+}
+
+uint64_t tern_shard_writer_size_of(const tern_shard_writer *writer, size_t n) {
+    return tern_shard_padded(n, writer->id_bytes, writer->masked) + TERN_SHARD_ENTRY;
+}
+
+tern_status tern_shard_writer_seal(tern_shard_writer *writer, tern_error *err) {
     uint64_t index = writer->at;
     uint8_t header[TERN_SHARD_HEADER];
+    FILE *file = writer->file.file;
     tern_status status = TERN_OK;
     for (int split = 0; !status && split < TERN_N_SPLITS; split++)
         status = put(writer, writer->index[split], (size_t)writer->info.n_documents[split] * TERN_SHARD_ENTRY, err);
+    if (status)
+        return status;
     writer->info.hash = tern_hash_value(&writer->hasher);
     make_header(writer, index, header);
-    if (!status &&
-        (fseek(writer->file.file, 0, SEEK_SET) || fwrite(header, 1, sizeof header, writer->file.file) != sizeof header))
-        status = tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", writer->file.path, strerror(errno));
+    if (fseek(file, 0, SEEK_SET) || fwrite(header, 1, sizeof header, file) != sizeof header || fflush(file) ||
+        (writer->file.temporary && fsync(fileno(file))))
+        return tern_fail(err, TERN_ERR_IO, "%s: cannot write: %s", writer->file.path, strerror(errno));
+    free_memory(writer); /* many sealed ones may wait for the last one */
+    return TERN_OK;
+}
+
+tern_status tern_shard_writer_commit(tern_shard_writer *writer, const char *path, tern_shard_info *info,
+                                     tern_error *err) {
+    tern_status status = path ? tern_writer_rename(&writer->file, path, err) : TERN_OK;
     if (!status)
         status = tern_writer_commit(&writer->file, err);
-    if (status)
-        tern_writer_abort(&writer->file);
-    else if (info)
+    if (!status && info)
         *info = writer->info;
-    free_writer(writer);
+    tern_shard_writer_abort(writer);
+    return status;
+}
+
+tern_status tern_shard_writer_finish(tern_shard_writer *writer, tern_shard_info *info, tern_error *err) {
+    tern_status status = tern_shard_writer_seal(writer, err);
+    if (!status)
+        return tern_shard_writer_commit(writer, NULL, info, err);
+    tern_shard_writer_abort(writer);
     return status;
 }

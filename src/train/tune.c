@@ -41,13 +41,14 @@ static tern_status check_shard(const tune *t, tern_error *err) {
         [TERN_TUNE_SFT] = TERN_SHARD_CHAT, [TERN_TUNE_DPO] = TERN_SHARD_PAIRS, [TERN_TUNE_CONTINUE] = TERN_SHARD_TEXT};
     const tern_shard_info *info = tern_shard_describe(t->shard);
     if (!has_adapters(t) && (int)info->kind != wants[t->p->kind])
-        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: holds %s, but tern train %s learns from %s", t->p->shard,
-                         holds[info->kind], kinds[t->p->kind].name, holds[wants[t->p->kind]]);
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: holds %s, but tern train %s learns from %s",
+                         tern_shard_name(t->shard), holds[info->kind], kinds[t->p->kind].name,
+                         holds[wants[t->p->kind]]);
     if (info->vocab_size != t->dims.vocab_size)
         return tern_fail(err, TERN_ERR_ARGUMENT,
                          "%s: was made with a vocabulary of %" PRIu32 ", the model %s has %" PRIu32
                          "; make it with the model's tokenizer",
-                         t->p->shard, info->vocab_size, t->p->model, t->dims.vocab_size);
+                         tern_shard_name(t->shard), info->vocab_size, t->p->model, t->dims.vocab_size);
     return TERN_OK;
 }
 
@@ -126,7 +127,9 @@ static void set_micro(tune *t) {
 }
 
 static tern_status set_paths(tune *t, tern_error *err) {
-    bool have = tern_paths_add(&t->config.data, t->p->shard);
+    bool have = true;
+    for (size_t i = 0; have && i < t->p->n_shards; i++)
+        have = tern_paths_add(&t->config.data, t->p->shards[i]);
     t->config.out = strdup(t->p->out);
     /* adapters need none. Whole: what is trained from this run's state may be started in another folder */
     t->config.tokenizer = t->tokenizer ? realpath(t->tokenizer, NULL) : NULL;
@@ -459,11 +462,27 @@ static tern_status train(tune *t, const tern_objective *inner, tern_error *err) 
     return tern_train_loop(&t->config, &objective, &trainable, t->comm, t->pool, &hooks, err);
 }
 
+static tern_status open_shards(tune *t, tern_error *err) {
+    tern_status status = TERN_OK;
+    t->parts = tern_calloc_array(t->p->n_shards, sizeof(tern_shard *));
+    if (!t->parts)
+        return tern_fail_memory(err, "the list of shards");
+    for (size_t i = 0; !status && i < t->p->n_shards; i++)
+        status = tern_shard_open(t->p->shards[i], &t->parts[i], err);
+    return status ? status : tern_shard_join(t->parts, t->p->n_shards, &t->shard, err);
+}
+
+static void close_shards(tune *t) {
+    tern_shard_close(t->shard);
+    for (size_t i = 0; t->parts && i < t->p->n_shards; i++)
+        tern_shard_close(t->parts[i]);
+    free(t->parts);
+}
+
 static tern_status open_inputs(tune *t, tern_error *err) {
     tern_status status;
     if ((status = tern_pool_create(t->p->n_threads ? t->p->n_threads : tern_cpu_count(), &t->pool, err)) ||
-        (status = tern_tune_open(t, err)) || (status = tern_shard_open(t->p->shard, &t->shard, err)) ||
-        (status = check_shard(t, err)))
+        (status = tern_tune_open(t, err)) || (status = open_shards(t, err)) || (status = check_shard(t, err)))
         return status;
     return tern_tune_find_tokenizer(t, err);
 }
@@ -510,7 +529,7 @@ tern_status tern_tune(const tern_tune_params *params, tern_error *err) {
     tern_lora_free(&t.lora);
     tern_params_free(&t.params);
     tern_train_config_free(&t.config);
-    tern_shard_close(t.shard);
+    close_shards(&t);
     tern_tune_close(&t);
     tern_pool_free(t.pool);
     tern_comm_free(t.comm, status);

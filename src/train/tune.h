@@ -27,8 +27,9 @@ typedef struct tern_tune_sample {
 
 typedef struct tern_tune_params {
     tern_tune_kind kind;
-    const char *model;     /* folder of a run's state, or a float master: HF folder or GGUF; LORA: any model */
-    const char *shard;     /* made by `tern train data` with the model's tokenizer */
+    const char *model;         /* folder of a run's state, or a float master: HF folder or GGUF; LORA: any model */
+    const char *const *shards; /* [n_shards], made by `tern train data` with the model's tokenizer; one sequence */
+    size_t n_shards;
     const char *out;       /* folder of the run: state, log, and at the end the model or adapter */
     const char *tokenizer; /* tokenizer.json that the shard was made with; NULL: the model's own, where it has one */
     /* 0 (or below 0): a default that the kind or the model sets */

@@ -193,7 +193,7 @@ tern_status tern_tune_find_tokenizer(tune *t, tern_error *err) {
     /* a shard may also have been made with the model's own file */
     if (!status && wanted && wanted != hash && (hash_file(t->p->model, &of_model, NULL) || wanted != of_model))
         status = tern_fail(err, TERN_ERR_ARGUMENT, "%s: was not made with the tokenizer %s; make it anew with this one",
-                           t->p->shard, t->tokenizer);
+                           tern_shard_name(t->shard), t->tokenizer);
     if (status || t->p->kind == TERN_TUNE_LORA)
         return status;
     return tern_export_check_tokenizer(t->tokenizer, t->dims.vocab_size, template_of(t), err);

@@ -27,7 +27,8 @@ typedef struct tune {
     tern_weights weights;  /* LORA: the frozen base */
     tern_params params;    /* else: masters */
     /* the run */
-    tern_shard *shard;
+    tern_shard **parts; /* [p->n_shards] */
+    tern_shard *shard;  /* all of them */
     tern_comm *comm;
     tern_pool *pool;
     tern_train_config config;

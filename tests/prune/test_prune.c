@@ -427,7 +427,11 @@ static void test_master(void **state) {
     tern_checkpoint_close(checkpoint);
     /* the run's configuration could not say how wide such heads are */
     tern_error error;
-    fails(tern_tune(&(tern_tune_params){.kind = TERN_TUNE_CONTINUE, .model = f->out, .shard = "none", .out = f->other},
+    fails(tern_tune(&(tern_tune_params){.kind = TERN_TUNE_CONTINUE,
+                                        .model = f->out,
+                                        .shards = (const char *const[]){"none"},
+                                        .n_shards = 1,
+                                        .out = f->other},
                     &error),
           &error, "its heads were pruned");
     tern_pruner_free(pruner);

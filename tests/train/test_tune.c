@@ -61,6 +61,7 @@ static void write_shard(const char *name, tern_shard_kind kind) {
 
 typedef struct watch {
     double validation, first_loss, last_loss;
+    const char *shard;
     uint64_t stop_after; /* steps; 0: never */
     uint64_t steps;
     bool planned;
@@ -106,11 +107,12 @@ static void on_export(void *user, const char *path) {
 
 static tern_tune_params params_of(watch *w, tern_tune_kind kind, const char *model, const char *shard,
                                   const char *out) {
-    *w = (watch){0};
+    *w = (watch){.shard = shard};
     return (tern_tune_params){
         .kind = kind,
         .model = model,
-        .shard = shard,
+        .shards = &w->shard,
+        .n_shards = 1,
         .out = out,
         .tokenizer = TOKENIZER,
         .n_ctx = N_CTX,
