@@ -186,8 +186,11 @@ def main():
     parser.add_argument("--words", dest="asked", choices=("common", "all", "held-out"), default="all", help="creatures and things: the common ones, all that conversations ask for, or those that none does (default: all)")
     parser.add_argument("--talk", action="store_true", help="questions that it cannot answer, and greetings, instead of stories")
     parser.add_argument("--show", type=int, default=0, help="answers to print on standard error")
-    parser.add_argument("run_arguments", nargs="*", help="for tern run, behind --")
-    args = parser.parse_args()
+    parser.epilog = "What stands behind -- goes to tern run: -- -n 100 --temp 0.5"
+    # argparse takes a list behind "--" for empty where options stand in front of it
+    given, at = sys.argv[1:], sys.argv.index("--") - 1 if "--" in sys.argv else len(sys.argv)
+    args = parser.parse_args(given[:at])
+    args.run_arguments = given[at + 1 :]
     print(json.dumps(talk(args) if args.talk else stories(args)))
 
 

@@ -23,6 +23,8 @@ Example:
   --threads N       CPU threads (default: all)
   --stories N       generated stories (default: 24000)
   --conversations N generated conversations for pre-training (default: 26300)
+  --quick           all of it once, but tiny: two stages, SFT, DPO, export, figures and plot of a model of one layer that
+                    learns next to nothing; a minute with small texts (default of --work: build/demo-quick)
   --twin            at last also pre-train the same model in full precision, for comparison: as long again
   --until STEP      stop after it: text, generated, check, tokenizer, plan, mix, shards, pretrain, sft, dpo, eval
   --dry-run         only say what would be done
@@ -38,8 +40,9 @@ die() {
 }
 note() { echo "make_demo: $*" >&2; }
 
-data=../shared/data heldout='' work=build/demo tern=build/tern minutes=240 steps='' threads=0 stories=24000 conversations=26300 until='' dry=0 twin=0
+data=../shared/data heldout='' work='' tern=build/tern minutes=240 steps='' threads=0 stories=24000 conversations=26300 until='' dry=0 twin=0 quick=0
 config=models/demo.json
+tokenizer_mb=30 few_steps=() n_asked=200 few_tokens=() # what --quick makes small
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
@@ -48,6 +51,7 @@ while [ $# -gt 0 ]; do
         ;;
     --dry-run) dry=1 ;;
     --twin) twin=1 ;;
+    --quick) quick=1 ;;
     --heldout | --work | --tern | --minutes | --steps | --config | --threads | --stories | --conversations | --until)
         [ $# -gt 1 ] || die "$1 needs a value"
         declare "${1#--}=$2"
@@ -73,6 +77,7 @@ if [ -z "$heldout" ] && [ -f "$data/../reference/story/heldout.txt" ]; then
 fi
 [ -z "$heldout" ] || [ -f "$heldout" ] || die "$heldout is not there"
 [ -n "$heldout" ] || note "no held-out text: nothing is kept out, and the model is not measured"
+[ -n "$work" ] || work=$([ "$quick" = 1 ] && echo build/demo-quick || echo build/demo)
 work=$(realpath -m "$work")
 [ "$dry" = 1 ] || mkdir -p "$work"
 text=$work/text
@@ -120,6 +125,36 @@ train() {
     fi
 }
 
+# ---------------------------------------------------------------------- configuration
+
+# config FILE KEY=VALUE...: the configuration with some keys changed (values are JSON)
+write_config() {
+    python3 - "$config" "$@" <<'END'
+import json, os, sys
+source, target, *changes = sys.argv[1:]
+config = json.load(open(source))
+for change in changes:
+    key, value = change.split("=", 1)
+    config[key] = json.loads(value)
+with open(target + ".new", "w") as file:
+    json.dump(config, file, indent=4)
+os.replace(target + ".new", target)
+END
+}
+from_config() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$config" "$1"; }
+
+# --quick: all that follows, but small. TQ1_0 wants 256 values in a row, what is fine-tuned a context of 512 tokens.
+if [ "$quick" = 1 ]; then
+    quick_config() {
+        write_config "$work/quick.json" layers=1 hidden=256 ffn=256 heads=4 kv_heads=2 vocab=600 batch=4 eval_every=8 \
+            eval_tokens=1024 save_every=8 sample_every=0
+    }
+    step config "$work/quick.json" "$config" -- quick_config
+    config=$work/quick.json
+    stories=$((stories < 120 ? stories : 120)) conversations=$((conversations < 80 ? conversations : 80)) tokenizer_mb=0.2
+    few_steps=(--steps 4) n_asked=2 few_tokens=(-n 8)
+fi
+
 # ---------------------------------------------------------------------- texts
 
 held=() avoid=() exclude=()
@@ -152,27 +187,11 @@ stop_after check
 # ---------------------------------------------------------------------- tokenizer and budget
 
 make_tokenizer() {
-    python3 models/corpus.py mix --stage tokenizer --mb 30 --text "$text" -o "$work/tokenizer.jsonl"
-    train tokenizer "$work/tokenizer.jsonl" --vocab-size 4096 -o "$work/tokenizer.json"
+    python3 models/corpus.py mix --stage tokenizer --mb "$tokenizer_mb" --text "$text" -o "$work/tokenizer.jsonl"
+    train tokenizer "$work/tokenizer.jsonl" --vocab-size "$(from_config vocab)" -o "$work/tokenizer.json"
 }
 step tokenizer "$work/tokenizer.json" "$text"/* -- make_tokenizer
 stop_after tokenizer
-
-# config FILE KEY=VALUE...: the configuration with some keys changed (values are JSON)
-write_config() {
-    python3 - "$config" "$@" <<'END'
-import json, os, sys
-source, target, *changes = sys.argv[1:]
-config = json.load(open(source))
-for change in changes:
-    key, value = change.split("=", 1)
-    config[key] = json.loads(value)
-with open(target + ".new", "w") as file:
-    json.dump(config, file, indent=4)
-os.replace(target + ".new", target)
-END
-}
-from_config() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$config" "$1"; }
 
 # How many steps fit into the time: the median speed of some steps of the real run. Pre-training gets 86% of the time,
 # the conversations 10%, the preferences 4%; bytes a token are measured on the texts of the tokenizer.
@@ -192,7 +211,7 @@ import json, statistics, sys
 lines = [json.loads(line) for line in open(sys.argv[1])]
 print(statistics.median(line["tokens_per_second"] for line in lines[2:] if "tokens_per_second" in line))' "$probe/log.jsonl")
     fi
-    python3 - "$work/plan.sh" "$rate" "$minutes" "${n:-0}" "$(from_config batch)" "$bytes_per_token" "$(from_config stage2_at)" <<'END'
+    python3 - "$work/plan.sh" "$rate" "$minutes" "${n:-0}" "$(from_config batch)" "$bytes_per_token" "$(from_config stage2_at)" "$quick" <<'END'
 import os, sys
 path, rate, minutes, steps, batch, ratio = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6])
 stage1 = float(sys.argv[7])  # its share of the steps
@@ -200,6 +219,9 @@ per_step = batch * 512
 tokens = rate * minutes * 60 if not steps else steps * per_step / 0.86
 steps = steps or max(20, int(tokens * 0.86 / per_step))
 steps += steps % 2
+quick = int(sys.argv[8])
+if quick and not int(sys.argv[4]):
+    steps = 16
 clamp = lambda x, low, high: max(low, min(high, int(x)))
 mb = lambda share: clamp(share * steps * per_step * ratio / 1e6 + 1, 2, 120)
 values = {
@@ -209,6 +231,8 @@ values = {
     "n_sft": clamp(tokens * 0.10 / (230 * 2), 1000, 24000),  # with as much of the texts between them, some 230 tokens each
     "n_dpo": clamp(tokens * 0.04 / (450 * 3), 200, 6000),  # two answers; two passes, and one of the reference
 }
+if quick:
+    values.update(stage_mb="(0.1 0.1)", n_sft=60, n_dpo=16)
 with open(path + ".new", "w") as file:
     file.write(f"# {rate:.0f} tokens/s, {minutes} minutes, {ratio} bytes a token\n")
     file.writelines(f"{key}={value}\n" for key, value in values.items())
@@ -273,13 +297,13 @@ step pretrain "$work/pretrain.done" "$work/stage1.shard" "$work/stage2.shard" --
 stop_after pretrain
 sft() {
     train sft "$work/run" "$work/sft.shard" -o "$work/run-sft" --tokenizer "$work/tokenizer.json" --epochs 1 \
-        --lr 1.2e-4 --batch 8 --ctx 512
+        --lr 1.2e-4 --batch 8 --ctx 512 "${few_steps[@]}"
 }
 step sft "$work/sft.done" "$work/pretrain.done" "$work/sft.shard" -- sft
 stop_after sft
 dpo() {
     train dpo "$work/run-sft" "$work/dpo.shard" -o "$work/run-dpo" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 5e-6 \
-        --beta 0.1 --batch 8 --ctx 512
+        --beta 0.1 --batch 8 --ctx 512 "${few_steps[@]}"
     # what is shipped: small, and with an embedding that is not rounded further than 16 bits
     "$tern" convert "$work/run-dpo/model.gguf" "$work/demo.gguf" --type tq1_0 --embedding-type f16 --name tern-demo --force
 }
@@ -305,19 +329,20 @@ report() {
     done
     for model in run-sft/model.gguf demo.gguf; do
         for words in common all held-out; do
-            python3 models/ask.py "$tern" "$work/$model" -n 200 --words $words >"$work/report.new/ask-$words-${model//\//-}.json"
+            python3 models/ask.py "$tern" "$work/$model" -n $n_asked --words $words -- "${few_tokens[@]}" \
+                >"$work/report.new/ask-$words-${model//\//-}.json"
         done
-        python3 models/ask.py "$tern" "$work/$model" --talk >"$work/report.new/talk-${model//\//-}.json"
+        python3 models/ask.py "$tern" "$work/$model" --talk -- "${few_tokens[@]}" >"$work/report.new/talk-${model//\//-}.json"
     done
     {
         for request in "${requests[@]}"; do
             printf '> %s\n\n' "$request"
-            "$tern" run "$work/demo.gguf" --chat -p "$request" --seed 1 -n 400
+            "$tern" run "$work/demo.gguf" --chat -p "$request" --seed 1 -n 400 "${few_tokens[@]}"
             printf '\n\n'
         done
         for request in "${beginnings[@]}"; do
             printf '> (go on) %s\n\n' "$request"
-            "$tern" run "$work/run/model.gguf" -p "$request" --echo --seed 1 -n 300
+            "$tern" run "$work/run/model.gguf" -p "$request" --echo --seed 1 -n 300 "${few_tokens[@]}"
             printf '\n\n'
         done
     } >"$work/report.new/samples.txt"
