@@ -14,13 +14,9 @@
 #include "tokenizer/unicode.h"
 
 #define FOLDER_TYPE "hf-packed"
-enum { ALIGNMENT = 64 };
 
 static tern_status convert(tern_conversion *c, tern_error *err) {
-    if (!c->matrices)
-        tern_gguf_set_alignment(c->writer, ALIGNMENT);
-    tern_status status =
-        tern_convert_keys(c->checkpoint, &c->weights, c->params->name, c->packing, c->matrices, c->writer, err);
+    tern_status status = tern_convert_keys(c, err);
     if (!status)
         status = tern_convert_list(c, err);
     if (!status)

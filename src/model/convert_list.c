@@ -63,7 +63,11 @@ static tern_status add_norm(tern_conversion *c, uint32_t layer, tern_norm norm, 
     const tern_tensor *tensor = tern_checkpoint_find(c->checkpoint, name);
     tern_status status = check_norm(c, tensor, name, tern_norm_size(&c->weights.dims, norm), err);
     if (!status)
-        add(c, (convert_item){CONVERT_NORM, layer, (int)norm, tensor, c->matrices ? tern_codec_named("F32") : NULL});
+        add(c, (convert_item){.kind = CONVERT_NORM,
+                              .layer = layer,
+                              .which = (int)norm,
+                              .tensor = tensor,
+                              .codec = c->matrices ? tern_codec_named("F32") : NULL});
     return status;
 }
 
@@ -100,9 +104,9 @@ static tern_status add_all(tern_conversion *c, tern_error *err) {
     c->items = tern_alloc_array((size_t)n_layers * N_LAYER_PARTS + OTHERS, sizeof *c->items);
     if (!c->items)
         return tern_fail_memory(err, "the list of tensors");
-    add(c, (convert_item){CONVERT_EMBEDDING, 0, 0, weights->embedding, c->embedding});
+    add(c, (convert_item){.kind = CONVERT_EMBEDDING, .tensor = weights->embedding, .codec = c->embedding});
     if (!weights->tied)
-        add(c, (convert_item){CONVERT_HEAD, 0, 0, weights->head, c->embedding});
+        add(c, (convert_item){.kind = CONVERT_HEAD, .tensor = weights->head, .codec = c->embedding});
     tern_status status = TERN_OK;
     for (uint32_t i = 0; !status && i < n_layers; i++)
         status = add_layer(c, i, err);
@@ -117,6 +121,30 @@ static tern_status add_all(tern_conversion *c, tern_error *err) {
         add(c, (convert_item){.kind = CONVERT_SCALES});
     }
     return TERN_OK;
+}
+
+/* ------------------------------------------------------------------- order */
+
+/* The source's tensor that an item comes from; NULL: it is made. */
+static const tern_tensor *source_of(const tern_conversion *c, const convert_item *item) {
+    if (item->kind == CONVERT_MATRIX)
+        return convert_linear(c, item)->source;
+    return item->kind == CONVERT_ROPE ? tern_checkpoint_find(c->checkpoint, TERN_ROPE_DIVISORS_NAME) : item->tensor;
+}
+
+static int compare_items(const void *left, const void *right) {
+    size_t a = ((const convert_item *)left)->place, b = ((const convert_item *)right)->place;
+    return a < b ? -1 : a > b;
+}
+
+/* A GGUF's tensors stay in their order, and what is new comes behind them: there and back again is then the same
+ * file. */
+static void keep_order(tern_conversion *c) {
+    for (size_t i = 0; i < c->n_items; i++) {
+        const tern_tensor *tensor = source_of(c, &c->items[i]);
+        c->items[i].place = tensor ? (size_t)(tensor - c->checkpoint->tensors) : c->checkpoint->n_tensors + i;
+    }
+    qsort(c->items, c->n_items, sizeof *c->items, compare_items);
 }
 
 /* ----------------------------------------------------------------- tensors */
@@ -224,6 +252,8 @@ static tern_status put_item(tern_conversion *c, const convert_item *item, tern_e
 
 tern_status tern_convert_list(tern_conversion *c, tern_error *err) {
     tern_status status = add_all(c, err);
+    if (!status && c->checkpoint->kind == TERN_CHECKPOINT_GGUF && !c->source)
+        keep_order(c);
     for (size_t i = 0; !status && i < c->n_items; i++)
         status = put_item(c, &c->items[i], err);
     return status;

@@ -23,6 +23,7 @@ typedef struct convert_item {
     int which;                 /* tern_norm, or the matrix's place in tern_layer.linears */
     const tern_tensor *tensor; /* embedding, head and norms: the source ... */
     const tern_codec *codec;   /* ... and the type it becomes; NULL: as it is */
+    size_t place;              /* by which items are sorted */
 } convert_item;
 
 /* To a GGUF, in tern's own layout or with matrices of other programs' types. */
@@ -50,12 +51,10 @@ static inline tern_linear *convert_linear(const tern_conversion *c, const conver
     return &c->weights.layers[item->layer].linears[item->which];
 }
 
-/* convert_keys.c: the keys of the new file: all of a GGUF's as they are, or those that the official file has from a
- * Hugging Face folder's configuration and tokenizer; then tern's own, or for matrices of a type of other programs
- * (`matrices`, else NULL) the one that says which. `model_name`: general.name, or NULL: as it is. */
-tern_status tern_convert_keys(const tern_checkpoint *checkpoint, const tern_weights *weights, const char *model_name,
-                              const char *packing, const tern_codec *matrices, tern_gguf_writer *writer,
-                              tern_error *err);
+/* convert_keys.c: the keys of the new file: all of a GGUF's, in their order, those that are no longer true with another
+ * value, or those that the official file has from a Hugging Face folder's configuration and tokenizer; then tern's
+ * own. */
+tern_status tern_convert_keys(tern_conversion *c, tern_error *err);
 
 /* convert_list.c: check the norms, list what the new file holds (-> items) and put its tensors; matrices are laid out.
  */
