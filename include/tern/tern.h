@@ -620,10 +620,13 @@ typedef struct tern_shape {
     bool no_sub_norms;                      /* LLaMA's layout */
     bool binary;                            /* no weight is zero: "b1r16" can hold them */
     uint64_t float_bytes; /* of matrices that stay floats, as they lie in memory when loaded; 0: they are ternary */
+    uint32_t scale_columns[7]; /* of attn_q, k, v, output, ffn_gate, up, down: columns of a row that share a scale, of
+                                  layers that differ the fewest; 0: one scale for the whole matrix */
 } tern_shape;
 
 /* The shape of a file or folder (as for tern_model_load()). Its head is read, and of ternary matrices so much that it
- * is known whether they hold zeros: their first rows, or all if there are none. */
+ * is known whether they hold zeros (their first rows, or all if there are none) and whether rows have scales of their
+ * own (of types with a scale in each block: all blocks). */
 TERN_API tern_status tern_shape_of(const char *path, tern_shape *shape, tern_error *err);
 /* One of tern_synth_shape()'s, by name. */
 TERN_API tern_status tern_shape_named(const char *name, tern_shape *shape, tern_error *err);

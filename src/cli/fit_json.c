@@ -12,13 +12,16 @@ static void append(json_t *list, json_t *object) {
 
 static json_t *shape_json(const tern_fit_request *r) {
     const tern_shape *s = &r->shape;
-    return json_pack("{s:o, s:b, s:s, s:b, s:b, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "name",
+    json_t *columns = json_array();
+    for (size_t i = 0; i < sizeof s->scale_columns / sizeof *s->scale_columns; i++)
+        append(columns, json_integer(s->scale_columns[i]));
+    return json_pack("{s:o, s:b, s:s, s:b, s:b, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:o}", "name",
                      tern_json_text(s->name), "from_file", r->from_file, "layout", s->no_sub_norms ? "llama" : "bitnet",
                      "floats", s->float_bytes > 0, "binary", s->binary, "weight_type", s->weight_type, "embedding_type",
                      s->embedding_type, "head_type", s->head_type, "vocab_size", (int)s->vocab_size, "context_tokens",
                      (int)s->n_ctx, "hidden_size", (int)s->hidden_size, "ffn_size", (int)s->ffn_size, "n_layers",
                      (int)s->n_layers, "n_heads", (int)s->n_heads, "n_kv_heads", (int)s->n_kv_heads, "tied_embedding",
-                     s->tied_embedding);
+                     s->tied_embedding, "scale_columns", columns);
 }
 
 static json_t *need_json(const tern_fit_request *r, const tern_fit_form *form, int32_t tokens) {

@@ -30,6 +30,20 @@ static const char *rate_text(char text[32], double rate) {
 
 /* --------------------------------------------------------------------- model */
 
+/* Of rows with scales of their own: the fewest and the most weights that share one. */
+static void print_scales(const tern_shape *shape) {
+    uint32_t least = 0, most = 0;
+    for (size_t i = 0; i < sizeof shape->scale_columns / sizeof *shape->scale_columns; i++) {
+        const uint32_t n = shape->scale_columns[i];
+        least = n && (!least || n < least) ? n : least;
+        most = n > most ? n : most;
+    }
+    if (least && least == most)
+        printf("a scale for each %u weights of a row, ", least);
+    else if (least)
+        printf("a scale for each %u to %u weights of a row, ", least, most);
+}
+
 static void print_model(const tern_fit_request *r) {
     const tern_shape *shape = &r->shape;
     char params[32], ternary[32];
@@ -47,10 +61,12 @@ static void print_model(const tern_fit_request *r) {
         printf("%s of them %s", tern_format_count(ternary, (double)size.n_ternary),
                shape->binary ? "binary" : "ternary");
     printf("; context %u tokens\n", shape->n_ctx);
-    if (r->from_file)
-        printf("%sstored as %s, embedding %s%s%s\n", shape->no_sub_norms ? "LLaMA's layout, " : "", shape->weight_type,
-               shape->embedding_type, shape->tied_embedding ? "" : ", LM head ",
+    if (r->from_file) {
+        printf("%sstored as %s, ", shape->no_sub_norms ? "LLaMA's layout, " : "", shape->weight_type);
+        print_scales(shape);
+        printf("embedding %s%s%s\n", shape->embedding_type, shape->tied_embedding ? "" : ", LM head ",
                shape->tied_embedding ? "" : shape->head_type);
+    }
     if (r->streams > 1)
         printf("%.0f streams decoded together: KV caches of all of them; a step makes a token of each\n", r->streams);
 }
@@ -89,7 +105,7 @@ static void print_needs(const tern_fit_request *r) {
             print_need(r, &r->forms[i], first, n);
     }
     if (r->left_out[0])
-        printf("left out, since this model's rows cannot be stored so: %s\n", r->left_out);
+        printf("left out, since this model's rows or scales cannot be stored so: %s\n", r->left_out);
 }
 
 /* What the choice of the head's type changes. */

@@ -8,12 +8,24 @@
 #include "model/demo.h"
 #include "model/keys.h"
 #include "model/layout.h"
+#include "model/scales.h"
 
 /* ------------------------------------------------------------------- shapes */
 
 static void name_type(char text[16], const tern_tensor *tensor) {
     const tern_codec *codec = tern_codec_of(tensor->type);
     snprintf(text, 16, "%s", codec ? codec->name : tensor->type_name);
+}
+
+/* Those of a file have one slab for a row's scale; here that is all its columns. */
+static void describe_scales(const tern_weights *weights, tern_shape *shape) {
+    for (size_t i = 0; i < (size_t)weights->dims.n_layers * TERN_LINEARS_PER_LAYER; i++) {
+        const tern_linear *linear = &weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER];
+        uint32_t *columns = &shape->scale_columns[i % TERN_LINEARS_PER_LAYER];
+        uint32_t own = linear->slab_cols ? linear->slab_cols : linear->cols;
+        if (linear->own_scales && (*columns == 0 || own < *columns))
+            *columns = own;
+    }
 }
 
 static void describe(const tern_weights *weights, tern_shape *shape) {
@@ -33,6 +45,7 @@ static void describe(const tern_weights *weights, tern_shape *shape) {
     for (size_t i = 0; weights->plain && i < (size_t)dims->n_layers * TERN_LINEARS_PER_LAYER; i++)
         shape->float_bytes +=
             tern_packed_bytes(&weights->layers[i / TERN_LINEARS_PER_LAYER].linears[i % TERN_LINEARS_PER_LAYER]);
+    describe_scales(weights, shape);
     snprintf(shape->name, sizeof shape->name, "%s", config->name ? config->name : weights->checkpoint->path);
     if (first->stored)
         snprintf(shape->weight_type, sizeof shape->weight_type, "%s", first->stored->name);
@@ -42,31 +55,27 @@ static void describe(const tern_weights *weights, tern_shape *shape) {
     name_type(shape->head_type, weights->head);
 }
 
-static tern_status find_zeros(const tern_checkpoint *checkpoint, bool *binary, tern_error *err) {
-    tern_pool *pool;
-    tern_status status = tern_pool_create(tern_cpu_count(), &pool, err);
-    if (status)
-        return status;
-    status = tern_weights_are_binary(checkpoint, pool, binary, err);
-    tern_pool_free(pool);
-    return status;
-}
-
 tern_status tern_shape_of(const char *path, tern_shape *shape, tern_error *err) {
     tern_checkpoint *checkpoint;
-    tern_weights weights;
+    tern_pool *pool = NULL;
+    tern_weights weights = {0};
     bool binary = false;
     tern_status status = tern_open_model(path, &checkpoint, err);
     if (status)
         return status;
-    status = find_zeros(checkpoint, &binary, err);
+    status = tern_pool_create(tern_cpu_count(), &pool, err);
+    if (!status)
+        status = tern_weights_are_binary(checkpoint, pool, &binary, err);
     if (!status)
         status = tern_weights_bind(checkpoint, &weights, err);
+    if (!status)
+        status = tern_scales_find(checkpoint, pool, &weights, err);
     if (!status) {
         describe(&weights, shape);
         shape->binary = binary;
-        tern_weights_free(&weights);
     }
+    tern_weights_free(&weights);
+    tern_pool_free(pool);
     tern_checkpoint_close(checkpoint);
     return status;
 }
@@ -104,17 +113,37 @@ static bool possible(const tern_shape *s) {
            s->ffn_size <= 1 << 20 && (uint64_t)s->n_heads * s->head_dim <= 1 << 20;
 }
 
-/* What the seven matrices of a layer come to: as tern packs them (`packing`), or as `codec` stores them; without
+/* Whether a matrix with scales of its own can be in that form: of types other programs read, those that have only one
+ * for it cannot. */
+static bool takes_scales(const tern_form *packing, const tern_codec *codec, const tern_linear *linear) {
+    if (!linear->own_scales)
+        return true;
+    if (packing)
+        return !tern_form_is_binary(packing);
+    const uint32_t columns = linear->slab_cols ? linear->slab_cols : linear->cols;
+    return !codec || !codec->ternary || (codec->block_scale && columns % codec->block_values == 0);
+}
+
+/* What the seven matrices of a layer come to: as tern packs them (`name`), or as `codec` stores them; without
  * either, only how many weights they have. */
-static tern_status size_layer(const tern_dims *dims, const char *packing, const tern_codec *codec, uint64_t *n_weights,
-                              uint64_t *n_bytes, tern_error *err) {
+static tern_status size_layer(const tern_shape *shape, const tern_dims *dims, const char *name, const tern_codec *codec,
+                              uint64_t *n_weights, uint64_t *n_bytes, tern_error *err) {
     for (int which = 0; which < TERN_LINEARS_PER_LAYER; which++) {
-        tern_linear linear = {0};
+        const tern_form *packing = name ? tern_form_named(name, which) : NULL;
+        const uint32_t columns = shape->scale_columns[which];
+        tern_linear linear = {.own_scales = columns != 0};
         uint64_t bytes = 0;
         tern_linear_shape(dims, which, &linear.rows, &linear.cols);
+        if (columns && linear.cols % columns)
+            return tern_fail(err, TERN_ERR_ARGUMENT, "the model's shape is impossible");
+        linear.slab_cols = columns < linear.cols ? columns : 0;
+        if (!takes_scales(packing, codec, &linear))
+            return tern_fail(err, TERN_ERR_ARGUMENT,
+                             "scales by row or group cannot be stored as %s, which has one for a matrix",
+                             packing ? name : codec->name);
         if (packing) {
-            tern_form_lay_out(tern_form_named(packing, which), &linear);
-            bytes = tern_packed_bytes(&linear);
+            tern_form_lay_out(packing, &linear);
+            bytes = tern_packed_bytes(&linear) + tern_n_own_scales(&linear) * sizeof(float);
         } else if (codec && ((codec->ternary && linear.cols % tern_keys_row_multiple(codec)) ||
                              !tern_codec_bytes(codec, linear.rows, linear.cols, &bytes)))
             return tern_fail(err, TERN_ERR_ARGUMENT,
@@ -176,7 +205,7 @@ static tern_status find_form(const tern_shape *shape, const char *type, matrix_f
 static tern_status size_matrices(const tern_shape *shape, const tern_dims *dims, const matrix_form *form,
                                  tern_size *size, tern_error *err) {
     uint64_t n_weights = 0, n_bytes = 0;
-    tern_status status = size_layer(dims, form->packing, form->codec, &n_weights, &n_bytes, err);
+    tern_status status = size_layer(shape, dims, form->packing, form->codec, &n_weights, &n_bytes, err);
     n_weights *= shape->n_layers;
     bool floats = shape->float_bytes && !form->packing && !(form->codec && form->codec->ternary);
     size->n_params = n_weights;

@@ -104,8 +104,11 @@ done
 # --- other models than ternary ones: binary, and LLaMA's with floats
 "$TERN" synth "$WORK/binary.gguf" --shape tiny --weights binary 2>/dev/null || fail "synth --weights binary failed"
 "$TERN" synth "$WORK/llama.gguf" --shape tiny --layout llama 2>/dev/null || fail "synth --layout llama failed"
+for scale in row group; do # and scales by row and group, which are read, too
+    "$TERN" quantize "$WORK/llama.gguf" -o "$WORK/$scale.gguf" --scale $scale >/dev/null 2>&1 || fail "quantize --scale $scale failed"
+done
 while read -r file form; do
-    run "bench $file" env TERN_CPU=ref "$TERN" bench "$WORK/$file.gguf" -p 0 -n 3 -d 99 -r 1 -t 1 --json
+    run "bench $file" env TERN_CPU=ref "$TERN" bench "$WORK/$file.gguf" -p 0 -n 3 -d 99 -r 1 -t 1 --dense-ffn --json
     is "$status" 0
     weights=$(json 'd["results"][0]["weight_bytes_per_token"]')
     loaded=$(json 'd["results"][0]["loaded_bytes"]')
@@ -117,7 +120,17 @@ while read -r file form; do
 done <<'END'
 binary b1r16
 llama stored
+row t5r16
+group t5r16
 END
+run "fit group" "$TERN" fit "$WORK/group.gguf" --json
+is "$(json 'd["model"]["scale_columns"]')" "[256, 256, 256, 256, 256, 256, 256]"
+is "$(json '[f["type"] for f in d["forms"]]')" "['BF16', 'TQ2_0', 'TQ1_0', 't2r16', 't5r16']"
+run "fit row" "$TERN" fit "$WORK/row.gguf"
+has "$out" "stored as TQ2_0, a scale for each 256 to 768 weights of a row, "
+has "$out" "rows or scales cannot be stored so: I2_S"
+fails 2 "scales by row or group cannot be stored as I2_S" "one scale a matrix" "$TERN" fit "$WORK/row.gguf" --type I2_S
+run "fit llama" "$TERN" fit "$WORK/llama.gguf" --json
 is "$(json 'd["model"]["layout"], d["model"]["floats"], [f["type"] for f in d["forms"]]')" \
     "('llama', True, ['BF16', 'Q8_0', 'Q4_0', 'stored', 'F16'])"
 run "fit of floats" "$TERN" fit "$WORK/llama.gguf"

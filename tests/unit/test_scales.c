@@ -307,6 +307,54 @@ static void test_refused(void **state) {
     }
 }
 
+/* What tern fit counts of a file is what is loaded of it, scales included. */
+static void check_size(const char *path, kind model, const char *packing) {
+    tern_model *loaded;
+    tern_model_info info;
+    tern_shape shape;
+    tern_size size;
+    tern_model_params params = tern_model_defaults();
+    const tern_size_params wanted = {.weight_type = packing, .exact_head = true};
+    params.packing = packing;
+    params.exact_head = true;
+    params.cpu = "ref";
+    OK(tern_model_load(path, &params, &loaded, &err));
+    tern_model_get_info(loaded, &info);
+    tern_model_free(loaded);
+    OK(tern_shape_of(path, &shape, &err));
+    for (int which = 0; which < ALL; which++) {
+        static const uint32_t of_kind[] = {[TENSOR] = 0, [BLOCK] = GROUP};
+        kind by = kind_of(model, which);
+        assert_int_equal(shape.scale_columns[which], by == ROW ? shapes[which][1] : of_kind[by]);
+    }
+    OK(tern_size_of(&shape, &wanted, &size, &err));
+    assert_int_equal(size.weight_bytes, info.weight_bytes);
+    assert_int_equal(size.total_bytes, info.loaded_bytes);
+    assert_int_equal(size.bytes_per_token, info.bytes_per_token);
+}
+
+static void test_sizes(void **state) {
+    (void)state;
+    static const char *const packings[] = {"t2r16", "t5r16"};
+    for (int model = 0; model < N_KINDS; model++)
+        for (size_t i = 0; i < 2; i++) {
+            check_size(files[model], (kind)model, packings[i]);
+            convert(files[model], other, NULL, packings[i]);
+            check_size(other, (kind)model, packings[i]);
+        }
+    tern_shape shape;
+    tern_size size;
+    const tern_size_params ask[] = {{.weight_type = "I2_S"}, {.weight_type = "b1r16"}, {.weight_type = "TQ1_0"}};
+    OK(tern_shape_of(files[ROW], &shape, &err));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(tern_size_of(&shape, &ask[i], &size, &err), TERN_ERR_ARGUMENT);
+        assert_non_null(strstr(err.message, "scales by row"));
+    }
+    OK(tern_size_of(&shape, &ask[2], &size, &err));
+    shape.scale_columns[DOWN] = 500; /* of 768 */
+    assert_int_equal(tern_size_of(&shape, &ask[2], &size, &err), TERN_ERR_ARGUMENT);
+}
+
 /* In tern's own layout: another number of slabs than columns divide into, a scale that is none. */
 static void test_hostile(void **state) {
     (void)state;
@@ -347,10 +395,8 @@ static void test_hostile(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products),
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_products), cmocka_unit_test(test_files),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_sizes),    cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
