@@ -7,6 +7,8 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_
 endif()
 if(NOT CMAKE_CXX_COMPILER)
   message(STATUS "the tests of the CUDA kernels are skipped: no C++ compiler")
+  add_test(NAME cuda_kernels COMMAND sh -c "echo 'skipped: no C++ compiler for the emulator'; exit 77")
+  set_tests_properties(cuda_kernels PROPERTIES SKIP_RETURN_CODE 77)
   return()
 endif()
 enable_language(CXX)
@@ -24,3 +26,24 @@ endfunction()
 add_executable(test_emulator ${CMAKE_SOURCE_DIR}/tests/cuda/test_emulator.cc ${emulator}/fibers.cc ${emulator}/memory.cc)
 tern_emulated(test_emulator)
 add_test(NAME cuda_test_emulator COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:test_emulator>)
+
+# The kernels, compiled for it, and the emulator as the driver's library, which src/cuda/driver.c then finds.
+set(kernels ${CMAKE_SOURCE_DIR}/src/cuda/kernels)
+file(GLOB kernel_headers CONFIGURE_DEPENDS ${kernels}/*.cuh)
+add_library(emulated_kernels OBJECT ${kernels}/kernels.cu)
+set_source_files_properties(${kernels}/kernels.cu PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++"
+                            OBJECT_DEPENDS "${kernel_headers}")
+tern_emulated(emulated_kernels)
+# Enumerators stand beside other integers there, as in C, and nvcc's pragmas.
+target_compile_options(emulated_kernels PRIVATE -Wno-extra -Wno-unknown-pragmas)
+add_library(emulated_driver SHARED ${emulator}/driver.cc ${emulator}/stream.cc ${emulator}/kernels.cc
+            ${emulator}/fibers.cc ${emulator}/memory.cc $<TARGET_OBJECTS:emulated_kernels>)
+tern_emulated(emulated_driver)
+set_target_properties(emulated_driver PROPERTIES OUTPUT_NAME cuda SOVERSION 1
+                      LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/cuda)
+
+add_executable(test_matrices ${CMAKE_SOURCE_DIR}/tests/cuda/test_matrices.cc ${emulator}/kernels.cc
+               ${emulator}/fibers.cc ${emulator}/memory.cc $<TARGET_OBJECTS:emulated_kernels>)
+tern_emulated(test_matrices)
+target_link_libraries(test_matrices PRIVATE tern_static)
+add_test(NAME cuda_test_matrices COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:test_matrices>)

@@ -15,6 +15,8 @@
     X(norm)                                                                                                            \
     X(quantize)                                                                                                        \
     X(gemv)                                                                                                            \
+    X(gemm)                                                                                                            \
+    X(gemm_few)                                                                                                        \
     X(rope_store)                                                                                                      \
     X(attend_splits)                                                                                                   \
     X(attend_merge)                                                                                                    \
@@ -72,6 +74,11 @@ typedef struct tern_cuda_linear_args {
 
 /* One block per group of 16 rows (x) and token (y). */
 typedef tern_cuda_linear_args tern_cuda_gemv_args;
+/* The same on tensor cores: a block per TERN_CUDA_..._GROUPS groups of all matrices, one behind the other, or (relu2,
+ * silu) half as many of the gate with those of up (x), and TERN_CUDA_..._TOKENS tokens (y). */
+typedef tern_cuda_linear_args tern_cuda_gemm_args, tern_cuda_gemm_few_args;
+
+enum { TERN_CUDA_GEMM_GROUPS = 8, TERN_CUDA_GEMM_TOKENS = 128, TERN_CUDA_FEW_GROUPS = 2, TERN_CUDA_FEW_TOKENS = 32 };
 
 /* Where a token of the batch stands. Its sequence's KV blocks (runtime/kv.h) are tables[table .. ]. */
 typedef struct tern_cuda_slot {
@@ -139,6 +146,8 @@ enum { TERN_CUDA_HEAD_ROWS = 128, TERN_CUDA_HEAD_TOKENS = 4 };
 enum {
     TERN_CUDA_ROW_THREADS = 256, /* norm, quantize */
     TERN_CUDA_GEMV_THREADS = 128,
+    TERN_CUDA_GEMM_THREADS = 128,
+    TERN_CUDA_FEW_THREADS = 128,
     TERN_CUDA_ROPE_THREADS = 128,
     TERN_CUDA_ATTEND_THREADS = 256,
     TERN_CUDA_HEAD_THREADS = 2 * TERN_CUDA_HEAD_ROWS

@@ -10,6 +10,8 @@
 
 #include "gemv.cuh"
 
+#include "gemm.cuh"
+
 #include "attention.cuh"
 
 #include "head.cuh"

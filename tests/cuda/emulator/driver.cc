@@ -208,7 +208,7 @@ API cuCtxSynchronize() {
  * word that says so. */
 static bool is_image(const void *image) {
     static const unsigned char fatbin[4] = {0x50, 0xed, 0x55, 0xba};
-    static const char word[] = "tern: kernels for the emulator";
+    static const char word[] = "// tern was built without nvcc";
     return image &&
            (memcmp(image, fatbin, sizeof fatbin) == 0 || strncmp((const char *)image, word, sizeof word - 1) == 0);
 }

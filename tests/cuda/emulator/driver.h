@@ -7,12 +7,12 @@
 
 #include "cu.h"
 
-/* One call at a time, from whatever thread; what an entry point does first. */
 namespace emulator {
 
 enum Needs { NOTHING, INITIALIZED, CONTEXT };
 
-/* Begins an entry point: takes the lock, counts the call, and says whether it may go on. */
+/* Begins an entry point: takes the lock (one call at a time, from whatever thread), counts the call, and says whether
+ * it may go on. */
 class Call {
   public:
     CUresult status; /* not CUDA_SUCCESS: return it */
@@ -20,17 +20,13 @@ class Call {
     ~Call();
 };
 
-/* Something a stream does later. An error stays: all later calls give it (CUDA's "sticky" errors). */
+/* Something a stream does later. */
 typedef std::function<void()> Work;
 
 /* Queue for a stream, or for the graph that it records. */
 CUresult give_work(CUstream stream, Work work);
 /* Do all that is queued. CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED while a graph is recorded. */
 CUresult finish_work();
-
-bool is_initialized();
-void set_initialized();
-bool has_context();
 
 #define ENTRY(needs)                                                                                                   \
     emulator::Call call(__func__, needs);                                                                              \

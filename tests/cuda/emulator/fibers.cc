@@ -50,6 +50,7 @@ static void *scheduler_sp;
 static void (*thread_body)(void *);
 static void *thread_context;
 static int n_threads, n_at_barrier;
+static bool copies_at_once;
 
 /* ---- the end ---- */
 
@@ -322,7 +323,10 @@ void copy_later(void *shared, const void *global, Place place) {
         die(place, "copies to %p, which is not in shared memory", shared);
     if (is_shared(global, 16))
         die(place, "copies from shared memory");
-    running->fiber->copies.push_back({shared, global, running->fiber->n_groups});
+    if (copies_at_once)
+        memcpy(shared, global, 16);
+    else
+        running->fiber->copies.push_back({shared, global, running->fiber->n_groups});
 }
 
 void copy_commit() { running->fiber->n_groups++; }
@@ -350,6 +354,7 @@ void run_grid(const char *kernel, dim3 grid, dim3 threads, size_t dynamic_bytes,
     n_threads = (int)(threads.x * threads.y * threads.z);
     thread_body = body;
     thread_context = context;
+    copies_at_once = order == Order::reverse;
     if (n_threads % LANES)
         die({}, "blocks of %d threads are not whole warps", n_threads);
     Dynamic dynamic(dynamic_bytes);

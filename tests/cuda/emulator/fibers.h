@@ -57,7 +57,7 @@ void barrier(Place place);
 const uint32_t *meet(Place place, uint32_t value);
 void mma_s8(int *c, const uint32_t *words, Place place);
 void load_matrices(uint32_t *r, const void *row, Place place);
-/* Copies are made no sooner than the thread waits for them. */
+/* Copies are made when the thread waits for them, or (Order::reverse) at once. */
 void copy_later(void *shared, const void *global, Place place);
 void copy_commit();
 void copy_wait(size_t n_newest);

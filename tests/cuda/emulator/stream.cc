@@ -3,6 +3,7 @@
  * waits: so it shows when nobody does. Streams do their work in the order in which all of it was given, which is one of
  * the orders that CUDA allows; a graph's work is recorded, and done as often as the graph is launched.
  */
+#include <deque>
 #include <set>
 
 #include "driver.h"
@@ -20,9 +21,11 @@ struct CUgraphExec_st {
 };
 struct CUevent_st {
     bool recorded;
+    size_t behind; /* how much had been given until then */
 };
 
-static std::vector<Work> queue;
+static std::deque<Work> queue;
+static size_t n_done; /* of all that was given */
 static std::set<CUstream> streams;
 static int n_recording;
 
@@ -40,15 +43,19 @@ CUresult give_work(CUstream stream, Work work) {
     return CUDA_SUCCESS;
 }
 
-CUresult finish_work() {
+/* Until n are done of all that was given. */
+static CUresult work_until(size_t n) {
     if (n_recording)
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-    std::vector<Work> now;
-    now.swap(queue);
-    for (const Work &work : now)
+    for (; n_done < n; n_done++) {
+        Work work = queue.front();
+        queue.pop_front();
         work();
+    }
     return CUDA_SUCCESS;
 }
+
+CUresult finish_work() { return work_until(n_done + queue.size()); }
 
 } // namespace emulator
 
@@ -106,19 +113,22 @@ API cuEventRecord(CUevent event, CUstream stream) {
     if (!event || (stream && !streams.count(stream)))
         return CUDA_ERROR_INVALID_HANDLE;
     event->recorded = true;
+    event->behind = n_done + queue.size();
     return CUDA_SUCCESS;
 }
 
 API cuEventSynchronize(CUevent event) {
     ENTRY(CONTEXT)
-    return event ? finish_work() : CUDA_ERROR_INVALID_HANDLE;
+    if (!event)
+        return CUDA_ERROR_INVALID_HANDLE;
+    return event->recorded ? work_until(event->behind) : CUDA_SUCCESS;
 }
 
 API cuEventQuery(CUevent event) {
     ENTRY(CONTEXT)
     if (!event)
         return CUDA_ERROR_INVALID_HANDLE;
-    return queue.empty() ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+    return n_done >= event->behind ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 
 API cuEventElapsedTime(float *ms, CUevent start, CUevent end) {
