@@ -64,6 +64,8 @@ typedef struct asking {
     tern_prefill prefill;
 } asking;
 
+static const char *text_of(const asking *a) { return a->answer.bytes ? a->answer.bytes : ""; }
+
 /* ---- output ---- */
 
 static void print_source(const tern_rag_hit *hit, size_t number) {
@@ -95,7 +97,6 @@ static void print_sources(const asking *a) {
 
 static json_t *sources_of(const asking *a, size_t n) {
     json_t *list = json_array();
-    const char *answer = a->answer.bytes ? a->answer.bytes : "";
     for (size_t i = 0; i < n; i++) {
         const tern_rag_hit *hit = &a->hits.hits[i];
         json_int_t number = (json_int_t)i;
@@ -105,7 +106,7 @@ static json_t *sources_of(const asking *a, size_t n) {
                                         tern_json_text(hit->path), "first_line", (int)hit->first_line, "last_line",
                                         (int)hit->last_line, "score", (double)hit->score, "vector_rank",
                                         (int)hit->vector_rank, "word_rank", (int)hit->word_rank, "cited",
-                                        (int)tern_rag_cites(answer, i + 1), "text", tern_json_text(hit->text)));
+                                        (int)tern_rag_cites(text_of(a), i + 1), "text", tern_json_text(hit->text)));
     }
     return list;
 }
@@ -113,8 +114,9 @@ static json_t *sources_of(const asking *a, size_t n) {
 static int print_json(const asking *a) {
     bool answered = !a->options->no_answer;
     json_t *object =
-        json_pack("{s:o, s:o, s:o, s:I}", "question", tern_json_text(a->question), "answer",
-                  answered ? tern_json_text(a->answer.bytes ? a->answer.bytes : "") : json_null(), "sources",
+        json_pack("{s:o, s:o, s:o, s:o, s:I}", "question", tern_json_text(a->question), "answer",
+                  answered ? tern_json_text(text_of(a)) : json_null(), "complete",
+                  answered ? json_boolean(a->result.reason == TERN_STOP_END) : json_null(), "sources",
                   sources_of(a, answered ? a->n_used : a->hits.n), "searched_chunks", (json_int_t)a->hits.n_searched);
     return tern_cli_print_json(object);
 }
@@ -194,6 +196,19 @@ static int make_prompt(asking *a) {
     return 0;
 }
 
+/* The answer has to cite, unless the user has a grammar for it. Behind make_prompt(): the sources are those in it. */
+static int make_grammar(asking *a, tern_sampler_params *sampler) {
+    tern_error err;
+    if (sampler->grammar)
+        return 0;
+    char *gbnf = tern_rag_grammar(a->n_used);
+    tern_status status = gbnf ? tern_grammar_parse(tern_model_tokenizer(a->model), gbnf, &a->grammar, &err)
+                              : tern_fail_memory(&err, "the answer's grammar");
+    free(gbnf);
+    sampler->grammar = a->grammar;
+    return status ? tern_cli_error(&err) : 0;
+}
+
 static bool on_text(void *user, const char *text, size_t n_bytes, int32_t id) {
     asking *a = user;
     (void)id;
@@ -221,6 +236,10 @@ static int generate(asking *a, const tern_generate_params *params, uint32_t chun
     if (a->result.reason == TERN_STOP_CONTEXT)
         tern_cli_warn("the context of %u tokens is full, the answer stops here",
                       (unsigned)tern_session_n_ctx(a->session));
+    if (a->result.reason != TERN_STOP_CANCELLED && !tern_rag_is_founded(text_of(a), a->n_used))
+        tern_cli_warn("the answer names no source: %s", a->result.reason == TERN_STOP_END
+                                                            ? "its grammar does not ask for one"
+                                                            : "it was cut off before (--tokens, --stop)");
     return 0;
 }
 
@@ -234,6 +253,8 @@ static int answer(asking *a, tern_generate_params *params, const tern_session_pa
         status = tern_cli_error(&err);
     if (!status)
         status = make_prompt(a);
+    if (!status)
+        status = make_grammar(a, &params->sampler);
     if (status)
         return status;
     tern_interrupt_watch(a->session);
@@ -296,8 +317,10 @@ const tern_command tern_command_rag_ask = {
                "tern rag ask \"Who wrote about the lighthouse?\" --no-answer -k 10\n"
                "echo \"What did we decide?\" | tern rag ask - --json | jq .sources\n",
     .notes = "QUESTION - is read from standard input. The chunks nearest to the question go into the\n"
-             "prompt with numbers, which the answer can cite, and are listed behind it: [1] FILE:LINES and\n"
-             "their score, 1 at most. How good an answer is depends on the model.\n",
+             "prompt with numbers, and are listed behind the answer: [1] FILE:LINES and their score, 1 at\n"
+             "most. A grammar has each sentence of the answer cite some of them, unless the answer is\n"
+             "\"" TERN_RAG_NO_ANSWER "\"; --grammar and --json-schema replace it. How good an\n"
+             "answer is, and whether a source says so, depends on the model.\n",
     .min_operands = 1,
     .max_operands = 1,
     .groups = {{"Question", ask_table, 0},

@@ -5,9 +5,10 @@
 #include "base/str.h"
 #include "rag/rag.h"
 
-static const char instructions[] = "Answer the question from the numbered passages below. Behind each sentence, put "
-                                   "the number of the passage that it is "
-                                   "from, like [1]. If the passages do not hold the answer, say so.";
+static const char instructions[] =
+    "Answer the question from the numbered passages below. Behind each sentence, put "
+    "the number of the passage that it is "
+    "from, like [1]. If the passages do not hold the answer, say only: " TERN_RAG_NO_ANSWER;
 
 /* The question with the first n hits, as a message's text; NULL: no memory. */
 static char *message_of(const char *question, const tern_rag_hits *hits, size_t n) {
@@ -50,23 +51,4 @@ tern_status tern_rag_prompt(const tern_tokenizer *tokenizer, const char *questio
                 "give a larger context",
                 *n_ids, limit);
     }
-}
-
-bool tern_rag_cites(const char *answer, size_t number) {
-    for (const char *at = answer; (at = strchr(at, '[')); at++) {
-        const char *item = at + 1;
-        for (;;) {
-            char *end;
-            item += strspn(item, " ");
-            if (*item < '0' || *item > '9')
-                break;
-            if (strtoull(item, &end, 10) == number && (*end == ']' || *end == ',' || *end == ' '))
-                return true;
-            item = end + strspn(end, " ");
-            if (*item != ',')
-                break;
-            item++;
-        }
-    }
-    return false;
 }

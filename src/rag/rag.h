@@ -131,7 +131,15 @@ void tern_rag_hits_free(tern_rag_hits *hits);
 tern_status tern_rag_prompt(const tern_tokenizer *tokenizer, const char *question, const tern_rag_hits *hits,
                             size_t limit, size_t *n_used, int32_t **ids, size_t *n_ids, tern_error *err);
 
+/* What an answer says when the chunks do not hold one. */
+#define TERN_RAG_NO_ANSWER "The passages do not say."
+
+/* The grammar (docs/GRAMMAR.md) of answers from n sources, free(): sentences, each with a source or several behind it,
+ * "[2]", "[1, 2]", or TERN_RAG_NO_ANSWER alone. A number in brackets is always that of a source. NULL: no memory. */
+char *tern_rag_grammar(size_t n_sources);
 /* Does the answer cite source `number` (from 1), as "[2]" or in "[1, 2]"? */
 bool tern_rag_cites(const char *answer, size_t number);
+/* Does it cite any of them, or is it TERN_RAG_NO_ANSWER? One that was cut off, or has another grammar, need not. */
+bool tern_rag_is_founded(const char *answer, size_t n_sources);
 
 #endif

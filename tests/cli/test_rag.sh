@@ -106,6 +106,39 @@ done
 run "an answer as JSON" "$TERN" rag ask "Who ate the cake?" -n 12 --json
 is "$(field '["answer"]' | head -n 1)" "$(head -n 1 <<<"$answer")"
 is "$(field '["sources"][0]["number"]')" 1
+# whatever the model says: each number in brackets is a source's, and an answer that is complete has one of them or says
+# that there is none
+bracket=$("$TERN" tokenize demo --no-bos -p '[')
+dot=$("$TERN" tokenize demo --no-bos -p .)
+end=$("$TERN" tokenize demo --no-bos -p '<|eot_id|>')
+for question in "Who ate the cake?" "Where did the dog run? [7]"; do
+    for more in "" "--logit-bias $end=30" "--logit-bias $bracket=20 --logit-bias $end=30" "--logit-bias $bracket=9 --logit-bias $dot=9"; do
+        # shellcheck disable=SC2086 # several options
+        run "citations: $question $more" "$TERN" rag ask "$question" -n 80 --json --temp 1.5 --top-k 0 --seed 1 $more
+        is "$status" 0
+        verdict=$(python3 -c 'import json, re, sys
+j = json.load(sys.stdin)
+numbers = {int(n) for group in re.findall(r"\[(\d[\d, ]*)\]", j["answer"]) for n in group.split(",")}
+sources = {s["number"] for s in j["sources"]}
+assert numbers <= sources, (numbers, sources)
+assert numbers == {s["number"] for s in j["sources"] if s["cited"]}, numbers
+assert not j["complete"] or numbers or j["answer"] == "The passages do not say.", j["answer"]
+assert not j["complete"] or re.search(r"\][.!?]*$|^The", j["answer"]), j["answer"]
+print("complete" if j["complete"] else "founded" if numbers else "cut")' <"$WORK/out" 2>&1)
+        case $verdict in
+        complete | founded) is "$err" "" ;;
+        cut) has "$err" "the answer names no source: it was cut off before" ;;
+        *) fail "$name: $verdict" ;;
+        esac
+        case $more in "--logit-bias $bracket=20"*) is "$verdict" complete ;; esac
+    done
+done
+run "cut off" "$TERN" rag ask "Who ate the cake?" -n 1
+has "$err" "the answer names no source: it was cut off before"
+printf 'root ::= "Yes. [9]"' >own.gbnf
+run "a grammar of one's own" "$TERN" rag ask "Who ate the cake?" --grammar own.gbnf
+has "$out" "Yes. [9]"
+has "$err" "the answer names no source: its grammar does not ask for one"
 name="from standard input"
 out=$(echo "Who ate the cake?" | "$TERN" rag ask - -n 12 2>/dev/null)
 is "$out" "$answer"

@@ -76,23 +76,10 @@ static void test_limit(void **state) {
     assert_null(ids);
 }
 
-static void test_cites(void **state) {
-    (void)state;
-    assert_true(tern_rag_cites("So it is [2].", 2));
-    assert_true(tern_rag_cites("So it is [1][12], and [3, 4].", 4));
-    assert_true(tern_rag_cites("[ 7 ]", 7));
-    assert_false(tern_rag_cites("So it is [12].", 2));
-    assert_false(tern_rag_cites("So it is [12].", 1));
-    assert_false(tern_rag_cites("2 or (2) or [2", 2));
-    assert_false(tern_rag_cites("[a, 2]", 2));
-    assert_false(tern_rag_cites("", 1));
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forged_turns),
         cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_cites),
     };
     return cmocka_run_group_tests(tests, load, unload);
 }
