@@ -191,10 +191,17 @@ static void flush(tern_request *r) {
 static void give_embedding(tern_request *r) {
     size_t n = r->scheduler->engine->weights->dims.hidden_size;
     double squares = 0;
+    tern_error err;
     for (size_t i = 0; i < n; i++)
         squares += r->sum[i] * r->sum[i];
+    if (!(squares > 0) || !isfinite(squares)) { /* a NaN is not larger, either */
+        tern_fail(&err, TERN_ERR_FORMAT,
+                  "the model gave NaN, infinite or no hidden states at all: its weights are damaged, or the file is");
+        tern_request_fail(r, &err);
+        return;
+    }
     for (size_t i = 0; i < n; i++)
-        r->embedding[i] = squares > 0 ? (float)(r->sum[i] / sqrt(squares)) : 0;
+        r->embedding[i] = (float)(r->sum[i] / sqrt(squares));
     r->result.embedding = r->embedding;
 }
 

@@ -156,6 +156,8 @@ static void take_failure(tern_choice *choice, const tern_request_result *result)
     }
     if (cancelled)
         tern_api_fail(&job->error, 503, NULL, "cancelled", "the server cancelled the request");
+    else if (result->err.status == TERN_ERR_FORMAT) /* the model's, for the request was taken */
+        tern_api_fail(&job->error, 500, NULL, "model_damaged", "%s", result->err.message);
     else
         tern_api_fail_from(&job->error, NULL, &result->err);
     tern_job_cancel(job);

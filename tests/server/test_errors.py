@@ -1,12 +1,16 @@
 """What is refused: with which status, naming which field; and the server lives on."""
 import json
+import os
 import random
 import socket
+import struct
+import tempfile
 import threading
 import time
 import unittest
 
-from harness import OPENAPI, PATIENCE, ServerTest
+from evaluation import tokenize
+from harness import OPENAPI, PATIENCE, ROOT, Server, ServerTest
 
 COMPLETIONS, CHAT, EMBEDDINGS = "/v1/completions", "/v1/chat/completions", "/v1/embeddings"
 USER = [{"role": "user", "content": "Hi"}]
@@ -159,6 +163,42 @@ class Fields(ServerTest):
         for kind in ("application/json; charset=utf-8", "Application/JSON", "application/json;charset=utf-8"):
             self.assertEqual(self.server.post(COMPLETIONS, GOOD[COMPLETIONS], {"Content-Type": kind})[0], 200, kind)
         self.assertEqual(self.server.post(COMPLETIONS, GOOD[COMPLETIONS], {"Content-Encoding": "gzip"})[0], 415)
+
+
+def damage(data, token):
+    """A GGUF file in which the embedding of one token is NaN; like the built-in one's, whose first tensor it is, in 16 bits."""
+    n_tensors, = struct.unpack_from("<Q", data, 8)
+    at = data.index(b"token_embd.weight") - 8
+    for i in range(n_tensors):
+        n_name, = struct.unpack_from("<Q", data, at)
+        n_dims, = struct.unpack_from("<I", data, at + 8 + n_name)
+        if i == 0:
+            width, _, kind, offset = struct.unpack_from("<QQIQ", data, at + 12 + n_name)
+        at += 12 + n_name + 8 * n_dims + 12
+    assert kind == 1  # F16
+    row = (at + 31) // 32 * 32 + offset + 2 * width * token
+    return data[:row] + b"\0\x7e" * width + data[row + 2 * width:]
+
+
+class Damaged(unittest.TestCase):
+    def test_nan(self):
+        """What is no number is the server's failure: no vector of zeros, no blame on the request."""
+        with open(os.path.join(ROOT, "models", "demo.gguf"), "rb") as file, tempfile.NamedTemporaryFile(suffix=".gguf") as model:
+            model.write(damage(file.read(), tokenize("dog")[0]))
+            model.flush()
+            server = Server(model=model.name)
+            try:
+                self.assertEqual(server.post(EMBEDDINGS, {"input": "A cat."})[0], 200)
+                for path, body in ((EMBEDDINGS, {"input": ["A cat.", "dog"]}), (COMPLETIONS, {"prompt": "dog"}),
+                                   (CHAT, {"messages": USER, "logprobs": True})):
+                    status, answer = server.post(path, body)
+                    self.assertEqual((status, answer["error"]["code"]), (500, "model_damaged"), answer)
+                    self.assertIn("damaged", answer["error"]["message"])
+                    self.assertIsNone(answer["error"]["param"])
+                self.assertEqual(server.post(EMBEDDINGS, {"input": "A cat."})[0], 200)
+                server.wait_idle()
+            finally:
+                self.assertEqual(server.stop(), 0)
 
 
 class Sockets(ServerTest):
