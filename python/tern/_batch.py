@@ -59,6 +59,14 @@ def prompt_ids(tokenizer: Tokenizer, prompt: Prompt) -> List[int]:
     items: Any = prompt  # mypy cannot tell the two kinds of sequences apart
     if isinstance(prompt, str):
         ids = tokenizer.encode(prompt)
+    elif isinstance(items, (bytes, bytearray)):
+        raise TypeError("a prompt is a str, messages or token ids, not bytes; .decode() makes a str of them")
+    elif isinstance(items, Mapping):
+        raise TypeError("messages are a list, of one message, too: [message]")
+    elif not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
+        raise TypeError(f"a prompt is a str, messages or token ids, not {type(items).__name__}")
+    elif len(items) and isinstance(items[0], str):
+        raise TypeError("a list of texts is several prompts: generate_many() and stream_many() take them")
     elif len(items) and isinstance(items[0], Mapping):
         ids = tokenizer.apply_chat_template(items)
     else:

@@ -58,10 +58,16 @@ class Handle:
 
 def int32s(ids: Iterable[int]) -> Any:
     """Token ids as an int32_t array (len() works)."""
+    if isinstance(ids, (str, bytes, bytearray)) or not isinstance(ids, Iterable):
+        raise TypeError(f"token ids are a sequence of integers, not {type(ids).__name__}")
+    items = list(ids)
     try:
-        numbers = array.array("i", ids)
+        numbers = array.array("i", items)
     except OverflowError:
         raise ArgumentError("a token id is outside the range of 32 bits") from None
+    except TypeError:
+        wrong = next(item for item in items if not hasattr(item, "__index__"))
+        raise TypeError(f"token ids are integers, and one of them is of type {type(wrong).__name__}") from None
     return (ctypes.c_int32 * len(numbers)).from_buffer(numbers) if numbers else (ctypes.c_int32 * 0)()
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Sequence, Tuple, Type, Union, overload
 
 from ._batch import ManyStream, Prompt, Scheduler, prompt_ids
-from ._errors import ArgumentError, ContextError
+from ._errors import ArgumentError, ContextError, FormatError
 from ._library import Progress, c_path, c_string, lib
 from ._memory import Handle, Matrix, Vector, as_vector, np
 from ._sampling import Generation, GenerateOptions, Sampler, SamplerOptions
@@ -418,6 +418,8 @@ class Model:
         """
         if pooling not in ("mean", "last"):
             raise ArgumentError(f"unknown pooling {pooling!r}; there are: mean, last")
+        if isinstance(text, (bytes, bytearray)) or not isinstance(text, Iterable):
+            raise TypeError(f"what is embedded is a str or a list of them, not {type(text).__name__}")
         with self.session() as session:
             if isinstance(text, str):
                 return as_vector(_embed(session, text, pooling, normalize))
@@ -490,8 +492,10 @@ def _embed(session: Session, text: str, pooling: str, normalize: bool) -> List[f
         numbers = session.eval_hidden(ids).mean(axis=0, dtype=float).tolist()
     else:
         numbers = [math.fsum(column) / len(ids) for column in zip(*session.eval_hidden(ids))]
-    length = math.sqrt(math.fsum(x * x for x in numbers)) if normalize else 1.0
-    return [x / length for x in numbers] if length > 0 else numbers
+    length = math.sqrt(math.fsum(x * x for x in numbers))
+    if not 0 < length < math.inf:
+        raise FormatError("the model gave NaN, infinite or no hidden states at all: its weights are damaged, or the file is")
+    return [x / length for x in numbers] if normalize else numbers
 
 
 def _score(session: Session, bos: int, ids: List[int], vocab_size: int) -> float:

@@ -11,7 +11,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional, Sequence, Type, Union
 
-from ._errors import ArgumentError, BusyError, ContextError
+from ._errors import ArgumentError, BusyError, CancelledError, ContextError
 from ._library import check, lib
 from ._memory import FloatBuffer, Handle, Matrix, Vector, floats_at, int32s
 from ._sampling import Generation, GenerateOptions, Sampler
@@ -111,6 +111,7 @@ class Session:
         self._in_use = threading.Lock()  # held while a call is under way; a stream's is released by its thread
         # Guards the pointer against cancel() and close() at once. Reentrant: a signal handler may call cancel().
         self._guard = threading.RLock()
+        self._closing = False
         self._running = False  # an evaluation that _interrupt() can stop
         self._interrupted = False  # it was told to
         self._stale = False  # it ended before it saw that: the wish is still there, and not for the next one
@@ -123,6 +124,7 @@ class Session:
 
     def close(self) -> None:
         """Free its memory now; cancels what is under way."""
+        self._closing = True
         self._interrupt()
         with self._in_use, self._guard:
             self._handle.close()
@@ -500,6 +502,8 @@ class Stream(Iterator[str]):
         self._exhausted = True
         if self._run.error is not None and not self._closed:
             raise self._run.error
+        if self._run.result.reason == _CANCELLED and not self._closed and self._run.session._closing:
+            raise CancelledError("the text is cut off here: its session or model was closed under it")
         raise StopIteration
 
     def close(self) -> None:

@@ -90,6 +90,8 @@ class Tokenizer:
     def encode(self, text: Union[str, bytes], *, bos: bool = True, special: bool = True) -> List[int]:
         """Token ids of a text. `bos`: put the BOS token first, if the model wants one and the text has none yet.
         `special`: text such as "<|eot_id|>" becomes the special token; give False for text from strangers."""
+        if not isinstance(text, (str, bytes, bytearray)):
+            raise TypeError(f"a text is a str or bytes, not {type(text).__name__}")
         data = text.encode("utf-8") if isinstance(text, str) else bytes(text)
         flags = (TOKENIZE_BOS if bos else 0) | (TOKENIZE_SPECIAL if special else 0)
         ids, n, err = ctypes.POINTER(ctypes.c_int32)(), ctypes.c_size_t(), Error()
@@ -138,7 +140,7 @@ class Tokenizer:
         """
         array = (Message * len(messages))()
         for item, message in zip(array, messages):
-            item.role = c_string(_field(message, "role"), "a message's role")
+            item.role = _role(_field(message, "role"))
             item.content = c_string(_field(message, "content"), "a message's content")
         n, err = ctypes.c_size_t(), Error()
         if tokenize:
@@ -174,6 +176,16 @@ def _field(message: Mapping[str, str], name: str) -> str:
     if not isinstance(value, str):
         raise ArgumentError(f'a message is a dict like {{"role": "user", "content": "Hello"}}; this one has no {name}')
     return value
+
+
+_ROLES = {"system": b"system", "developer": b"system", "user": b"user", "assistant": b"assistant"}
+
+
+def _role(role: str) -> bytes:
+    """"developer" is OpenAI's newer name of "system"."""
+    if role not in _ROLES:
+        raise ArgumentError(f'a message\'s role is "system", "user" or "assistant", not {role!r}')
+    return _ROLES[role]
 
 
 def _take_ids(ids: Any, n: int) -> List[int]:

@@ -97,6 +97,37 @@ class Generating(unittest.TestCase):
         with self.assertRaises(TypeError):
             self.model.generate(PROMPT, temperature="warm")
 
+    def test_wrong_types_are_named(self):
+        generate, embed, decode = self.model.generate, self.model.embed, self.model.tokenizer.decode
+        for call, argument, wanted in (
+            (generate, ["a", "b"], "several prompts: generate_many"),
+            (generate, b"Once", "not bytes; .decode"),
+            (generate, 5, "a str, messages or token ids, not int"),
+            (generate, None, "not NoneType"),
+            (generate, [1.5], "one of them is of type float"),
+            (generate, [1, "a"], "one of them is of type str"),
+            (generate, {"role": "user", "content": "x"}, "messages are a list"),
+            (self.model.chat, b"Hi", "not bytes"),
+            (embed, 5, "a str or a list of them, not int"),
+            (embed, b"x", "a str or a list of them, not bytes"),
+            (embed, [5], "a text is a str or bytes, not int"),
+            (decode, "abc", "a sequence of integers, not str"),
+            (decode, 5, "a sequence of integers, not int"),
+            (self.model.generate_many, ["a", b"b"], "not bytes"),
+        ):
+            with self.subTest(argument=argument), self.assertRaisesRegex(TypeError, wanted):
+                call(argument)
+        self.assertEqual(len(generate(tuple(self.greedy.ids), max_tokens=1).ids), 1)
+
+    def test_roles(self):
+        system = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+        developer = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+        template = self.model.tokenizer.apply_chat_template
+        self.assertEqual(template(system), template(developer))
+        for call in (self.model.chat, template, lambda messages: template(messages, tokenize=False)):
+            with self.assertRaisesRegex(ValueError, "\"system\", \"user\" or \"assistant\", not 'robot'"):
+                call([{"role": "robot", "content": "Hi"}])
+
     def test_zero_tokens(self):
         result = self.model.generate(PROMPT, max_tokens=0)
         self.assertEqual((result.text, result.ids, result.n_generated), ("", [], 0))
@@ -227,6 +258,9 @@ class Breaking(unittest.TestCase):
         stream = session.stream(PROMPT, ignore_end=True)
         next(stream)
         session.close()
+        with self.assertRaisesRegex(tern.CancelledError, "closed under it"):
+            list(stream)
+        self.assertRaises(StopIteration, next, stream)
         self.assertIs(stream.result.reason, tern.StopReason.CANCELLED)
 
     def interrupted(self, work, running):
@@ -317,6 +351,8 @@ class Memory(unittest.TestCase):
         stream = model.stream(PROMPT, ignore_end=True)
         next(stream)
         model.close()
+        with self.assertRaisesRegex(tern.CancelledError, "closed under it"):
+            stream.finish()
         self.assertIs(stream.result.reason, tern.StopReason.CANCELLED)
 
     def test_freed_at_once(self):

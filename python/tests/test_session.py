@@ -118,6 +118,24 @@ class Sessions(unittest.TestCase):
         with self.assertRaises(tern.ContextError):
             self.model.embed("word " * 10000)
 
+    def test_embedding_that_is_no_number(self):
+        sys.path.append(os.path.join(support.ROOT, "tests", "server"))
+        from damaged import damage
+
+        with open(os.path.join(support.ROOT, "models", "demo.gguf"), "rb") as file:
+            data = damage(file.read(), self.model.tokenizer.encode("dog", bos=False)[-1])
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "damaged.gguf")
+            with open(path, "wb") as file:
+                file.write(data)
+            with tern.Model.from_pretrained(path, n_threads=1) as model:
+                model.embed("A cat.")
+                for pooling in ("mean", "last"):
+                    with self.assertRaisesRegex(tern.FormatError, "weights are damaged"):
+                        model.embed("dog", pooling=pooling)
+                with self.assertRaisesRegex(tern.FormatError, "damaged"):
+                    model.generate("dog", max_tokens=1)
+
     def test_perplexity(self):
         got = self.model.perplexity(TEXT, window=32)
         ids = self.model.tokenizer.encode(TEXT, bos=False)

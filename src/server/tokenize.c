@@ -12,11 +12,12 @@ static int write_ids(tern_exchange *x, const int32_t *ids, size_t n, tern_api_er
     return tern_reply_json(x, &body, error);
 }
 
-/* The text is "content" (llama-server) or "prompt" (vLLM); so are the names of the flags. */
+/* The text is "content" (llama-server), without a BOS unless "add_special" asks for one, or "prompt" (vLLM), with one
+ * unless "add_special_tokens" does not: what their clients expect. Either flag goes with either name. */
 int tern_endpoint_tokenize(tern_exchange *x, tern_api_error *error) {
     const json_t *request = x->request, *text = tern_field(request, "content");
     const char *name = text ? "content" : "prompt";
-    bool bos = false, special = true;
+    bool bos = !text, special = true;
     tern_error err;
     int32_t *ids;
     size_t n;
@@ -25,8 +26,10 @@ int tern_endpoint_tokenize(tern_exchange *x, tern_api_error *error) {
     if (!text)
         text = tern_field(request, name);
     if (!json_is_string(text))
-        return tern_api_fail(error, 400, text ? name : "content", text ? "invalid_type" : "missing_field",
-                             "'%s' must be a string", text ? name : "content");
+        return text ? tern_api_fail(error, 400, name, "invalid_type", "'%s' must be a string, not %s", name,
+                                    tern_json_type_name(text))
+                    : tern_api_fail(error, 400, "content", "missing_field",
+                                    "there is no text: 'content' (or 'prompt') must be a string");
     if (tern_check_model(x, error) || tern_field_bool(request, "add_special", &bos, error) ||
         tern_field_bool(request, "add_special_tokens", &bos, error) ||
         tern_field_bool(request, "parse_special", &special, error))

@@ -259,8 +259,13 @@ class Others(ServerTest):
         for text in (STORY, "", "naïve \U0001f426 \u0000 <|eot_id|>"):
             ids = self.server.good("/tokenize", {"content": text})["tokens"]
             self.assertEqual(self.server.good("/detokenize", {"tokens": ids})["content"], text)
-        self.assertEqual(self.server.good("/tokenize", {"prompt": STORY})["tokens"],
-                         self.server.good("/tokenize", {"content": STORY})["tokens"])
+        plain, begun = (self.server.good("/tokenize", {"content": STORY, "add_special": bos})["tokens"] for bos in (False, True))
+        self.assertEqual(begun[1:], plain)
+        for body, ids in (({"content": STORY}, plain), ({"prompt": STORY}, begun), ({"content": None, "prompt": STORY}, begun),
+                          ({"prompt": STORY, "add_special_tokens": False}, plain), ({"prompt": STORY, "add_special": False}, plain),
+                          ({"content": STORY, "add_special_tokens": True}, begun), ({"prompt": STORY, "add_special": None}, begun),
+                          ({"prompt": "<|begin_of_text|>" + STORY}, begun)):  # not two of them
+            self.assertEqual(self.server.good("/tokenize", body)["tokens"], ids, body)
         special = self.server.good("/tokenize", {"content": "<|eot_id|>"})
         plain = self.server.good("/tokenize", {"content": "<|eot_id|>", "parse_special": False})
         self.assertEqual(special["count"], 1)

@@ -3,12 +3,12 @@ import json
 import os
 import random
 import socket
-import struct
 import tempfile
 import threading
 import time
 import unittest
 
+from damaged import damage
 from evaluation import tokenize
 from harness import OPENAPI, PATIENCE, ROOT, Server, ServerTest
 
@@ -126,7 +126,8 @@ class Fields(ServerTest):
         self.refused(400, "encoding_format", EMBEDDINGS, {"input": "a", "encoding_format": "hex"})
         self.refused(400, "encoding_format", EMBEDDINGS, {"input": "a", "encoding_format": 3})
         self.refused(400, "dimensions", EMBEDDINGS, {"input": "a", "dimensions": 3})
-        self.refused(400, "content", "/tokenize", {})
+        self.assertIn("there is no text", self.refused(400, "content", "/tokenize", {})["message"])
+        self.refused(400, "prompt", "/tokenize", {"prompt": ["a"]})
         self.refused(400, "content", "/tokenize", {"content": 3})
         self.refused(400, "add_special", "/tokenize", {"content": "a", "add_special": 3})
         self.refused(400, "tokens", "/detokenize", {})
@@ -165,26 +166,11 @@ class Fields(ServerTest):
         self.assertEqual(self.server.post(COMPLETIONS, GOOD[COMPLETIONS], {"Content-Encoding": "gzip"})[0], 415)
 
 
-def damage(data, token):
-    """A GGUF file in which the embedding of one token is NaN; like the built-in one's, whose first tensor it is, in 16 bits."""
-    n_tensors, = struct.unpack_from("<Q", data, 8)
-    at = data.index(b"token_embd.weight") - 8
-    for i in range(n_tensors):
-        n_name, = struct.unpack_from("<Q", data, at)
-        n_dims, = struct.unpack_from("<I", data, at + 8 + n_name)
-        if i == 0:
-            width, _, kind, offset = struct.unpack_from("<QQIQ", data, at + 12 + n_name)
-        at += 12 + n_name + 8 * n_dims + 12
-    assert kind == 1  # F16
-    row = (at + 31) // 32 * 32 + offset + 2 * width * token
-    return data[:row] + b"\0\x7e" * width + data[row + 2 * width:]
-
-
 class Damaged(unittest.TestCase):
     def test_nan(self):
         """What is no number is the server's failure: no vector of zeros, no blame on the request."""
         with open(os.path.join(ROOT, "models", "demo.gguf"), "rb") as file, tempfile.NamedTemporaryFile(suffix=".gguf") as model:
-            model.write(damage(file.read(), tokenize("dog")[0]))
+            model.write(damage(file.read(), tokenize("dog")[-1]))
             model.flush()
             server = Server(model=model.name)
             try:
