@@ -47,3 +47,9 @@ add_executable(test_matrices ${CMAKE_SOURCE_DIR}/tests/cuda/test_matrices.cc ${e
 tern_emulated(test_matrices)
 target_link_libraries(test_matrices PRIVATE tern_static)
 add_test(NAME cuda_test_matrices COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:test_matrices>)
+
+# The command on it (tests/cli/test_cuda.sh).
+if(NOT CMAKE_CROSSCOMPILING)
+  set_tests_properties(cli_test_cuda PROPERTIES
+    ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>;CUDA_EMULATOR=$<TARGET_FILE_DIR:emulated_driver>")
+endif()

@@ -99,12 +99,8 @@ static tern_status load(tern_model *model, const char *path, const tern_model_pa
         status = tern_adapter_open(params->lora, &model->weights.dims, &model->adapter, err);
     if (!status && params->lora)
         tern_adapter_attach(&model->adapter, &model->weights);
-    if (!status && !params->exact_head)
-        status = tern_weights_screen(model->checkpoint, model->kernels->screen, model->pool, !params->low_memory,
-                                     &model->weights, err);
     if (!status)
-        status =
-            tern_cpu_backend_create(&model->weights, model->kernels, model->pool, params->dense_ffn, &backend, err);
+        status = tern_model_make_backend(model, params, &backend, err);
     if (!status)
         status = tern_engine_create(&model->weights, backend, &model->engine, err);
     if (!status)
@@ -162,7 +158,7 @@ void tern_model_get_info(const tern_model *model, tern_model_info *info) {
             weights->layers[0].q.stored ? weights->layers[0].q.stored->name : weights->layers[0].q.source->type_name,
         .embedding_type = weights->embedding->type_name,
         .head_type = weights->head->type_name,
-        .kernels = model->kernels->name,
+        .kernels = tern_model_kernels_name(model),
         .packing = weights->plain ? "none" : weights->ternary->packing->name,
         .n_threads = tern_pool_threads(model->pool),
         .n_memory_nodes = tern_memory_nodes(),

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "runtime/rotations.h"
 
 enum {
     TILE_QUERIES = 32,          /* share each key that is read; their scores (32 KB) stay in L2 */
@@ -126,22 +127,9 @@ void tern_cpu_attention_free(tern_cpu_attention *attention) {
 /* ----------------------------------------------------------- rope and store */
 
 /* The angles of positions below n. They are computed when first needed: all of a long context would take a start of
- * tens of milliseconds. inv_freq[i] = theta^(-2i / head_dim), over its divisor if there are any, and the angle are
- * float32, as the reference has them; cosine and sine are then taken in double and rounded once, so that every C
- * library gives the same table. */
+ * tens of milliseconds. */
 static void fill_rope_tables(const tern_dims *dims, tern_attention_tables *tables, uint32_t n) {
-    uint32_t half = dims->head_dim / 2;
-    for (uint32_t i = 0; i < half && tables->n_rotations < n; i++) {
-        float exponent = (float)(2 * i) / (float)dims->head_dim;
-        float inv_freq = 1.0f / (float)pow((double)dims->rope_theta, (double)exponent);
-        if (dims->rope_divisors)
-            inv_freq /= dims->rope_divisors[i];
-        for (uint32_t p = tables->n_rotations; p < n; p++) {
-            double angle = (double)((float)p * inv_freq);
-            tables->cos[(size_t)p * half + i] = (float)cos(angle);
-            tables->sin[(size_t)p * half + i] = (float)sin(angle);
-        }
-    }
+    tern_rotations_fill(dims, tables->n_rotations, n, tables->cos, tables->sin);
     if (tables->n_rotations < n)
         tables->n_rotations = n;
 }

@@ -11,6 +11,7 @@
 #include "runtime/cpu_attention.h"
 #include "runtime/cpu_head.h"
 #include "runtime/cpu_linear.h"
+#include "runtime/embedding.h"
 
 typedef struct cpu_backend {
     tern_backend base;
@@ -76,20 +77,8 @@ static void cpu_norm(tern_backend *backend, const float *x, const float *gain, u
 
 static void cpu_embed(tern_backend *backend, const tern_slot *slots, uint32_t n, float *x) {
     const cpu_backend *be = of(backend);
-    const tern_tensor *embedding = be->weights->embedding;
-    const tern_codec *codec = tern_codec_of(embedding->type);
-    size_t row_bytes = (size_t)(embedding->bytes / embedding->rows);
-    /* read, not touched where they are mapped: each touch would make 64 KB or more around the row resident */
-    tern_tensor row = {
-        .type = embedding->type, .rows = 1, .cols = embedding->cols, .data = be->row, .bytes = row_bytes};
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t id = (uint64_t)slots[i].id;
-        float *out = x + (size_t)i * be->weights->dims.hidden_size;
-        if (tern_checkpoint_read(be->weights->checkpoint, embedding, id * row_bytes, row_bytes, be->row))
-            codec->decode_row(&row, 0, out);
-        else
-            codec->decode_row(embedding, id, out);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        tern_embedding_row(be->weights, slots[i].id, be->row, x + (size_t)i * be->weights->dims.hidden_size);
 }
 
 /* -------------------------------------------------------------- BitLinear */
@@ -176,7 +165,7 @@ static const tern_backend_ops cpu_ops = {
 tern_status tern_cpu_backend_create(const tern_weights *weights, const tern_kernels *kernels, tern_pool *pool,
                                     bool dense_ffn, tern_backend **backend, tern_error *err) {
     cpu_backend *be = calloc(1, sizeof *be);
-    uint8_t *row = malloc((size_t)(weights->embedding->bytes / weights->embedding->rows));
+    uint8_t *row = malloc(tern_embedding_row_bytes(weights));
     if (!be || !row) {
         free(be);
         free(row);

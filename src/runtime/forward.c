@@ -53,21 +53,29 @@ static void give_output(tern_engine *engine, uint32_t n, const tern_forward_outp
         ops->logits(engine->backend, a->y, n, output->logits);
 }
 
-tern_status tern_forward(tern_engine *engine, const tern_slot *slots, uint32_t n, const atomic_bool *cancel,
-                         const tern_forward_output *output, tern_error *err) {
-    tern_status status = TERN_OK;
-    tern_engine_lock(engine);
+static tern_status run(tern_engine *engine, const tern_slot *slots, uint32_t n, const atomic_bool *cancel,
+                       const tern_forward_output *output, tern_error *err) {
     engine->backend->ops->embed(engine->backend, slots, n, engine->activations.x);
     for (uint32_t i = 0; i < engine->weights->dims.n_layers; i++) {
-        if (atomic_load_explicit(cancel, memory_order_relaxed)) {
-            status = tern_fail(err, TERN_ERR_CANCELLED, "the evaluation was cancelled");
-            break;
-        }
+        if (atomic_load_explicit(cancel, memory_order_relaxed))
+            return tern_fail(err, TERN_ERR_CANCELLED, "the evaluation was cancelled");
         attention_block(engine, &engine->weights->layers[i], i, slots, n);
         ffn_block(engine, &engine->weights->layers[i], n);
     }
-    if (!status)
-        give_output(engine, n, output);
+    give_output(engine, n, output);
+    return TERN_OK;
+}
+
+tern_status tern_forward(tern_engine *engine, const tern_slot *slots, uint32_t n, const atomic_bool *cancel,
+                         const tern_forward_output *output, tern_error *err) {
+    const tern_backend_ops *ops = engine->backend->ops;
+    tern_engine_lock(engine);
+    tern_status status = ops->begin ? ops->begin(engine->backend, slots, n, err) : TERN_OK;
+    if (!status) {
+        status = run(engine, slots, n, cancel, output, err);
+        tern_status end = ops->end ? ops->end(engine->backend, status ? NULL : err) : TERN_OK;
+        status = status ? status : end;
+    }
     tern_engine_unlock(engine);
     return status;
 }

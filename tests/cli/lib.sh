@@ -16,7 +16,7 @@ TERN=$(cd "$(dirname "$TERN")" && pwd)/$(basename "$TERN")
 ROOT=$(cd "$ROOT" && pwd)
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
-unset TERN_CPU BITNET_KV_CACHE_DTYPE BITNET_CHUNK_SIZE
+unset TERN_CPU TERN_BACKEND BITNET_BACKEND BITNET_KV_CACHE_DTYPE BITNET_CHUNK_SIZE
 export XDG_STATE_HOME=$WORK/state
 failures=0
 

@@ -1,0 +1,360 @@
+/* The operations of runtime/backend.h as launches of kernels. Every kernel keeps the order of operations of the CPU's
+ * (kernels/kernels.h, kernels/attention.h), so results do not depend on how work is batched, and are the CPU's. */
+#include "cuda/backend.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "cuda/layout.h"
+#include "cuda/step.h"
+#include "cuda/upload.h"
+
+enum {
+    MAX_BATCH = 65535,     /* tokens: what a grid's y has */
+    STATES = 2048,         /* of splits and tokens, that wait to be merged; for more a block merges its own */
+    LOGIT_ROWS = 16,       /* tokens whose logits are on the GPU at a time */
+    OTHER_BYTES = 64 << 20 /* that must be left for activations and KV blocks beside the weights */
+};
+
+typedef struct cuda_backend {
+    tern_backend base;
+    const tern_weights *weights;
+    tern_cuda_device device;
+    tern_cuda_weights copy;
+    tern_cuda_step step;
+    tern_cuda_input input;
+    uint32_t max_batch;
+    float *states;      /* [STATES, n_heads, head_dim + 2] */
+    float *logits;      /* [LOGIT_ROWS, vocab] */
+    float *host_logits; /* the same, for candidates */
+} cuda_backend;
+
+static cuda_backend *of(tern_backend *backend) { return (cuda_backend *)backend; }
+
+/* ---------------------------------------------------------------- memory */
+
+static void *cuda_alloc(tern_backend *backend, size_t n_bytes) {
+    return tern_cuda_alloc(&of(backend)->device, n_bytes);
+}
+
+/* What is in line may still use it. */
+static void cuda_release(tern_backend *backend, void *memory) { tern_cuda_free(&of(backend)->device, memory); }
+
+static void free_input(cuda_backend *be) {
+    tern_cuda_free(&be->device, be->input.q);
+    tern_cuda_free(&be->device, be->input.scale);
+    tern_cuda_free(&be->device, be->input.sum);
+    be->input = (tern_cuda_input){0};
+    be->max_batch = 0;
+}
+
+static void cuda_free(tern_backend *backend) {
+    cuda_backend *be = of(backend);
+    tern_cuda_enter(&be->device);
+    tern_cuda_wait(&be->device);
+    free_input(be);
+    tern_cuda_free(&be->device, be->states);
+    tern_cuda_free(&be->device, be->logits);
+    tern_cuda_host_free(&be->device, be->host_logits);
+    tern_cuda_step_free(&be->step, &be->device);
+    tern_cuda_weights_free(&be->device, &be->copy);
+    tern_cuda_device_close(&be->device);
+    free(be);
+}
+
+static tern_status reserve_input(cuda_backend *be, uint32_t max_batch, tern_error *err) {
+    if (max_batch <= be->max_batch)
+        return TERN_OK;
+    free_input(be);
+    be->input.q = tern_cuda_alloc(&be->device, max_batch * tern_cuda_k_pad(tern_widest(&be->weights->dims)));
+    be->input.scale = tern_cuda_alloc(&be->device, max_batch * sizeof(float));
+    be->input.sum = tern_cuda_alloc(&be->device, max_batch * sizeof(int32_t));
+    if (!be->input.q || !be->input.scale || !be->input.sum) {
+        free_input(be);
+        return tern_fail(err, TERN_ERR_MEMORY,
+                         "%s: no memory for prefill steps of %u tokens; a smaller chunk needs less", be->device.name,
+                         max_batch);
+    }
+    be->max_batch = max_batch;
+    return TERN_OK;
+}
+
+static tern_status cuda_reserve(tern_backend *backend, uint32_t max_batch, uint32_t n_ctx, tern_error *err) {
+    cuda_backend *be = of(backend);
+    if (max_batch > MAX_BATCH)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "steps of %u tokens are more than the CUDA backend takes: at most %d",
+                         max_batch, MAX_BATCH);
+    tern_cuda_enter(&be->device);
+    if (!tern_cuda_wait(&be->device)) /* what is replaced may be in use */
+        return tern_cuda_take_error(&be->device, err);
+    tern_status status = reserve_input(be, max_batch, err);
+    return status ? status : tern_cuda_step_reserve(&be->step, &be->device, be->weights, max_batch, n_ctx, err);
+}
+
+/* ----------------------------------------------------------------- a pass */
+
+static tern_status cuda_begin(tern_backend *backend, const tern_slot *slots, uint32_t n, tern_error *err) {
+    cuda_backend *be = of(backend);
+    tern_cuda_enter(&be->device);
+    tern_status status = tern_cuda_take_error(&be->device, err);
+    return status ? status : tern_cuda_step_begin(&be->step, &be->device, be->weights, slots, n, err);
+}
+
+static tern_status cuda_end(tern_backend *backend, tern_error *err) {
+    return tern_cuda_take_error(&of(backend)->device, err);
+}
+
+static void cuda_embed(tern_backend *backend, const tern_slot *slots, uint32_t n, float *x) {
+    cuda_backend *be = of(backend);
+    (void)slots; /* begin() has seen to them */
+    tern_cuda_copy_on_device(&be->device, x, be->step.embedded, (size_t)n * be->weights->dims.hidden_size * sizeof *x);
+}
+
+static void cuda_norm(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n, float *out) {
+    cuda_backend *be = of(backend);
+    tern_cuda_norm_args args = {x, tern_cuda_gain(&be->copy, gain), out, size, be->weights->dims.rms_eps};
+    tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_norm, (tern_cuda_grid){n, 1, 1}, TERN_CUDA_ROW_THREADS, &args);
+}
+
+/* -------------------------------------------------------------- BitLinear */
+
+static void cuda_norm_quantize(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n,
+                               tern_rounding rounding) {
+    cuda_backend *be = of(backend);
+    (void)rounding; /* TERN_ROUND_INT8: tern_cuda_backend_create() */
+    be->input.k_pad = (uint32_t)tern_cuda_k_pad(size);
+    tern_cuda_quantize_args args = {x, tern_cuda_gain(&be->copy, gain), be->input, size, be->weights->dims.rms_eps};
+    tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_quantize, (tern_cuda_grid){n, 1, 1}, TERN_CUDA_ROW_THREADS, &args);
+}
+
+/* The kernels of ternary matrices, for steps of at most so many tokens, and what a block of each takes. */
+static const struct {
+    uint32_t most_tokens, groups, tokens, threads;
+    tern_cuda_kernel kernel;
+} products[] = {
+    {1, 1, 1, TERN_CUDA_GEMV_THREADS, TERN_CUDA_KERNEL_gemv},
+    {64, TERN_CUDA_FEW_GROUPS, TERN_CUDA_FEW_TOKENS, TERN_CUDA_FEW_THREADS, TERN_CUDA_KERNEL_gemm_few},
+    {UINT32_MAX, TERN_CUDA_GEMM_GROUPS, TERN_CUDA_GEMM_TOKENS, TERN_CUDA_GEMM_THREADS, TERN_CUDA_KERNEL_gemm},
+};
+
+static uint32_t blocks_for(uint32_t n, uint32_t of_each) { return n / of_each + (n % of_each != 0); }
+
+static void multiply(cuda_backend *be, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
+                     uint32_t n, tern_cuda_mode mode) {
+    tern_cuda_linear_args args = {.input = be->input, .n_matrices = n_linears, .n_tokens = n, .mode = mode};
+    bool gated = mode == TERN_CUDA_RELU2 || mode == TERN_CUDA_SILU; /* a block then takes both matrices' rows */
+    uint32_t groups = 0;
+    for (uint32_t i = 0; i < n_linears; i++) {
+        args.matrices[i] = (tern_cuda_matrix){tern_cuda_tiles(&be->copy, linears[i]), out[i], linears[i]->rows,
+                                              gated ? 0 : groups, linears[i]->scale};
+        if (i == 0 || !gated)
+            groups += (uint32_t)tern_cuda_n_groups(linears[i]->rows);
+    }
+    size_t i = 0;
+    while (n > products[i].most_tokens)
+        i++;
+    uint32_t per_block = gated && products[i].groups > 1 ? products[i].groups / 2 : products[i].groups;
+    tern_cuda_launch(&be->device, products[i].kernel,
+                     (tern_cuda_grid){blocks_for(groups, per_block), blocks_for(n, products[i].tokens), 1},
+                     products[i].threads, &args);
+}
+
+static void cuda_linear(tern_backend *backend, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
+                        uint32_t n) {
+    for (uint32_t i = 0; i < n_linears; i += TERN_CUDA_MATRICES)
+        multiply(of(backend), linears + i, out + i,
+                 n_linears - i < TERN_CUDA_MATRICES ? n_linears - i : TERN_CUDA_MATRICES, n, TERN_CUDA_STORE);
+}
+
+static void cuda_linear_add(tern_backend *backend, const tern_linear *linear, float *x, uint32_t n) {
+    multiply(of(backend), &linear, &x, 1, n, TERN_CUDA_ADD);
+}
+
+static void cuda_gated(tern_backend *backend, const tern_linear *gate, const tern_linear *up, float *out, uint32_t n) {
+    bool silu = of(backend)->weights->dims.activation == TERN_SILU;
+    multiply(of(backend), (const tern_linear *const[]){gate, up}, (float *const[]){out, out}, 2, n,
+             silu ? TERN_CUDA_SILU : TERN_CUDA_RELU2);
+}
+
+/* -------------------------------------------------------------- attention */
+
+static tern_cuda_kv kv_args(const cuda_backend *be, uint32_t layer) {
+    static const tern_kv_type types[TERN_CUDA_KV_TYPES] = {TERN_KV_F16, TERN_KV_F32, TERN_KV_Q8};
+    const tern_dims *dims = &be->weights->dims;
+    tern_cuda_kv kv = {.slots = be->step.slots,
+                       .tables = be->step.tables,
+                       .n_heads = dims->n_heads,
+                       .n_kv_heads = dims->n_kv_heads,
+                       .head_dim = dims->head_dim};
+    for (int i = 0; i < TERN_CUDA_KV_TYPES; i++) {
+        tern_kv_layout layout = tern_kv_layout_of(dims, types[i]);
+        kv.layouts[types[i]] = (tern_cuda_kv_layout){.at = layer * (uint64_t)layout.layer_bytes,
+                                                     .head_bytes = layout.head_bytes,
+                                                     .values_at = layout.values_at,
+                                                     .key_scales_at = layout.key_scales_at,
+                                                     .value_scales_at = layout.value_scales_at};
+    }
+    return kv;
+}
+
+static void cuda_rope_store(tern_backend *backend, const tern_slot *slots, uint32_t n, uint32_t layer, float *q,
+                            float *k, const float *v) {
+    cuda_backend *be = of(backend);
+    (void)slots;
+    tern_cuda_rope_store_args args = {kv_args(be, layer), q, k, v, be->step.cos, be->step.sin};
+    tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_rope_store,
+                     (tern_cuda_grid){args.kv.n_heads + args.kv.n_kv_heads, n, 1}, TERN_CUDA_ROPE_THREADS, &args);
+}
+
+/* The splits of few tokens go to different blocks and are merged afterwards: at a long context one block a head would
+ * leave most of the GPU idle. */
+static void cuda_attention(tern_backend *backend, const tern_slot *slots, uint32_t n, uint32_t layer, const float *q,
+                           float *out) {
+    cuda_backend *be = of(backend);
+    const tern_dims *dims = &be->weights->dims;
+    (void)slots;
+    uint32_t heads = dims->n_heads / dims->n_kv_heads, n_splits = be->step.n_splits;
+    uint32_t tiles = dims->n_kv_heads * ((heads + TERN_CUDA_HEADS - 1) / TERN_CUDA_HEADS);
+    tern_cuda_attend_args args = {kv_args(be, layer), q,        out,
+                                  be->states,         n_splits, (float)(1.0 / sqrt((double)dims->head_dim))};
+    if (n_splits == 1 || n > STATES / n_splits) {
+        tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_attend_whole, (tern_cuda_grid){tiles, n, 1},
+                         TERN_CUDA_ATTEND_THREADS, &args);
+        return;
+    }
+    tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_attend_splits, (tern_cuda_grid){tiles, n_splits, n},
+                     TERN_CUDA_ATTEND_THREADS, &args);
+    tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_attend_merge, (tern_cuda_grid){dims->n_heads, n, 1},
+                     TERN_CUDA_ROPE_THREADS, &args);
+}
+
+/* ---------------------------------------------------------------- the head */
+
+/* Of up to LOGIT_ROWS tokens -> host; NaN, which samplers refuse, if that failed. */
+static void few_logits(cuda_backend *be, const float *x, uint32_t n, float *logits) {
+    const tern_weights *weights = be->weights;
+    size_t vocab = weights->dims.vocab_size, hidden = weights->dims.hidden_size;
+    tern_cuda_head_args args = {.rows = tern_cuda_head_rows(&be->copy),
+                                .row_bytes = weights->head->bytes / vocab,
+                                .x = x,
+                                .logits = be->logits,
+                                .n_rows = (uint32_t)vocab,
+                                .k = (uint32_t)hidden,
+                                .n_tokens = n,
+                                .type = weights->head_type};
+    tern_cuda_grid grid = {blocks_for((uint32_t)vocab, TERN_CUDA_HEAD_ROWS), blocks_for(n, TERN_CUDA_HEAD_TOKENS), 1};
+    tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_head, grid, TERN_CUDA_HEAD_THREADS, &args);
+    tern_cuda_copy_to_host(&be->device, logits, be->logits, n * vocab * sizeof *logits);
+    if (!tern_cuda_wait(&be->device))
+        for (size_t i = 0; i < n * vocab; i++)
+            logits[i] = NAN;
+}
+
+static void cuda_logits(tern_backend *backend, const float *x, uint32_t n, float *logits) {
+    cuda_backend *be = of(backend);
+    const tern_dims *dims = &be->weights->dims;
+    for (uint32_t i = 0; i < n; i += LOGIT_ROWS)
+        few_logits(be, x + (size_t)i * dims->hidden_size, n - i < LOGIT_ROWS ? n - i : LOGIT_ROWS,
+                   logits + (size_t)i * dims->vocab_size);
+}
+
+static tern_status cuda_candidates(tern_backend *backend, const float *x, uint32_t n, const tern_head_query *queries,
+                                   tern_candidates *out, tern_error *err) {
+    cuda_backend *be = of(backend);
+    const tern_dims *dims = &be->weights->dims;
+    tern_status status = TERN_OK;
+    for (uint32_t i = 0; !status && i < n; i += LOGIT_ROWS) {
+        uint32_t now = n - i < LOGIT_ROWS ? n - i : LOGIT_ROWS;
+        few_logits(be, x + (size_t)i * dims->hidden_size, now, be->host_logits);
+        status = tern_cuda_take_error(&be->device, err);
+        for (uint32_t j = 0; !status && j < now; j++)
+            status = tern_candidates_from_logits(&queries[i + j], be->host_logits + (size_t)j * dims->vocab_size,
+                                                 dims->vocab_size, &out[i + j], err);
+    }
+    return status;
+}
+
+/* No step leaves anything out. */
+static void cuda_stats(tern_backend *backend, tern_model_stats *stats) {
+    (void)backend;
+    *stats = (tern_model_stats){0};
+}
+
+static void cuda_to_host(tern_backend *backend, const float *from, size_t n_floats, float *host) {
+    cuda_backend *be = of(backend);
+    tern_cuda_copy_to_host(&be->device, host, from, n_floats * sizeof *host);
+    if (!tern_cuda_wait(&be->device))
+        for (size_t i = 0; i < n_floats; i++)
+            host[i] = NAN;
+}
+
+/* The caller may change what it gave as soon as this returns. */
+static void cuda_from_host(tern_backend *backend, const float *host, size_t n_floats, float *to) {
+    cuda_backend *be = of(backend);
+    tern_cuda_enter(&be->device);
+    tern_cuda_copy_to_device(&be->device, to, host, n_floats * sizeof *host);
+    tern_cuda_wait(&be->device);
+}
+
+static const tern_backend_ops cuda_ops = {
+    .name = "cuda",
+    .free = cuda_free,
+    .alloc = cuda_alloc,
+    .release = cuda_release,
+    .reserve = cuda_reserve,
+    .begin = cuda_begin,
+    .end = cuda_end,
+    .embed = cuda_embed,
+    .norm = cuda_norm,
+    .norm_quantize = cuda_norm_quantize,
+    .linear = cuda_linear,
+    .linear_add = cuda_linear_add,
+    .gated = cuda_gated,
+    .rope_store = cuda_rope_store,
+    .attention = cuda_attention,
+    .logits = cuda_logits,
+    .candidates = cuda_candidates,
+    .stats = cuda_stats,
+    .to_host = cuda_to_host,
+    .from_host = cuda_from_host,
+};
+
+/* What does not depend on batches and contexts. */
+static tern_status make_buffers(cuda_backend *be, tern_error *err) {
+    const tern_dims *dims = &be->weights->dims;
+    size_t logits = (size_t)LOGIT_ROWS * dims->vocab_size * sizeof(float);
+    size_t states = (size_t)STATES * dims->n_heads * (dims->head_dim + 2) * sizeof(float);
+    be->states = tern_cuda_alloc(&be->device, states);
+    be->logits = tern_cuda_alloc(&be->device, logits);
+    be->host_logits = tern_cuda_host_alloc(&be->device, logits);
+    if (!be->states || !be->logits || !be->host_logits)
+        return tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for %zu MB of logits and attention", be->device.name,
+                         (logits + states) >> 20);
+    return tern_cuda_step_init(&be->step, &be->device, be->weights, err);
+}
+
+tern_status tern_cuda_backend_create(const tern_weights *weights, tern_pool *pool, tern_backend **backend,
+                                     tern_error *err) {
+    tern_status status = tern_cuda_weights_check(weights, err);
+    if (status)
+        return status;
+    cuda_backend *be = calloc(1, sizeof *be);
+    if (!be)
+        return tern_fail_memory(err, "the CUDA backend");
+    be->base.ops = &cuda_ops;
+    be->weights = weights;
+    status = tern_cuda_device_open(&be->device, err);
+    if (status) {
+        free(be);
+        return status;
+    }
+    status = tern_cuda_weights_upload(&be->device, weights, pool, OTHER_BYTES, &be->copy, err);
+    if (!status)
+        status = make_buffers(be, err);
+    if (status)
+        cuda_free(&be->base);
+    else
+        *backend = &be->base;
+    return status;
+}
