@@ -681,12 +681,17 @@ typedef struct tern_convert_params {
     bool binarize; /* of master weights W (F32, F16, BF16): T = sign(W - mean W), 0 counting as 1, with the scale mean
                       |W|, instead of what the file stands for. Another model, which computes well only if it was
                       trained for that */
+    const char *dtype; /* of all floats of an hf-packed folder: "BF16", as the published one has them, to which what
+                          does not fit is rounded; "F32"; NULL: BF16 if that holds every value, else F32 */
+    bool *only_tern;   /* NULL, or told whether the heads of the BitNet model that is written for other programs do not
+                          make its hidden size, which those expect (docs/PRUNE.md) */
 } tern_convert_params;
 
 /* Write the model `in` (as for tern_model_load()) to `out`, first to a temporary name, renamed when whole. What it
  * computes stays the same, bit by bit, but for what is rounded: the scales, to 16 bits, where the type is TQ1_0, TQ2_0,
- * F16 or BF16 (I2_S, F32 and hf-packed keep them), and embedding and head where another type is asked for. A folder in
- * the place of the new one is replaced if it holds nothing but a model. `out` must not be `in`; `params` may be NULL.
+ * F16 or BF16 (I2_S, F32 and hf-packed without `dtype` keep them), and embedding and head where another type is asked
+ * for. A folder in the place of the new one is replaced if it holds nothing but a model. `out` must not be `in`;
+ * `params` may be NULL.
  */
 TERN_API tern_status tern_convert(const char *in, const char *out, const tern_convert_params *params, tern_error *err);
 

@@ -276,6 +276,8 @@ class ConvertParams(c.Structure):
         ("progress", ProgressFn),
         ("progress_user", c.c_void_p),
         ("binarize", c.c_bool),
+        ("dtype", c.c_char_p),
+        ("only_tern", c.POINTER(c.c_bool)),
     ]
 
 

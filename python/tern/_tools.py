@@ -103,6 +103,7 @@ def convert(
     embedding_type: Optional[str] = None,
     packing: Optional[str] = None,
     name: Optional[str] = None,
+    dtype: Optional[str] = None,
     screen: bool = True,
     binarize: bool = False,
     n_threads: int = 0,
@@ -112,9 +113,10 @@ def convert(
 
     type: "tern", tern's own layout, which loads at once (also None); "b1", the same with one bit a weight, for models
         without zeros among them (docs/BINARY.md); "I2_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32":
-        as other programs read them.
+        as other programs read them; "hf-packed": a Hugging Face folder.
     embedding_type: of embedding and head: "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q4_0"; None: as it is.
     name: the model's name in the file (general.name); None: as it is.
+    dtype: of all floats of an "hf-packed" folder: "BF16", to which they are rounded, "F32"; None: BF16 if it holds them.
     packing, screen: of the layout "tern": see tern_convert_params in tern.h.
     binarize: of master weights, make binary ones, sign(W - mean W) with the scale mean |W|: another model.
     progress: called with bytes (done, total); returning False cancels.
@@ -128,6 +130,7 @@ def convert(
         embedding_type=_optional(embedding_type, "embedding_type"),
         packing=_optional(packing, "packing"),
         name=_optional(name, "name"),
+        dtype=_optional(dtype, "dtype"),
         no_screen=not screen,
         screen_missing=ctypes.pointer(missing),
         binarize=binarize,

@@ -10,7 +10,7 @@
 #include "cli/progress.h"
 
 typedef struct settings {
-    const char *type, *embedding_type, *packing, *name;
+    const char *type, *embedding_type, *dtype, *packing, *name;
     tern_model_options model;
     bool no_screen, force, binarize;
 } settings;
@@ -25,6 +25,10 @@ static const tern_option main_options[] = {
      0, 0, NULL, NULL},
     {"embedding-type", 0, TERN_OPTION_STRING, offsetof(settings, embedding_type), "TYPE",
      "of embedding and head: f16, bf16, f32, q8_0, q6_k, q4_0", 0, 0, NULL, "as it is"},
+    {"dtype", 0, TERN_OPTION_STRING, offsetof(settings, dtype), "TYPE",
+     "with hf-packed, of embedding, norms and scales: bf16, as the\npublished folder has them, to which they are "
+     "rounded; f32",
+     0, 0, NULL, "bf16 if that holds all of them, else f32"},
     {"packing", 0, TERN_OPTION_STRING, offsetof(settings, packing), "NAME",
      "of the weights: t5r16 (5/3 bits a weight), t2r16 (2 bits),\nb1r16 (1 bit, no zeros)", 0, 0, NULL,
      "what this CPU reads best"},
@@ -67,7 +71,7 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
     tern_interrupt_watch(NULL); /* Ctrl-C comes through the progress function: no half file stays behind */
     double start = tern_seconds();
     tern_progress_start(&progress, "converting", TERN_PROGRESS_BYTES);
-    bool screen_missing = false;
+    bool screen_missing = false, only_tern = false;
     const tern_convert_params params = {.type = s->type,
                                         .embedding_type = s->embedding_type,
                                         .packing = s->packing,
@@ -75,6 +79,8 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
                                         .no_screen = s->no_screen,
                                         .screen_missing = &screen_missing,
                                         .binarize = s->binarize,
+                                        .dtype = s->dtype,
+                                        .only_tern = &only_tern,
                                         .n_threads = (int)s->model.threads,
                                         .progress = tern_progress_update,
                                         .progress_user = &progress};
@@ -98,6 +104,11 @@ static int run(void *parsed, const char *const *operands, size_t n_operands) {
                 "tern: %s: without a screen of the LM head, which this CPU's kernels cannot make; convert on "
                 "x86-64 for one\n",
                 path);
+    if (only_tern)
+        tern_cli_warn(
+            "%s: its heads do not make its hidden size, as after pruning: tern runs it; llama.cpp and transformers "
+            "expect that of this architecture",
+            path);
     tern_inspection_free(inspection);
     return 0;
 }
@@ -112,17 +123,19 @@ const tern_command tern_command_convert = {
                "tern convert folder/ model-i2_s.gguf --type i2_s\n"
                "tern convert binary.gguf binary-b1.gguf --type b1\n"
                "tern convert folder/ small.gguf --type tq1_0 --embedding-type q6_k\n"
-               "tern convert model.gguf folder/ --type hf-packed\n",
-    .notes = "tern's own layout holds the weights as the kernels read them, so that loading it takes no work and no\n"
-             "memory of the process's own. It runs on every CPU; where the kernels read another packing it is packed\n"
-             "again while loading, as other files are. The new file computes the same, bit by bit.\n"
-             "\n"
-             "In the other types the ternary values stay what they are. I2_S and F32 keep a matrix's scale, too;\n"
-             "TQ1_0, TQ2_0, F16 and BF16 round it to 16 bits. Another embedding type rounds embedding and head.\n"
-             "\n"
-             "A folder (hf-packed) rounds nothing: if bf16 does not hold embedding, norms and scales, they are all F32 "
-             "and its torch_dtype is\n"
-             "float32. Models of BitNet's layout can be made into one.\n",
+               "tern convert model.gguf folder/ --type hf-packed --dtype bf16\n",
+    .notes =
+        "tern's own layout holds the weights as the kernels read them, so that loading it takes no work and no\n"
+        "memory of the process's own. It runs on every CPU; where the kernels read another packing it is packed\n"
+        "again while loading, as other files are. The new file computes the same, bit by bit.\n"
+        "\n"
+        "In the other types the ternary values stay what they are. I2_S and F32 keep a matrix's scale, too;\n"
+        "TQ1_0, TQ2_0, F16 and BF16 round it to 16 bits. Another embedding type rounds embedding and head.\n"
+        "\n"
+        "A folder (hf-packed) rounds nothing: if bf16 does not hold embedding, norms and scales, they are all F32 "
+        "and its torch_dtype is\n"
+        "float32. --dtype bf16 rounds them: from the masters comes what is published as packed weights. Models of\n"
+        "BitNet's layout can be made into one.\n",
     .min_operands = 2,
     .max_operands = 2,
     .groups = {{"Options", main_options, 0}},

@@ -71,13 +71,18 @@ static tern_status choose_packing(tern_conversion *c, tern_error *err) {
     return TERN_OK;
 }
 
-/* What a folder has no place for. */
-static tern_status check_folder(const tern_convert_params *params, tern_error *err) {
+/* What a folder has no place for, and its floats. */
+static tern_status check_folder(tern_conversion *c, tern_error *err) {
+    const tern_convert_params *params = c->params;
+    c->floats = params->dtype ? tern_codec_named(params->dtype) : NULL;
+    if (params->dtype && (!c->floats || (c->floats->type != TERN_TYPE_BF16 && c->floats->type != TERN_TYPE_F32)))
+        return tern_fail(err, TERN_ERR_ARGUMENT, "dtype '%s' is not one of BF16, F32", params->dtype);
     if (params->name)
         return tern_fail(err, TERN_ERR_ARGUMENT, "a folder's model has the folder's name; it takes no other");
     if (params->embedding_type)
-        return tern_fail(err, TERN_ERR_ARGUMENT,
-                         "a folder's embedding is of the type that holds it, bf16 or F32; it takes no other");
+        return tern_fail(
+            err, TERN_ERR_ARGUMENT,
+            "a folder's embedding is of the type of its other floats, which a dtype says; it takes no other");
     return TERN_OK;
 }
 
@@ -96,7 +101,9 @@ static tern_status choose_types(tern_conversion *c, tern_error *err) {
             return tern_fail(err, TERN_ERR_ARGUMENT, "type '%s' is not one of tern, b1, %s%s", type,
                              tern_keys_weight_types, c->source ? "" : ", " FOLDER_TYPE);
     }
-    tern_status status = is_folder(c->params) ? check_folder(c->params, err) : TERN_OK;
+    tern_status status = is_folder(c->params) ? check_folder(c, err) : TERN_OK;
+    if (!status && c->params->dtype && !is_folder(c->params))
+        status = tern_fail(err, TERN_ERR_ARGUMENT, "a dtype goes with type " FOLDER_TYPE);
     if (status)
         return status;
     if (is_b1(type) && !is_automatic(c->params->packing) && strcmp(c->params->packing, tern_packing_b1r16.name) != 0)
@@ -152,7 +159,8 @@ static tern_status convert_file(tern_conversion *c, const char *out, tern_error 
 }
 
 static tern_status convert_folder(tern_conversion *c, const char *out, tern_error *err) {
-    const tern_folder_params params = {.pool = c->pool, .progress = c->progress, .progress_user = c->progress_user};
+    const tern_folder_params params = {
+        .floats = c->floats, .pool = c->pool, .progress = c->progress, .progress_user = c->progress_user};
     return tern_convert_folder(c->checkpoint, &c->weights, out, &params, err);
 }
 
@@ -179,6 +187,9 @@ tern_status tern_convert_with(const char *in, const char *out, const tern_conver
     c.checkpoint = checkpoint;
     if (!status)
         status = tern_weights_bind(checkpoint, &c.weights, err);
+    if (!status && params->only_tern)
+        *params->only_tern =
+            c.matrices && !c.weights.dims.no_sub_norms && tern_q_size(&c.weights.dims) != c.weights.dims.hidden_size;
     if (!status && !source)
         status = check_kind(&c, err);
     if (!status && !source)

@@ -43,13 +43,17 @@ typedef struct folder_job {
 
 /* ------------------------------------------------------------------- types */
 
-static bool is_bf16(float value) { return tern_bf16_to_f32(tern_f32_to_bf16(value)) == value; }
+/* What is known of all values so far. */
+typedef struct fit {
+    bool exact, finite; /* each is a bf16; none becomes infinite as one */
+} fit;
 
-static bool all_bf16(const float *values, size_t n) {
-    bool all = true;
-    for (size_t i = 0; i < n; i++)
-        all &= is_bf16(values[i]);
-    return all;
+static void look(fit *seen, const float *values, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float rounded = tern_bf16_to_f32(tern_f32_to_bf16(values[i]));
+        seen->exact &= rounded == values[i];
+        seen->finite &= isfinite(rounded) != 0;
+    }
 }
 
 /* The norm's values, for free(). */
@@ -67,12 +71,12 @@ static tern_status load_norm(const folder_job *job, uint32_t layer, tern_norm no
     return status;
 }
 
-static tern_status check_norm(const folder_job *job, uint32_t layer, tern_norm norm, bool *narrow, tern_error *err) {
+static tern_status check_norm(const folder_job *job, uint32_t layer, tern_norm norm, fit *seen, tern_error *err) {
     float *values;
     uint32_t n;
     tern_status status = load_norm(job, layer, norm, &values, &n, err);
     if (!status)
-        *narrow &= all_bf16(values, n);
+        look(seen, values, n);
     free(values);
     return status;
 }
@@ -118,8 +122,8 @@ static tern_status run_layer(folder_job *job, uint32_t layer, uint8_t **bytes, t
     return TERN_OK;
 }
 
-/* Embedding or head: whether bf16 holds it; what is not finite is an error. */
-static tern_status check_floats(const folder_job *job, const tern_tensor *tensor, bool *narrow, tern_error *err) {
+/* Embedding or head; what is not finite is an error. */
+static tern_status check_floats(const folder_job *job, const tern_tensor *tensor, fit *seen, tern_error *err) {
     const tern_codec *codec = tern_codec_of(tensor->type);
     size_t n = (size_t)tensor->cols;
     float *values = tern_alloc_array(n, sizeof *values);
@@ -132,33 +136,39 @@ static tern_status check_floats(const folder_job *job, const tern_tensor *tensor
         if (!finite)
             status = tern_fail(err, TERN_ERR_FORMAT, "%s: %s holds a value that is not finite, in row %" PRIu64,
                                job->checkpoint->path, tensor->name, row);
-        *narrow = *narrow && all_bf16(values, n);
+        look(seen, values, n);
     }
     free(values);
     tern_checkpoint_release(job->checkpoint, tensor);
     return status;
 }
 
-/* bf16, as in the published folders, if it holds every scale, norm and row of the embedding; else F32 for all: readers
- * take one type throughout. */
+/* Where it is not said: bf16, as in the published folders, if it holds every scale, norm and row of the embedding; else
+ * F32 for all: readers take one type throughout. */
 static tern_status choose_type(folder_job *job, tern_error *err) {
     tern_weights *weights = job->weights;
-    bool narrow = true;
-    tern_status status = check_norm(job, 0, TERN_NORM_OUTPUT, &narrow, err);
+    fit seen = {true, true};
+    tern_status status = check_norm(job, 0, TERN_NORM_OUTPUT, &seen, err);
     for (uint32_t i = 0; !status && i < weights->dims.n_layers; i++) {
         for (int j = 0; !status && j < N_LAYER_NORMS; j++)
-            status = check_norm(job, i, layer_norms[j], &narrow, err);
+            status = check_norm(job, i, layer_norms[j], &seen, err);
         if (!status)
             status = run_layer(job, i, NULL, err);
         for (int j = 0; !status && j < TERN_LINEARS_PER_LAYER; j++)
-            narrow &= is_bf16(weights->layers[i].linears[j].scale);
+            look(&seen, &weights->layers[i].linears[j].scale, 1);
     }
     if (!status)
-        status = check_floats(job, weights->embedding, &narrow, err);
+        status = check_floats(job, weights->embedding, &seen, err);
     if (!status && !weights->tied)
-        status = check_floats(job, weights->head, &narrow, err);
-    job->floats = tern_codec_of(narrow ? TERN_TYPE_BF16 : TERN_TYPE_F32);
-    return status;
+        status = check_floats(job, weights->head, &seen, err);
+    if (status)
+        return status;
+    job->floats =
+        job->params->floats ? job->params->floats : tern_codec_of(seen.exact ? TERN_TYPE_BF16 : TERN_TYPE_F32);
+    if (job->floats->type == TERN_TYPE_BF16 && !seen.finite)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s: holds a value that is too large for bf16; F32 takes it",
+                         job->checkpoint->path);
+    return TERN_OK;
 }
 
 /* ----------------------------------------------------------------- weights */

@@ -35,6 +35,7 @@ typedef struct tern_conversion {
     const char *packing;
     const tern_codec *matrices;  /* their type; NULL: tern's own layout */
     const tern_codec *embedding; /* of embedding and head; NULL: as they are */
+    const tern_codec *floats;    /* of a folder (tern_folder_params) */
     tern_weights weights;        /* bound, never loaded */
     tern_screen screen;          /* n_rows 0: none */
     tern_pool *pool;
@@ -73,16 +74,15 @@ tern_status tern_convert_encode(tern_conversion *c, const convert_item *const *m
 tern_status tern_convert_matrix(tern_conversion *c, const convert_item *item, tern_error *err);
 
 typedef struct tern_folder_params {
-    const tern_codec
-        *embedding; /* of embedding and head: F16, BF16 or F32; NULL: as they are, F32 for types in blocks */
+    const tern_codec *floats; /* BF16 or F32, for embedding, norms and scales; NULL: bf16 if that holds all their
+                                 values, else F32: none is rounded */
     tern_pool *pool;
     tern_progress_fn progress;
     void *progress_user;
 } tern_folder_params;
 
 /* A Hugging Face folder with packed matrices at `out`, whole or not at all; an old one there is replaced if it holds
- * nothing but such files. Embedding, norms and scales are bf16 if that holds all their values, else F32: none is
- * rounded. `weights` are bound, never loaded. */
+ * nothing but such files. `weights` are bound, never loaded. */
 tern_status tern_convert_folder(const tern_checkpoint *checkpoint, tern_weights *weights, const char *out,
                                 const tern_folder_params *params, tern_error *err);
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What tern train exports for Hugging Face's transformers, loaded by it: the same ids, the same logits.
+# What tern train exports and tern convert writes for Hugging Face's transformers, loaded by it: the same ids and logits.
 . "$(dirname "$0")/lib.sh"
 
 python=
@@ -24,19 +24,21 @@ END
 run "a model" "$TERN" train pretrain run.json
 is "$status" 0
 ids=$("$TERN" tokenize run/master -p "$text" | tr -s ', \n' ',' | sed 's/^,//; s/,$//')
-for folder in master packed; do
+run "packed by tern convert" "$TERN" convert run/master run/bf16 --type hf-packed --dtype bf16
+is "$status" 0
+for folder in master packed bf16; do
     run "logits of $folder" "$TERN" logits "run/$folder" --ids "$ids" -o $folder.f32
     is "$status" 0
 done
 # compiling what is run once takes longer than running it
 run "transformers" env TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 "$python" "$ROOT/tests/cli/transformers_check.py" "$ids" \
-    run/master master.f32 float32 run/packed packed.f32 bfloat16
+    run/master master.f32 float32 run/packed packed.f32 bfloat16 run/bf16 bf16.f32 bfloat16
 if [ "$status" = 77 ]; then
     echo "transformers is short of something: $out"
     exit 77
 fi
 is "$status" 0
-is "$(grep -c . "$WORK/out")" 2
+is "$(grep -c . "$WORK/out")" 3
 # float32: sums in another order, and an activation on the edge of two int8 values may fall to the other one (2e-6 of 4.5
 # without such); bfloat16, which transformers computes with where that is what the file holds: 8 bits (0.02 of 4.5)
 bound=0.02
