@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "cuda/layout.h"
+#include "cuda/products.h"
 #include "cuda/step.h"
 #include "cuda/upload.h"
 
@@ -128,36 +129,18 @@ static void cuda_norm_quantize(tern_backend *backend, const float *x, const floa
     tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_quantize, (tern_cuda_grid){n, 1, 1}, TERN_CUDA_ROW_THREADS, &args);
 }
 
-/* The kernels of ternary matrices, for steps of at most so many tokens, and what a block of each takes. */
-static const struct {
-    uint32_t most_tokens, groups, tokens, threads;
-    tern_cuda_kernel kernel;
-} products[] = {
-    {1, 1, 1, TERN_CUDA_GEMV_THREADS, TERN_CUDA_KERNEL_gemv},
-    {64, TERN_CUDA_FEW_GROUPS, TERN_CUDA_FEW_TOKENS, TERN_CUDA_FEW_THREADS, TERN_CUDA_KERNEL_gemm_few},
-    {UINT32_MAX, TERN_CUDA_GEMM_GROUPS, TERN_CUDA_GEMM_TOKENS, TERN_CUDA_GEMM_THREADS, TERN_CUDA_KERNEL_gemm},
-};
-
-static uint32_t blocks_for(uint32_t n, uint32_t of_each) { return n / of_each + (n % of_each != 0); }
-
 static void multiply(cuda_backend *be, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
                      uint32_t n, tern_cuda_mode mode) {
     tern_cuda_linear_args args = {.input = be->input, .n_matrices = n_linears, .n_tokens = n, .mode = mode};
-    bool gated = mode == TERN_CUDA_RELU2 || mode == TERN_CUDA_SILU; /* a block then takes both matrices' rows */
+    bool gated = mode == TERN_CUDA_RELU2 || mode == TERN_CUDA_SILU; /* both matrices at once */
     uint32_t groups = 0;
     for (uint32_t i = 0; i < n_linears; i++) {
         args.matrices[i] = (tern_cuda_matrix){tern_cuda_tiles(&be->copy, linears[i]), out[i], linears[i]->rows,
                                               gated ? 0 : groups, linears[i]->scale};
-        if (i == 0 || !gated)
-            groups += (uint32_t)tern_cuda_n_groups(linears[i]->rows);
+        groups += (uint32_t)tern_cuda_n_groups(linears[i]->rows);
     }
-    size_t i = 0;
-    while (n > products[i].most_tokens)
-        i++;
-    uint32_t per_block = gated && products[i].groups > 1 ? products[i].groups / 2 : products[i].groups;
-    tern_cuda_launch(&be->device, products[i].kernel,
-                     (tern_cuda_grid){blocks_for(groups, per_block), blocks_for(n, products[i].tokens), 1},
-                     products[i].threads, &args);
+    tern_cuda_products plan = tern_cuda_plan_products(&args);
+    tern_cuda_launch(&be->device, plan.kernel, plan.grid, plan.threads, &args);
 }
 
 static void cuda_linear(tern_backend *backend, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
@@ -243,7 +226,8 @@ static void few_logits(cuda_backend *be, const float *x, uint32_t n, float *logi
                                 .k = (uint32_t)hidden,
                                 .n_tokens = n,
                                 .type = weights->head_type};
-    tern_cuda_grid grid = {blocks_for((uint32_t)vocab, TERN_CUDA_HEAD_ROWS), blocks_for(n, TERN_CUDA_HEAD_TOKENS), 1};
+    tern_cuda_grid grid = {tern_cuda_blocks((uint32_t)vocab, TERN_CUDA_HEAD_ROWS),
+                           tern_cuda_blocks(n, TERN_CUDA_HEAD_TOKENS), 1};
     tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_head, grid, TERN_CUDA_HEAD_THREADS, &args);
     tern_cuda_copy_to_host(&be->device, logits, be->logits, n * vocab * sizeof *logits);
     if (!tern_cuda_wait(&be->device))

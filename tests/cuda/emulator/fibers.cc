@@ -210,7 +210,7 @@ static void run_block(Order order) {
 /* ---- what threads do together ---- */
 
 static void check_place(Place place, Place others) {
-    if (place.line != others.line || strcmp(place.file, others.file) != 0)
+    if (place.line != others.line || (place.file != others.file && strcmp(place.file, others.file) != 0))
         die(place, "other threads of it are at %s:%d instead", others.file, others.line);
 }
 
