@@ -48,8 +48,8 @@ tern_emulated(test_matrices)
 target_link_libraries(test_matrices PRIVATE tern_static)
 add_test(NAME cuda_test_matrices COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:test_matrices>)
 
-# The command on it (tests/cli/test_cuda.sh).
+# The command on it.
 if(NOT CMAKE_CROSSCOMPILING)
-  set_tests_properties(cli_test_cuda PROPERTIES
+  set_tests_properties(cli_test_cuda cli_test_cuda_faults PROPERTIES
     ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>;CUDA_EMULATOR=$<TARGET_FILE_DIR:emulated_driver>")
 endif()

@@ -3,9 +3,11 @@
 #include "cuda/backend.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "cuda/graphs.h"
 #include "cuda/layout.h"
 #include "cuda/products.h"
 #include "cuda/step.h"
@@ -24,6 +26,9 @@ typedef struct cuda_backend {
     tern_cuda_device device;
     tern_cuda_weights copy;
     tern_cuda_step step;
+    tern_cuda_graphs graphs;
+    /* Sessions take and give back KV blocks beside a pass, which must not happen while one is recorded. */
+    pthread_mutex_t memory_lock;
     tern_cuda_input input;
     uint32_t max_batch;
     float *states;      /* [STATES, n_heads, head_dim + 2] */
@@ -36,11 +41,20 @@ static cuda_backend *of(tern_backend *backend) { return (cuda_backend *)backend;
 /* ---------------------------------------------------------------- memory */
 
 static void *cuda_alloc(tern_backend *backend, size_t n_bytes) {
-    return tern_cuda_alloc(&of(backend)->device, n_bytes);
+    cuda_backend *be = of(backend);
+    pthread_mutex_lock(&be->memory_lock);
+    void *memory = tern_cuda_alloc(&be->device, n_bytes);
+    pthread_mutex_unlock(&be->memory_lock);
+    return memory;
 }
 
-/* What is in line may still use it. */
-static void cuda_release(tern_backend *backend, void *memory) { tern_cuda_free(&of(backend)->device, memory); }
+/* The driver waits for what is in line and may use it. */
+static void cuda_release(tern_backend *backend, void *memory) {
+    cuda_backend *be = of(backend);
+    pthread_mutex_lock(&be->memory_lock);
+    tern_cuda_free(&be->device, memory);
+    pthread_mutex_unlock(&be->memory_lock);
+}
 
 static void free_input(cuda_backend *be) {
     tern_cuda_free(&be->device, be->input.q);
@@ -58,9 +72,11 @@ static void cuda_free(tern_backend *backend) {
     tern_cuda_free(&be->device, be->states);
     tern_cuda_free(&be->device, be->logits);
     tern_cuda_host_free(&be->device, be->host_logits);
+    tern_cuda_graphs_free(&be->graphs, &be->device);
     tern_cuda_step_free(&be->step, &be->device);
     tern_cuda_weights_free(&be->device, &be->copy);
     tern_cuda_device_close(&be->device);
+    pthread_mutex_destroy(&be->memory_lock);
     free(be);
 }
 
@@ -68,6 +84,7 @@ static tern_status reserve_input(cuda_backend *be, uint32_t max_batch, tern_erro
     if (max_batch <= be->max_batch)
         return TERN_OK;
     free_input(be);
+    be->step.generation++; /* graphs have these addresses */
     be->input.q = tern_cuda_alloc(&be->device, max_batch * tern_cuda_k_pad(tern_widest(&be->weights->dims)));
     be->input.scale = tern_cuda_alloc(&be->device, max_batch * sizeof(float));
     be->input.sum = tern_cuda_alloc(&be->device, max_batch * sizeof(int32_t));
@@ -95,14 +112,34 @@ static tern_status cuda_reserve(tern_backend *backend, uint32_t max_batch, uint3
 
 /* ----------------------------------------------------------------- a pass */
 
-static tern_status cuda_begin(tern_backend *backend, const tern_slot *slots, uint32_t n, tern_error *err) {
+static void stop_recording(cuda_backend *be, void (*stop)(tern_cuda_graphs *, tern_cuda_device *)) {
+    if (!be->graphs.recording)
+        return;
+    stop(&be->graphs, &be->device);
+    pthread_mutex_unlock(&be->memory_lock);
+}
+
+static tern_status cuda_begin(tern_backend *backend, const tern_slot *slots, uint32_t n, uint64_t activations,
+                              bool *done, tern_error *err) {
     cuda_backend *be = of(backend);
     tern_cuda_enter(&be->device);
     tern_status status = tern_cuda_take_error(&be->device, err);
-    return status ? status : tern_cuda_step_begin(&be->step, &be->device, be->weights, slots, n, err);
+    if (!status)
+        status = tern_cuda_step_begin(&be->step, &be->device, be->weights, slots, n, err);
+    if (status)
+        return status;
+    tern_cuda_graph_key key = {n, be->step.n_splits, activations, be->step.generation};
+    pthread_mutex_lock(&be->memory_lock);
+    *done = tern_cuda_graphs_begin(&be->graphs, &be->device, &key);
+    if (!be->graphs.recording) /* else until it ends */
+        pthread_mutex_unlock(&be->memory_lock);
+    return TERN_OK;
 }
 
+static void cuda_layers_end(tern_backend *backend) { stop_recording(of(backend), tern_cuda_graphs_end); }
+
 static tern_status cuda_end(tern_backend *backend, tern_error *err) {
+    stop_recording(of(backend), tern_cuda_graphs_abandon);
     return tern_cuda_take_error(&of(backend)->device, err);
 }
 
@@ -288,6 +325,7 @@ static const tern_backend_ops cuda_ops = {
     .release = cuda_release,
     .reserve = cuda_reserve,
     .begin = cuda_begin,
+    .layers_end = cuda_layers_end,
     .end = cuda_end,
     .embed = cuda_embed,
     .norm = cuda_norm,
@@ -333,6 +371,7 @@ tern_status tern_cuda_backend_create(const tern_weights *weights, tern_pool *poo
         free(be);
         return status;
     }
+    pthread_mutex_init(&be->memory_lock, NULL);
     status = tern_cuda_weights_upload(&be->device, weights, pool, OTHER_BYTES, &be->copy, err);
     if (!status)
         status = make_buffers(be, err);

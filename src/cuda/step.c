@@ -7,37 +7,23 @@
 #include "runtime/embedding.h"
 #include "runtime/rotations.h"
 
-/* Angles are made for so many positions at a time, addresses for so many blocks at least. */
-enum { ROTATIONS = 512, LEAST_TABLES = 1024 };
-
-static tern_status fail_host(tern_cuda_device *device, tern_error *err) {
-    return tern_fail(err, TERN_ERR_MEMORY, "%s: no host memory for copies to it", device->name);
-}
+/* Angles are made for so many positions at a time; there is room for so many blocks' addresses from the start. */
+enum { ROTATIONS = 512, LEAST_TABLES = 1024, ALIGN = 256 };
 
 tern_status tern_cuda_step_init(tern_cuda_step *step, tern_cuda_device *device, const tern_weights *weights,
                                 tern_error *err) {
     *step = (tern_cuda_step){.row = malloc(tern_embedding_row_bytes(weights))};
     if (!step->row)
         return tern_fail_memory(err, "a row of the embedding");
-    tern_cuda_check(device, device->driver->event_create(&step->free_again, TERN_CU_EVENT_DISABLE_TIMING), "an event");
+    tern_cuda_check(device, device->driver->event_create(&step->copied, TERN_CU_EVENT_DISABLE_TIMING), "an event");
     return tern_cuda_take_error(device, err);
 }
 
-static void free_batch(tern_cuda_step *step, tern_cuda_device *device) {
-    tern_cuda_free(device, step->slots);
-    tern_cuda_free(device, step->embedded);
-    tern_cuda_host_free(device, step->host_slots);
-    tern_cuda_host_free(device, step->host_embedded);
-    step->slots = step->host_slots = NULL;
-    step->embedded = step->host_embedded = NULL;
-    step->max_batch = 0;
-}
-
-static void free_tables(tern_cuda_step *step, tern_cuda_device *device) {
-    tern_cuda_free(device, step->tables);
-    tern_cuda_host_free(device, step->host_tables);
-    step->tables = step->host_tables = NULL;
-    step->n_tables = 0;
+static void free_memory(tern_cuda_step *step, tern_cuda_device *device) {
+    tern_cuda_free(device, step->memory);
+    tern_cuda_host_free(device, step->host);
+    step->memory = step->host = NULL;
+    step->capacity = 0;
 }
 
 static void free_rotations(tern_cuda_step *step, tern_cuda_device *device) {
@@ -50,74 +36,69 @@ static void free_rotations(tern_cuda_step *step, tern_cuda_device *device) {
 }
 
 void tern_cuda_step_free(tern_cuda_step *step, tern_cuda_device *device) {
-    free_batch(step, device);
-    free_tables(step, device);
+    free_memory(step, device);
     free_rotations(step, device);
-    if (step->free_again)
-        device->driver->event_destroy(step->free_again);
+    if (step->copied)
+        device->driver->event_destroy(step->copied);
     free(step->row);
     *step = (tern_cuda_step){0};
 }
 
 /* ----------------------------------------------------------------------- room */
 
-static bool make_batch(tern_cuda_step *step, tern_cuda_device *device, uint32_t max_batch, uint32_t hidden) {
-    size_t floats = (size_t)max_batch * hidden;
-    step->slots = tern_cuda_alloc(device, max_batch * sizeof *step->slots);
-    step->embedded = tern_cuda_alloc(device, floats * sizeof *step->embedded);
-    step->host_slots = tern_cuda_host_alloc(device, max_batch * sizeof *step->slots);
-    step->host_embedded = tern_cuda_host_alloc(device, floats * sizeof *step->embedded);
-    step->max_batch = max_batch;
-    return step->slots && step->embedded && step->host_slots && step->host_embedded;
+static size_t align(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
+
+/* Where the embedding's rows and the addresses of blocks are; slots are at 0. */
+static size_t embedded_at(uint32_t n) { return align(n * sizeof(tern_cuda_slot)); }
+static size_t tables_at(uint32_t n, uint32_t hidden) {
+    return embedded_at(n) + align((size_t)n * hidden * sizeof(float));
 }
 
-static bool make_rotations(tern_cuda_step *step, tern_cuda_device *device, uint32_t n_positions, uint32_t half) {
-    size_t floats = (size_t)n_positions * half;
+static tern_status reserve_memory(tern_cuda_step *step, tern_cuda_device *device, size_t bytes, tern_error *err) {
+    if (bytes <= step->capacity)
+        return TERN_OK;
+    free_memory(step, device);
+    step->memory = tern_cuda_alloc(device, bytes);
+    step->host = tern_cuda_host_alloc(device, bytes);
+    step->generation++;
+    if (!step->memory || !step->host) {
+        free_memory(step, device);
+        return tern_fail(err, TERN_ERR_MEMORY,
+                         "%s: no memory for prefill steps of %u tokens; a smaller chunk needs less", device->name,
+                         step->max_batch);
+    }
+    step->capacity = bytes;
+    return TERN_OK;
+}
+
+static tern_status reserve_rotations(tern_cuda_step *step, tern_cuda_device *device, uint32_t n_ctx, uint32_t half,
+                                     tern_error *err) {
+    if (n_ctx <= step->n_positions)
+        return TERN_OK;
+    size_t floats = (size_t)n_ctx * half;
+    free_rotations(step, device);
     step->cos = tern_cuda_alloc(device, floats * sizeof(float));
     step->sin = tern_cuda_alloc(device, floats * sizeof(float));
     step->host_cos = tern_alloc_array(floats, sizeof(float));
     step->host_sin = tern_alloc_array(floats, sizeof(float));
-    step->n_positions = n_positions;
-    return step->cos && step->sin && step->host_cos && step->host_sin;
+    step->generation++;
+    if (!step->cos || !step->sin || !step->host_cos || !step->host_sin) {
+        free_rotations(step, device);
+        return tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for a context of %u tokens; a smaller -c needs less",
+                         device->name, n_ctx);
+    }
+    step->n_positions = n_ctx;
+    return TERN_OK;
 }
 
 tern_status tern_cuda_step_reserve(tern_cuda_step *step, tern_cuda_device *device, const tern_weights *weights,
                                    uint32_t max_batch, uint32_t n_ctx, tern_error *err) {
     const tern_dims *dims = &weights->dims;
-    if (max_batch > step->max_batch) {
-        free_batch(step, device);
-        if (!make_batch(step, device, max_batch, dims->hidden_size)) {
-            free_batch(step, device);
-            return tern_fail(err, TERN_ERR_MEMORY,
-                             "%s: no memory for prefill steps of %u tokens; a smaller chunk needs less", device->name,
-                             max_batch);
-        }
-    }
-    if (n_ctx > step->n_positions) {
-        free_rotations(step, device);
-        if (!make_rotations(step, device, n_ctx, dims->head_dim / 2)) {
-            free_rotations(step, device);
-            return tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for a context of %u tokens; a smaller -c needs less",
-                             device->name, n_ctx);
-        }
-    }
-    return TERN_OK;
-}
-
-static tern_status reserve_tables(tern_cuda_step *step, tern_cuda_device *device, size_t n, tern_error *err) {
-    if (n <= step->n_tables)
-        return TERN_OK;
-    size_t wanted = 2 * n > LEAST_TABLES ? 2 * n : LEAST_TABLES;
-    tern_cuda_wait(device); /* the batch before may still be read */
-    free_tables(step, device);
-    step->tables = tern_cuda_alloc(device, wanted * sizeof *step->tables);
-    step->host_tables = tern_cuda_host_alloc(device, wanted * sizeof *step->tables);
-    if (!step->tables || !step->host_tables) {
-        free_tables(step, device);
-        return fail_host(device, err);
-    }
-    step->n_tables = wanted;
-    return TERN_OK;
+    if (max_batch > step->max_batch)
+        step->max_batch = max_batch;
+    size_t tables = (tern_kv_blocks_for(n_ctx) + LEAST_TABLES) * sizeof(uint8_t *);
+    tern_status status = reserve_memory(step, device, tables_at(step->max_batch, dims->hidden_size) + tables, err);
+    return status ? status : reserve_rotations(step, device, n_ctx, dims->head_dim / 2, err);
 }
 
 /* ---------------------------------------------------------------------- a batch */
@@ -131,19 +112,18 @@ static size_t count_tables(const tern_slot *slots, uint32_t n) {
     return count;
 }
 
-static void fill_slots(tern_cuda_step *step, const tern_slot *slots, uint32_t n) {
-    uint32_t end = 0, table = 0, last = 0;
+static void fill_slots(tern_cuda_step *step, const tern_slot *slots, uint32_t n, uint8_t **tables) {
+    tern_cuda_slot *to = (tern_cuda_slot *)(void *)step->host;
+    uint32_t end = 0, table = 0;
     for (uint32_t i = 0; i < n; i++) {
         const tern_kv *kv = slots[i].kv;
         if (i == 0 || kv != slots[i - 1].kv) {
             table = end;
             for (size_t b = 0; b < kv->n_blocks; b++)
-                step->host_tables[end++] = kv->blocks[b];
+                tables[end++] = kv->blocks[b];
         }
-        step->host_slots[i] = (tern_cuda_slot){slots[i].position, table, (uint32_t)kv->layout.type};
-        last = slots[i].position > last ? slots[i].position : last;
+        to[i] = (tern_cuda_slot){slots[i].position, table, (uint32_t)kv->layout.type};
     }
-    step->n_splits = last / TERN_KEY_SPLIT + 1;
 }
 
 /* Angles of positions below n. They are copied before anything else goes on: that is once in so many positions. */
@@ -161,25 +141,38 @@ static void fill_rotations(tern_cuda_step *step, tern_cuda_device *device, const
         step->n_rotations = end;
 }
 
+/* Few numbers of splits, so that few graphs serve all positions. */
+static uint32_t round_splits(uint32_t end) {
+    uint32_t n_splits = 1;
+    while (n_splits * (uint64_t)TERN_KEY_SPLIT < end)
+        n_splits *= 2;
+    return n_splits;
+}
+
 tern_status tern_cuda_step_begin(tern_cuda_step *step, tern_cuda_device *device, const tern_weights *weights,
                                  const tern_slot *slots, uint32_t n, tern_error *err) {
     const tern_dims *dims = &weights->dims;
-    size_t n_tables = count_tables(slots, n);
-    tern_cuda_check(device, device->driver->event_synchronize(step->free_again), "computing");
-    tern_status status = reserve_tables(step, device, n_tables, err);
-    if (status)
-        return status;
-    fill_slots(step, slots, n);
+    size_t at = tables_at(n, dims->hidden_size), bytes = at + count_tables(slots, n) * sizeof(uint8_t *);
+    tern_cuda_check(device, device->driver->event_synchronize(step->copied), "computing");
+    if (bytes > step->capacity) {
+        tern_cuda_wait(device); /* the batch before may still be read */
+        tern_status status = reserve_memory(step, device, 2 * bytes, err);
+        if (status)
+            return status;
+    }
+    step->slots = (const tern_cuda_slot *)(const void *)step->memory;
+    step->embedded = (const float *)(const void *)(step->memory + embedded_at(n));
+    step->tables = (uint8_t *const *)(void *)(step->memory + at);
+    fill_slots(step, slots, n, (uint8_t **)(void *)(step->host + at));
+    float *embedded = (float *)(void *)(step->host + embedded_at(n));
     uint32_t end = 0;
     for (uint32_t i = 0; i < n; i++) {
         end = slots[i].position >= end ? slots[i].position + 1 : end;
-        tern_embedding_row(weights, slots[i].id, step->row, step->host_embedded + (size_t)i * dims->hidden_size);
+        tern_embedding_row(weights, slots[i].id, step->row, embedded + (size_t)i * dims->hidden_size);
     }
+    step->n_splits = round_splits(end);
     fill_rotations(step, device, dims, end);
-    tern_cuda_copy_to_device(device, step->slots, step->host_slots, n * sizeof *step->slots);
-    tern_cuda_copy_to_device(device, step->tables, step->host_tables, n_tables * sizeof *step->tables);
-    tern_cuda_copy_to_device(device, step->embedded, step->host_embedded,
-                             (size_t)n * dims->hidden_size * sizeof(float));
-    tern_cuda_check(device, device->driver->event_record(step->free_again, device->stream), "computing");
+    tern_cuda_copy_to_device(device, step->memory, step->host, bytes);
+    tern_cuda_check(device, device->driver->event_record(step->copied, device->stream), "computing");
     return tern_cuda_take_error(device, err);
 }

@@ -1,5 +1,5 @@
-/* What the kernels need to know of a batch, brought to the GPU before it: where its tokens stand, the addresses of
- * their sequences' KV blocks, the rows of the embedding, and the angles of rotary embedding, which are made as
+/* What the kernels need to know of a batch, brought to the GPU before it in one copy: where its tokens stand, the rows
+ * of the embedding, the addresses of their sequences' KV blocks. And the angles of rotary embedding, which are made as
  * positions are first reached. */
 #ifndef TERN_CUDA_STEP_H
 #define TERN_CUDA_STEP_H
@@ -12,28 +12,27 @@ struct tern_slot;
 typedef struct tern_cuda_step {
     uint32_t max_batch, n_positions; /* there is room for */
     uint32_t n_rotations;            /* positions whose angles are there */
-    size_t n_tables;                 /* addresses there is room for */
-    /* on the GPU */
-    tern_cuda_slot *slots;
-    uint8_t **tables;
-    float *embedded;           /* [max_batch, hidden] */
-    float *cos, *sin;          /* [n_positions, head_dim / 2] */
-    tern_cu_event *free_again; /* after the copies from what follows */
-    /* on the host, for copies that nobody waits for */
-    tern_cuda_slot *host_slots;
-    uint8_t **host_tables;
-    float *host_embedded;
+    uint64_t generation;             /* changes when anything on the GPU moves */
+    uint8_t *memory, *host;          /* [capacity] on the GPU, and what is copied there */
+    size_t capacity;
+    tern_cu_event *copied; /* what is in `host` */
+    float *cos, *sin;      /* [n_positions, head_dim / 2] on the GPU */
     float *host_cos, *host_sin;
-    uint8_t *row;      /* of the embedding, as stored */
-    uint32_t n_splits; /* of the current batch's longest sequence */
+    uint8_t *row; /* of the embedding, as stored */
+    /* of the current batch, in `memory`: where they are depends on its size alone */
+    const tern_cuda_slot *slots;
+    const float *embedded; /* [n, hidden] */
+    uint8_t *const *tables;
+    uint32_t n_splits; /* of its longest sequence, rounded up to a power of two */
 } tern_cuda_step;
 
 tern_status tern_cuda_step_init(tern_cuda_step *step, tern_cuda_device *device, const tern_weights *weights,
                                 tern_error *err);
 void tern_cuda_step_free(tern_cuda_step *step, tern_cuda_device *device);
+/* Nothing is in line that uses what was there. */
 tern_status tern_cuda_step_reserve(tern_cuda_step *step, tern_cuda_device *device, const tern_weights *weights,
                                    uint32_t max_batch, uint32_t n_ctx, tern_error *err);
-/* Put the copies for a batch in line. */
+/* Put the copy for a batch in line. */
 tern_status tern_cuda_step_begin(tern_cuda_step *step, tern_cuda_device *device, const tern_weights *weights,
                                  const struct tern_slot *slots, uint32_t n, tern_error *err);
 

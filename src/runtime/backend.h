@@ -42,10 +42,14 @@ typedef struct tern_backend_ops {
     /* Scratch for batches of up to max_batch tokens and contexts of up to n_ctx positions. */
     tern_status (*reserve)(tern_backend *backend, uint32_t max_batch, uint32_t n_ctx, tern_error *err);
 
-    /* Around the operations of a forward pass; both NULL: a backend that needs neither. begin: these slots come next.
-     * end: nothing more comes; the first failure of the pass, whose results are then rubbish. Operations in between may
-     * still be under way on a device when they return, but those that write to host memory. */
-    tern_status (*begin)(tern_backend *backend, const tern_slot *slots, uint32_t n, tern_error *err);
+    /* Around the operations of a forward pass; all three NULL: a backend that needs none. begin: these slots come next,
+     * in the activations of this generation (tern_activations). *done: what embed() and all layers do for them is under
+     * way already, and not asked for. layers_end: else it has been asked for now. end: nothing more comes; the first
+     * failure of the pass, whose results are then rubbish. Operations in between may still be under way on a device
+     * when they return, but those that write to host memory. */
+    tern_status (*begin)(tern_backend *backend, const tern_slot *slots, uint32_t n, uint64_t activations, bool *done,
+                         tern_error *err);
+    void (*layers_end)(tern_backend *backend);
     tern_status (*end)(tern_backend *backend, tern_error *err);
 
     /* x [n, hidden] = embedding rows of the slots' ids */

@@ -69,6 +69,7 @@ tern_status tern_engine_reserve(tern_engine *engine, uint32_t max_batch, uint32_
         tern_activations larger;
         status = make_activations(engine, max_batch, &larger, err);
         if (!status) {
+            larger.generation = engine->activations.generation + 1;
             release_activations(engine->backend, &engine->activations);
             engine->activations = larger;
         }

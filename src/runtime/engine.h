@@ -14,7 +14,8 @@
  * is never needed at the same time: it lies in one place. */
 typedef struct tern_activations {
     uint32_t max_batch;
-    float *x; /* [max_batch, hidden] residual stream */
+    uint64_t generation; /* other when they are in another place */
+    float *x;            /* [max_batch, hidden] residual stream */
     float *step;
     float *q, *attended; /* in `step`: [max_batch, q] */
     float *k, *v;        /* [max_batch, kv], behind them */

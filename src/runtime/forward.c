@@ -53,16 +53,18 @@ static void give_output(tern_engine *engine, uint32_t n, const tern_forward_outp
         ops->logits(engine->backend, a->y, n, output->logits);
 }
 
-static tern_status run(tern_engine *engine, const tern_slot *slots, uint32_t n, const atomic_bool *cancel,
-                       const tern_forward_output *output, tern_error *err) {
-    engine->backend->ops->embed(engine->backend, slots, n, engine->activations.x);
+static tern_status run_layers(tern_engine *engine, const tern_slot *slots, uint32_t n, const atomic_bool *cancel,
+                              tern_error *err) {
+    const tern_backend_ops *ops = engine->backend->ops;
+    ops->embed(engine->backend, slots, n, engine->activations.x);
     for (uint32_t i = 0; i < engine->weights->dims.n_layers; i++) {
         if (atomic_load_explicit(cancel, memory_order_relaxed))
             return tern_fail(err, TERN_ERR_CANCELLED, "the evaluation was cancelled");
         attention_block(engine, &engine->weights->layers[i], i, slots, n);
         ffn_block(engine, &engine->weights->layers[i], n);
     }
-    give_output(engine, n, output);
+    if (ops->layers_end)
+        ops->layers_end(engine->backend);
     return TERN_OK;
 }
 
@@ -70,9 +72,13 @@ tern_status tern_forward(tern_engine *engine, const tern_slot *slots, uint32_t n
                          const tern_forward_output *output, tern_error *err) {
     const tern_backend_ops *ops = engine->backend->ops;
     tern_engine_lock(engine);
-    tern_status status = ops->begin ? ops->begin(engine->backend, slots, n, err) : TERN_OK;
+    bool done = false;
+    tern_status status =
+        ops->begin ? ops->begin(engine->backend, slots, n, engine->activations.generation, &done, err) : TERN_OK;
     if (!status) {
-        status = run(engine, slots, n, cancel, output, err);
+        status = done ? TERN_OK : run_layers(engine, slots, n, cancel, err);
+        if (!status)
+            give_output(engine, n, output);
         tern_status end = ops->end ? ops->end(engine->backend, status ? NULL : err) : TERN_OK;
         status = status ? status : end;
     }
