@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/nvml.h"
 #include "cli/command.h"
+#include "cli/measure.h"
 #include "server/server.h"
 
 typedef struct serve_options {
@@ -57,9 +58,9 @@ static const tern_option limit_table[] = {
     {"queue", 0, TERN_OPTION_INT, FIELD(queue), "N", "requests that wait for that; further ones get status 429", 1,
      1 << 20, NULL, NULL},
     {"kv-bytes", 0, TERN_OPTION_INT, FIELD(kv_bytes), "BYTES",
-     "memory for the KV caches of all requests and of kept\nprefixes, also as 512M or 2G; requests wait when it is "
+     "memory for the KV caches of all requests and of kept\nprefixes, also as 512M or 2G; requests wait when it is\n"
      "used up",
-     1, MANY, NULL, "four contexts, or an eighth of the memory if that is less"},
+     1, MANY, NULL, "four contexts, or an eighth of the memory"},
     {"max-body", 0, TERN_OPTION_INT, FIELD(max_body), "BYTES", "largest body of a request", 1024, 1 << 30, NULL, NULL},
     {"max-header", 0, TERN_OPTION_INT, FIELD(max_header), "BYTES", "largest header of a request", 1024, 1 << 20, NULL,
      NULL},
@@ -249,6 +250,18 @@ static int make_config(const serve_options *options, const key_list *keys, tern_
     return 0;
 }
 
+static void say_what(const tern_server *server, const tern_model *model, const serve_options *options,
+                     const char *path) {
+    tern_model_info info;
+    char count[32];
+    tern_model_get_info(model, &info);
+    fprintf(stderr, "serving %s%s: %s parameters, a context of %u tokens, %lld requests at a time\n",
+            tern_server_model_name(server), path ? "" : ", the built-in model",
+            tern_format_count(count, (double)info.n_params), (unsigned)tern_server_n_ctx(server),
+            (long long)options->parallel);
+    fprintf(stderr, "listening on %s\n", tern_server_url(server));
+}
+
 static int serve(const serve_options *options, const key_list *keys, const char *path) {
     tern_server_config config;
     tern_model *model;
@@ -265,7 +278,7 @@ static int serve(const serve_options *options, const key_list *keys, const char 
     if (tern_server_start(model, &config, &server, &err)) {
         status = tern_cli_error(&err);
     } else {
-        fprintf(stderr, "listening on %s\n", tern_server_url(server));
+        say_what(server, model, options, path);
         serve_until_signalled(server, options);
         tern_server_stop(server);
     }

@@ -197,7 +197,8 @@ int tern_endpoint_chat(tern_exchange *x, tern_api_error *error) {
         return error->status;
     tern_job *job = x->job;
     if (parse_logprobs(job, error) || tern_parse_sampling(job, error) || tern_parse_constraint(job, error) ||
-        tern_parse_tools(job, error) || tern_parse_messages(job, error))
+        tern_parse_tools(job, error) || tern_parse_messages(x, job->tool_text, &job->prompts[0], error) ||
+        tern_check_prompt(x, &job->prompts[0], "messages", error))
         return error->status;
     job->params.max_tokens = max_tokens;
     return 0;

@@ -162,6 +162,8 @@ extern const size_t tern_n_routes;
 /* The row for a path and a method (HEAD counts as GET). NULL with *allowed empty: no such path; else the methods that
  * the path has, "GET, POST". */
 const tern_route *tern_route_find(const char *method, const char *path, char allowed[64]);
+/* The path that was meant, perhaps: "/chat/completions" and "/v1/v1/models" have lost or won a part. NULL: none. */
+const char *tern_route_like(const char *path);
 
 /* ------------------------------------------------------------------ transport */
 

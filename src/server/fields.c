@@ -21,7 +21,7 @@ static const struct {
 } known[] = {
     {"model", ALL},
     {"user", ALL},
-    {"messages", CHAT},
+    {"messages", CHAT | TOKENIZE},
     {"prompt", TEXT | TOKENIZE},
     {"input", EMBEDDING},
     {"content", TOKENIZE},
@@ -87,9 +87,9 @@ static const struct {
     {"functions", CHAT, 0, "tools"},
     {"function_call", CHAT, 0, "tool_choice"},
     {"web_search_options", CHAT, 0, NULL},
-    {"chat_template", CHAT, 0, NULL},
-    {"continue_final_message", CHAT, 0, NULL},
-    {"add_generation_prompt", CHAT, 1, NULL},
+    {"chat_template", CHAT | TOKENIZE, 0, NULL},
+    {"continue_final_message", CHAT | TOKENIZE, 0, NULL},
+    {"add_generation_prompt", CHAT | TOKENIZE, 1, NULL},
     {"documents", CHAT, 0, NULL},
     {"echo", CHAT, 0, NULL},
     {"prompt_embeds", TEXT, 0, NULL},
@@ -113,7 +113,7 @@ static const struct {
     {"lora", BOTH, 0, NULL},
     {"with_pieces", TOKENIZE, 0, NULL},
     {"return_token_strs", TOKENIZE, 0, NULL},
-    {"messages", TOKENIZE, 0, "content"},
+    {"tools", TOKENIZE, 0, NULL},
 };
 
 /* It asks for nothing: empty, off, or the number that changes nothing. */

@@ -295,9 +295,11 @@ static int admit(tern_exchange *x, tern_api_error *error) {
         return tern_api_fail(error, 405, NULL, "method_not_allowed", "%.20s is not a method of %.100s; allowed: %s",
                              x->method, x->path, allowed);
     }
+    const char *like = x->route ? NULL : tern_route_like(x->path);
     if (!x->route)
         return tern_api_fail(error, 404, NULL, "unknown_url",
-                             "there is no %.20s %.100s here; docs/SERVER.md lists what is", x->method, x->path);
+                             "there is no %.20s %.100s here%s%s; /openapi.json and docs/SERVER.md list what is",
+                             x->method, x->path, like ? ", but " : "", like ? like : "");
     x->key = tern_auth_find(header_of(x->connection, "Authorization"), server->keys, server->config.n_api_keys);
     if (x->route->needs_key && server->config.n_api_keys && !x->key)
         return tern_api_fail(error, 401, NULL, "invalid_api_key",

@@ -5,7 +5,6 @@
 
 #include "base/mem.h"
 #include "server/limits.h"
-#include "server/sampling.h"
 #include "server/tools.h"
 
 /* OpenAI's roles and those that chat templates know. */
@@ -102,16 +101,15 @@ static int add_tools(const char *text, tern_arena *arena, tern_message *messages
     return messages[0].content ? 0 : tern_api_fail_memory(error);
 }
 
-static int parse_all(const tern_job *job, const json_t *list, tern_arena *arena, tern_message *messages, size_t *n,
+static int parse_all(const char *tool_text, const json_t *list, tern_arena *arena, tern_message *messages, size_t *n,
                      tern_api_error *error) {
     for (size_t i = 0; i < *n; i++)
         if (parse_message(json_array_get(list, i), i, arena, &messages[i], error))
             return error->status;
-    return job->tool_text ? add_tools(job->tool_text, arena, messages, n, error) : 0;
+    return tool_text ? add_tools(tool_text, arena, messages, n, error) : 0;
 }
 
-int tern_parse_messages(tern_job *job, tern_api_error *error) {
-    tern_exchange *x = job->exchange;
+int tern_parse_messages(const tern_exchange *x, const char *tool_text, tern_prompt *prompt, tern_api_error *error) {
     const json_t *list = NULL;
     tern_error err;
     if (tern_field_array(x->request, "messages", &list, error))
@@ -122,11 +120,11 @@ int tern_parse_messages(tern_job *job, tern_api_error *error) {
                              "'messages' must be an array of 1 to %d messages", TERN_MAX_MESSAGES);
     tern_arena arena = {0};
     tern_message *messages = tern_calloc_array(n + 1, sizeof *messages);
-    int status = messages ? parse_all(job, list, &arena, messages, &n, error) : tern_api_fail_memory(error);
-    if (!status && tern_chat_tokenize(x->server->tokenizer, messages, n, true, TERN_TOKENIZE_BOS, &job->prompts[0].ids,
-                                      &job->prompts[0].n_ids, &err))
+    int status = messages ? parse_all(tool_text, list, &arena, messages, &n, error) : tern_api_fail_memory(error);
+    if (!status && tern_chat_tokenize(x->server->tokenizer, messages, n, true, TERN_TOKENIZE_BOS, &prompt->ids,
+                                      &prompt->n_ids, &err))
         status = tern_api_fail_from(error, "messages", &err);
     tern_arena_free(&arena);
     free(messages);
-    return status ? status : tern_check_prompt(x, &job->prompts[0], "messages", error);
+    return status;
 }

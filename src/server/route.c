@@ -48,3 +48,22 @@ const tern_route *tern_route_find(const char *method, const char *path, char all
     }
     return NULL;
 }
+
+static bool ends_with(const char *text, size_t n_text, const char *end, size_t n_end) {
+    return n_text >= n_end && memcmp(text + n_text - n_end, end, n_end) == 0;
+}
+
+const char *tern_route_like(const char *path) {
+    const char *best = NULL;
+    size_t n = strlen(path);
+    while (n && path[n - 1] == '/')
+        n--;
+    for (size_t i = 0; n && i < tern_n_routes; i++) {
+        const char *known = tern_routes[i].path;
+        size_t n_known = strlen(known);
+        bool like = n_known > 1 && (ends_with(path, n, known, n_known) || ends_with(known, n_known, path, n));
+        if (like && (!best || n_known < strlen(best)))
+            best = known;
+    }
+    return best;
+}

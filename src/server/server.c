@@ -107,6 +107,8 @@ tern_status tern_server_start(tern_model *model, const tern_server_config *confi
 }
 
 const char *tern_server_url(const tern_server *server) { return server->url; }
+const char *tern_server_model_name(const tern_server *server) { return server->model_name; }
+uint32_t tern_server_n_ctx(const tern_server *server) { return server->n_ctx; }
 
 void tern_server_drain(tern_server *server) { atomic_store(&server->draining, true); }
 

@@ -36,6 +36,9 @@ tern_status tern_server_start(tern_model *model, const tern_server_config *confi
                               tern_error *err);
 /* "http://127.0.0.1:8080"; belongs to the server. */
 const char *tern_server_url(const tern_server *server);
+/* What clients call the model, and tokens of a request. */
+const char *tern_server_model_name(const tern_server *server);
+uint32_t tern_server_n_ctx(const tern_server *server);
 /* From now on new requests are refused with 503; those that are being answered go on. */
 void tern_server_drain(tern_server *server);
 /* How many are being answered. */

@@ -1,6 +1,7 @@
 /* POST /tokenize and /detokenize, GET /tokenizer_info */
 #include "server/endpoints.h"
 #include "server/fields.h"
+#include "server/messages.h"
 #include "server/sampling.h"
 
 static int write_ids(tern_exchange *x, const int32_t *ids, size_t n, tern_api_error *error) {
@@ -14,23 +15,22 @@ static int write_ids(tern_exchange *x, const int32_t *ids, size_t n, tern_api_er
 
 /* The text is "content" (llama-server), without a BOS unless "add_special" asks for one, or "prompt" (vLLM), with one
  * unless "add_special_tokens" does not: what their clients expect. Either flag goes with either name. */
-int tern_endpoint_tokenize(tern_exchange *x, tern_api_error *error) {
+static int tokenize_text(tern_exchange *x, tern_api_error *error) {
     const json_t *request = x->request, *text = tern_field(request, "content");
     const char *name = text ? "content" : "prompt";
     bool bos = !text, special = true;
     tern_error err;
     int32_t *ids;
     size_t n;
-    if (tern_check_fields(x, TERN_FIELDS_TOKENIZE, error))
-        return error->status;
     if (!text)
         text = tern_field(request, name);
     if (!json_is_string(text))
         return text ? tern_api_fail(error, 400, name, "invalid_type", "'%s' must be a string, not %s", name,
                                     tern_json_type_name(text))
                     : tern_api_fail(error, 400, "content", "missing_field",
-                                    "there is no text: 'content' (or 'prompt') must be a string");
-    if (tern_check_model(x, error) || tern_field_bool(request, "add_special", &bos, error) ||
+                                    "there is no text: 'content' (or 'prompt') must be a string, or 'messages' "
+                                    "an array of them");
+    if (tern_field_bool(request, "add_special", &bos, error) ||
         tern_field_bool(request, "add_special_tokens", &bos, error) ||
         tern_field_bool(request, "parse_special", &special, error))
         return error->status;
@@ -40,6 +40,27 @@ int tern_endpoint_tokenize(tern_exchange *x, tern_api_error *error) {
     int status = write_ids(x, ids, n, error);
     tern_free(ids);
     return status;
+}
+
+/* The prompt that a chat would make of its messages; longer than the context, too. */
+static int tokenize_messages(tern_exchange *x, tern_api_error *error) {
+    static const char *const others[] = {"content", "prompt", "add_special", "add_special_tokens", "parse_special"};
+    tern_prompt prompt = {0};
+    int status = tern_parse_messages(x, NULL, &prompt, error);
+    for (size_t i = 0; i < sizeof others / sizeof *others && !status; i++)
+        if (tern_field(x->request, others[i]))
+            status = tern_api_fail(error, 400, others[i], "invalid_value",
+                                   "'%s' is for texts, and cannot stand beside 'messages'", others[i]);
+    if (!status)
+        status = write_ids(x, prompt.ids, prompt.n_ids, error);
+    tern_free(prompt.ids);
+    return status;
+}
+
+int tern_endpoint_tokenize(tern_exchange *x, tern_api_error *error) {
+    if (tern_check_fields(x, TERN_FIELDS_TOKENIZE, error) || tern_check_model(x, error))
+        return error->status;
+    return tern_field(x->request, "messages") ? tokenize_messages(x, error) : tokenize_text(x, error);
 }
 
 int tern_endpoint_detokenize(tern_exchange *x, tern_api_error *error) {

@@ -266,6 +266,14 @@ class Others(ServerTest):
                           ({"content": STORY, "add_special_tokens": True}, begun), ({"prompt": STORY, "add_special": None}, begun),
                           ({"prompt": "<|begin_of_text|>" + STORY}, begun)):  # not two of them
             self.assertEqual(self.server.good("/tokenize", body)["tokens"], ids, body)
+        # of a chat: the prompt that it has, also one that is too long for an answer
+        chat = self.server.good("/tokenize", {"messages": CHAT["messages"], "add_generation_prompt": True})["tokens"]
+        whole = self.server.good("/v1/chat/completions", CHAT)
+        self.assertEqual(len(chat), whole["usage"]["prompt_tokens"])
+        answer = self.server.good("/v1/completions", {"prompt": chat, "max_tokens": CHAT["max_tokens"], "temperature": 0})
+        self.assertEqual(answer["choices"][0]["text"], whole["choices"][0]["message"]["content"])
+        long = [{"role": "user", "content": "word " * 600}]
+        self.assertGreater(self.server.good("/tokenize", {"messages": long})["count"], 512)
         special = self.server.good("/tokenize", {"content": "<|eot_id|>"})
         plain = self.server.good("/tokenize", {"content": "<|eot_id|>", "parse_special": False})
         self.assertEqual(special["count"], 1)

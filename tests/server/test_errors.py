@@ -54,7 +54,7 @@ class Fields(ServerTest):
         chat = [("functions", [{}], []), ("continue_final_message", True, False), ("add_generation_prompt", False, True),
                 ("echo", True, False), ("audio", {"voice": "a"}, {})]
         cases = [(path, *row) for path in GOOD for row in both] + [(CHAT, *row) for row in chat]
-        for path, param, value, neutral in cases + [("/tokenize", "messages", USER, [])]:
+        for path, param, value, neutral in cases + [("/tokenize", "tools", [{}], [])]:
             good = GOOD.get(path, {"content": "a"})
             self.assertEqual(self.refused(400, param, path, {**good, param: value})["code"], "unsupported_value")
             self.assertEqual(self.server.post(path, {**good, param: neutral})[0], 200, param)
@@ -128,6 +128,10 @@ class Fields(ServerTest):
         self.refused(400, "dimensions", EMBEDDINGS, {"input": "a", "dimensions": 3})
         self.assertIn("there is no text", self.refused(400, "content", "/tokenize", {})["message"])
         self.refused(400, "prompt", "/tokenize", {"prompt": ["a"]})
+        self.refused(400, "messages", "/tokenize", {"messages": []})
+        self.refused(400, "messages[0].role", "/tokenize", {"messages": [{}]})
+        self.refused(400, "content", "/tokenize", {"messages": USER, "content": "a"})
+        self.refused(400, "add_special", "/tokenize", {"messages": USER, "add_special": True})
         self.refused(400, "content", "/tokenize", {"content": 3})
         self.refused(400, "add_special", "/tokenize", {"content": "a", "add_special": 3})
         self.refused(400, "tokens", "/detokenize", {})
@@ -151,6 +155,12 @@ class Fields(ServerTest):
         for path in ("/v1", "/v1/chat", "/v1/completions/", "/..", "/index.html", "/v1/engines", "//"):
             status, _, _ = self.server.request("GET", path)
             self.assertEqual(status, 404, path)
+        for path, meant in (("/chat/completions", CHAT), ("/completions", COMPLETIONS), ("/v1/v1/models", "/v1/models"),
+                            (CHAT + "/", CHAT), ("/v1/health", "/health"), ("/v1/responses", None), ("/v1", None), ("/x", None)):
+            status, _, data = self.server.request("GET", path)
+            message = json.loads(data)["error"]["message"]
+            self.assertEqual(status, 404)
+            self.assertIn(f"{path} here{', but ' + meant if meant else ''}; /openapi.json", message)
         for method, path, allowed in (("GET", COMPLETIONS, "POST"), ("DELETE", "/v1/models", "GET"),
                                       ("PUT", CHAT, "POST"), ("POST", "/health", "GET"), ("OPTIONS", CHAT, "POST")):
             status, headers, _ = self.server.request(method, path)

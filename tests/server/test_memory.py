@@ -49,6 +49,7 @@ REQUESTS = {
         "type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [TOOL]}}, "messages": USER, "stream": True}),
     "embeddings": ("/v1/embeddings", {"input": [STORY, "The dog"], "encoding_format": "base64"}),
     "tokenize": ("/tokenize", {"content": STORY * 20, "add_special": True}),
+    "tokenize a chat": ("/tokenize", {"messages": USER}),
     "detokenize": ("/detokenize", {"tokens": list(range(100, 160))}),
     "bad JSON": ("/v1/completions", b'{"prompt": "a text that is longer than sixteen bytes", "max_tokens": 1,}'),
     "bad field": ("/v1/completions", {"prompt": STORY, "temperature": "warm"}),

@@ -439,7 +439,8 @@ class Log(unittest.TestCase):
             self.assertEqual(server.stop(), 0)
             self.assertEqual(any("secret" in line for line in server.lines), wanted)
             for line in server.lines:
-                self.assertTrue(line.startswith("listening on ") or json.loads(line), line)
+                self.assertTrue(line.startswith(("serving ", "listening on ")) or json.loads(line), line)
+            self.assertIn("serving tern-demo: 7.35 M parameters, a context of 512 tokens, 16 requests at a time", server.lines)
 
 
 class End(unittest.TestCase):
