@@ -50,6 +50,6 @@ add_test(NAME cuda_test_matrices COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARG
 
 # The command on it.
 if(NOT CMAKE_CROSSCOMPILING)
-  set_tests_properties(cli_test_cuda cli_test_cuda_faults PROPERTIES
+  set_tests_properties(cli_test_cuda cli_test_cuda_faults cli_test_cuda_shapes PROPERTIES
     ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>;CUDA_EMULATOR=$<TARGET_FILE_DIR:emulated_driver>")
 endif()
