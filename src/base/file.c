@@ -303,6 +303,8 @@ tern_status tern_writer_commit(tern_writer *writer, tern_error *err) {
     bool bad = ferror(writer->file) || fflush(writer->file) || (writer->temporary && fsync(fileno(writer->file))) ||
                (writer->nameless && !name_file(writer));
     int code = errno;
+    if (bad && !code && write(fileno(writer->file), "", 1) < 0)
+        code = errno; /* of a write before, which kept no reason: the file, which goes away, is asked once more */
     bad |= fclose(writer->file) != 0;
     writer->file = NULL;
     if (!bad && (!writer->temporary || rename(writer->temporary, writer->path) == 0)) {

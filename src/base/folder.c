@@ -59,6 +59,13 @@ static char *target_of(const char *path) {
     return target ? target : strndup(path, length);
 }
 
+tern_status tern_staging_check(const char *path, const char *const *names, size_t n, tern_error *err) {
+    char *target = target_of(path);
+    tern_status status = target ? check_contents(target, names, n, err) : tern_fail_memory(err, path);
+    free(target);
+    return status;
+}
+
 tern_status tern_staging_begin(const char *path, const char *const *names, size_t n, tern_staging *staging,
                                tern_error *err) {
     tern_buffer temporary = {0};

@@ -12,6 +12,8 @@ typedef struct tern_staging {
 /* If there is a folder at `path` already, it must hold nothing but files of these names [n]: it will be replaced. */
 tern_status tern_staging_begin(const char *path, const char *const *names, size_t n, tern_staging *staging,
                                tern_error *err);
+/* Whether _begin() would take this place: to be asked before a long computation. */
+tern_status tern_staging_check(const char *path, const char *const *names, size_t n, tern_error *err);
 /* Put it in the old one's place, or (_abort) remove what there is. Both free. */
 tern_status tern_staging_commit(tern_staging *staging, const char *const *names, size_t n, tern_error *err);
 void tern_staging_abort(tern_staging *staging, const char *const *names, size_t n);

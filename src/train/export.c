@@ -142,3 +142,28 @@ tern_status tern_export(const tern_params *params, const tern_export_params *how
     tern_tokenizer_free(job.tokenizer);
     return status;
 }
+
+const tern_run_export tern_run_exports[TERN_N_RUN_EXPORTS] = {{TERN_EXPORT_GGUF, "model.gguf", true},
+                                                              {TERN_EXPORT_HF_MASTER, "master", true},
+                                                              {TERN_EXPORT_HF_PACKED, "packed", false}};
+
+static tern_status check_place(const char *out, tern_export_kind kind, const char *name, tern_error *err) {
+    char path[TERN_RUN_PATH];
+    if (snprintf(path, sizeof path, "%s/%s", out, name) >= (int)sizeof path)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%s: the name of the folder is too long", out);
+    if (kind != TERN_EXPORT_GGUF)
+        return tern_export_hf_check(path, err);
+    return tern_is_directory(path)
+               ? tern_fail(err, TERN_ERR_IO, "%s: is a folder, where the trained model is to be written", path)
+               : TERN_OK;
+}
+
+tern_status tern_export_check_folder(const char *out, tern_weight_mode mode, tern_error *err) {
+    tern_status status = TERN_OK;
+    for (size_t i = 0; !status && i < TERN_N_RUN_EXPORTS; i++)
+        if (mode != TERN_WEIGHTS_FLOAT || tern_run_exports[i].of_floats)
+            status = check_place(out, tern_run_exports[i].kind, tern_run_exports[i].name, err);
+    if (!status && mode == TERN_WEIGHTS_BINARY)
+        status = check_place(out, TERN_EXPORT_GGUF, "model-b1.gguf", err);
+    return status;
+}

@@ -30,4 +30,16 @@ tern_status tern_export(const tern_params *params, const tern_export_params *how
 tern_status tern_export_check_tokenizer(const char *path, uint32_t vocab_size, const char *chat_template,
                                         tern_error *err);
 
+/* What a run leaves in its folder, whose paths are shorter than TERN_RUN_PATH. */
+enum { TERN_N_RUN_EXPORTS = 3, TERN_RUN_PATH = 1024 };
+typedef struct tern_run_export {
+    tern_export_kind kind;
+    const char *name;
+    bool of_floats; /* of a full-precision model, too */
+} tern_run_export;
+extern const tern_run_export tern_run_exports[TERN_N_RUN_EXPORTS];
+
+/* Whether all of these could be put into the folder `out`, which need not be there yet: to be asked before a run. */
+tern_status tern_export_check_folder(const char *out, tern_weight_mode mode, tern_error *err);
+
 #endif

@@ -124,6 +124,10 @@ static tern_status write_weights(tern_export_job *job, const char *folder, tern_
     return status;
 }
 
+tern_status tern_export_hf_check(const char *path, tern_error *err) {
+    return tern_staging_check(path, file_names, N_FILES, err);
+}
+
 tern_status tern_export_hf(tern_export_job *job, const char *path, tern_error *err) {
     tern_staging staging;
     tern_status status = tern_staging_begin(path, file_names, N_FILES, &staging, err);

@@ -19,5 +19,7 @@ tern_status tern_export_quantize(tern_export_job *job, const tern_param *param, 
 
 tern_status tern_export_gguf(tern_export_job *job, const char *path, tern_error *err);
 tern_status tern_export_hf(tern_export_job *job, const char *path, tern_error *err);
+/* Whether that could put its folder there. */
+tern_status tern_export_hf_check(const char *path, tern_error *err);
 
 #endif

@@ -163,19 +163,13 @@ static tern_status export_b1(pretrain *p, char path[static 1024], tern_error *er
 static tern_status on_finished(void *user, const tern_loop_report *last, tern_error *err) {
     pretrain *p = user;
     (void)last;
-    static const struct {
-        tern_export_kind kind;
-        const char *name;
-        bool also_float;
-    } exports[] = {{TERN_EXPORT_GGUF, "model.gguf", true},
-                   {TERN_EXPORT_HF_MASTER, "master", true},
-                   {TERN_EXPORT_HF_PACKED, "packed", false}};
     tern_status status = TERN_OK;
     char path[1024];
-    for (size_t i = 0; !status && i < sizeof exports / sizeof *exports; i++) {
-        if (p->config.weights == TERN_WEIGHTS_FLOAT && !exports[i].also_float)
+    for (size_t i = 0; !status && i < TERN_N_RUN_EXPORTS; i++) {
+        const tern_run_export *export = &tern_run_exports[i];
+        if (p->config.weights == TERN_WEIGHTS_FLOAT && !export->of_floats)
             continue;
-        status = export_one(p, exports[i].kind, p->config.weights, exports[i].name, path, err);
+        status = export_one(p, export->kind, p->config.weights, export->name, path, err);
         if (!status && p->how->on_export)
             p->how->on_export(p->how->user, path);
     }
@@ -221,7 +215,10 @@ static tern_status check_tokenizer(const pretrain *p, tern_error *err) {
     if (wanted && hash != wanted)
         return tern_fail(err, TERN_ERR_ARGUMENT, "%s: is not the tokenizer that %s was made with", path,
                          p->config.data.list[0]);
-    return tern_export_check_tokenizer(path, p->config.dims.vocab_size, NULL, err);
+    status = tern_export_check_tokenizer(path, p->config.dims.vocab_size, NULL, err);
+    if (!status && tern_comm_rank(p->comm) == 0)
+        status = tern_export_check_folder(p->config.out, p->config.weights, err);
+    return status;
 }
 
 static tern_status open_data(pretrain *p, tern_error *err) {

@@ -174,8 +174,11 @@ static tern_status make_config(tune *t, tern_error *err) {
         return status;
     float lr = p->lr > 0 ? p->lr : kinds[p->kind].lr, decay = p->weight_decay > 0 ? p->weight_decay : 0;
     uint64_t warmup = p->warmup_steps ? p->warmup_steps : n_steps / 30;
+    if (warmup > n_steps)
+        return tern_fail(err, TERN_ERR_ARGUMENT, "%" PRIu64 " steps of warm-up are more than all %" PRIu64 " steps",
+                         warmup, n_steps);
     config->schedule = (tern_schedule){.n_steps = n_steps,
-                                       .warmup_steps = warmup < n_steps ? warmup : n_steps,
+                                       .warmup_steps = warmup,
                                        .switch_at = 1,
                                        .lr = {lr, lr},
                                        .weight_decay = {decay, decay},

@@ -196,7 +196,10 @@ tern_status tern_tune_find_tokenizer(tune *t, tern_error *err) {
                            tern_shard_name(t->shard), t->tokenizer);
     if (status || t->p->kind == TERN_TUNE_LORA)
         return status;
-    return tern_export_check_tokenizer(t->tokenizer, t->dims.vocab_size, template_of(t), err);
+    status = tern_export_check_tokenizer(t->tokenizer, t->dims.vocab_size, template_of(t), err);
+    if (!status && tern_comm_rank(t->comm) == 0)
+        status = tern_export_check_folder(t->p->out, t->mode, err);
+    return status;
 }
 
 /* -------------------------------------------------------------------- loading */
@@ -259,17 +262,11 @@ tern_status tern_tune_export(tune *t, tern_error *err) {
             t->p->on_export(t->p->user, t->p->out);
         return status;
     }
-    static const struct {
-        tern_export_kind kind;
-        const char *name;
-        bool of_floats; /* too */
-    } exports[] = {{TERN_EXPORT_GGUF, "model.gguf", true},
-                   {TERN_EXPORT_HF_MASTER, "master", true},
-                   {TERN_EXPORT_HF_PACKED, "packed", false}};
-    for (size_t i = 0; i < sizeof exports / sizeof *exports; i++) {
-        if (t->mode == TERN_WEIGHTS_FLOAT && !exports[i].of_floats)
+    for (size_t i = 0; i < TERN_N_RUN_EXPORTS; i++) {
+        const tern_run_export *export = &tern_run_exports[i];
+        if (t->mode == TERN_WEIGHTS_FLOAT && !export->of_floats)
             continue;
-        tern_status status = export_one(t, exports[i].kind, in_folder(path, t->p->out, exports[i].name), err);
+        tern_status status = export_one(t, export->kind, in_folder(path, t->p->out, export->name), err);
         if (status)
             return status;
         if (t->p->on_export)

@@ -69,6 +69,24 @@ fails 1 "text.txt: is no tokenizer.json, which the trained model will need" "a t
 echo '{"model": 1}' >broken.json
 sed -i 's/text.txt/broken.json/' bad.json
 fails 1 "broken.json: " "half a tokenizer" "$TERN" train pretrain bad.json
+# nor is a place that the model cannot take: told before the first step
+config taken
+mkdir -p taken/model.gguf
+fails 1 "taken/model.gguf: is a folder, where the trained model" "a folder for the file" "$TERN" train pretrain taken.json
+rmdir taken/model.gguf
+for place in master packed; do
+    echo mine >taken/$place
+    fails 1 "taken/$place: cannot be replaced by a folder" "a file for the folder" "$TERN" train pretrain taken.json
+    rm taken/$place
+done
+mkdir taken/master
+echo mine >taken/master/notes.txt
+fails 1 "taken/master: holds notes.txt" "somebody's folder" "$TERN" train pretrain taken.json
+is "$(find taken -type f)" "taken/master/notes.txt"
+config taken ', "weights": "binary"'
+rm -r taken/*
+mkdir taken/model-b1.gguf
+fails 1 "taken/model-b1.gguf: is a folder" "a folder for the binary model" "$TERN" train pretrain taken.json
 config whole
 run "plan" "$TERN" train pretrain whole.json --plan
 is "$status" 0

@@ -102,7 +102,8 @@ fails 1 "none.txt" "no such exclusion" "$TERN" train data "$WORK/text.txt" --tok
 fails 1 "gzip" "compressed" "$TERN" train data "$WORK/text.txt.gz" --tokenizer "$WORK/tokenizer.json" -o "$WORK/no.shard"
 [ ! -e "$WORK/no.shard" ] || fail "a failed command left a shard behind"
 if [ -c /dev/full ]; then
-    fails 1 "/dev/full" "full disk" "$TERN" train data "$WORK/text.txt" --tokenizer "$WORK/tokenizer.json" -o /dev/full
+    fails 1 "/dev/full: cannot write: No space left" "full disk, for a tokenizer" "$TERN" train tokenizer "$WORK/text.txt" --vocab-size 300 -o /dev/full
+    fails 1 "/dev/full: cannot write: No space left" "full disk" "$TERN" train data "$WORK/text.txt" --tokenizer "$WORK/tokenizer.json" -o /dev/full
 fi
 
 # --- special tokens that would make a file which nobody loads

@@ -242,6 +242,11 @@ cp -r chat/master odd
 sed -i 's/"chat_template": "/&{% frobnicate %}/' odd/tokenizer_config.json
 fails 1 "frobnicate" "a chat template that cannot be parsed" "$TERN" train sft odd chat.shard -o x --ctx 64
 [ ! -e x ] || fail "a run that could not have been exported was begun"
+mkdir -p taken/packed
+echo mine >taken/packed/notes.txt
+fails 1 "taken/packed: holds notes.txt" "somebody's folder" "$TERN" train sft chat chat.shard -o taken --ctx 64
+is "$(ls taken)" "packed"
+fails 1 "5 steps of warm-up are more than all 4 steps" "a rate that never comes up" "$TERN" train sft chat chat.shard -o x --ctx 64 --steps 4 --warmup 5
 
 # --- nothing that a run begins with is written over by it
 cp -r chat whole_chat && rm whole_chat/state*.tern
