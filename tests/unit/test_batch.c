@@ -1,49 +1,12 @@
 /* Batches by the words of tern.h, on the built-in model: each session gets, bit by bit, what it gets alone. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
 #include "base/rng.h"
-#include "tern/tern.h"
-
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        tern_error error = {0}, *err = &error;                                                                         \
-        if ((call) != TERN_OK)                                                                                         \
-            fail_msg("%s: %s", #call, error.message);                                                                  \
-    } while (0)
-
-/* The call fails with this status and says why. */
-#define FAILS(wanted, part, call)                                                                                      \
-    do {                                                                                                               \
-        tern_error error = {0}, *err = &error;                                                                         \
-        assert_int_equal((call), (wanted));                                                                            \
-        assert_int_equal(error.status, (wanted));                                                                      \
-        if (!strstr(error.message, part) || strchr(error.message, '\n'))                                               \
-            fail_msg("'%s' without '%s'", error.message, part);                                                        \
-    } while (0)
+#include "demo_model.h"
 
 enum { N = 6, N_CTX = 200 };
 
-static tern_model *model;
-static tern_model_info info;
-
 static int setup(void **state) {
     (void)state;
-    if (tern_model_load(NULL, &(tern_model_params){.n_threads = 2}, &model, NULL))
-        return -1;
-    tern_model_get_info(model, &info);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    tern_model_free(model);
-    return 0;
+    return load_model(2);
 }
 
 /* Different caches and chunks beside each other; chunk 0: the default for all. */
@@ -315,5 +278,5 @@ int main(void) {
         cmocka_unit_test(test_sample),
         cmocka_unit_test(test_bad_samples),
     };
-    return cmocka_run_group_tests_name("batch", tests, setup, teardown);
+    return cmocka_run_group_tests_name("batch", tests, setup, free_model);
 }

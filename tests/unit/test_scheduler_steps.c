@@ -1,42 +1,17 @@
 /* What a scheduler's steps are made of: a long prompt holds nobody up by more than a chunk, and probabilities are, bit
  * by bit, those of the request alone. */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
-#include "tern/tern.h"
-
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        tern_error error = {0}, *err = &error;                                                                         \
-        if ((call) != TERN_OK)                                                                                         \
-            fail_msg("%s: %s", #call, error.message);                                                                  \
-    } while (0)
+#include "demo_model.h"
 
 enum { N_CTX = 256, N_TOP = 5, MAX_TOLD = 300 };
 
-static tern_model *model;
-static tern_model_info info;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
 static int setup(void **state) {
     (void)state;
-    if (tern_model_load(NULL, &(tern_model_params){.n_threads = 2}, &model, NULL))
-        return -1;
-    tern_model_get_info(model, &info);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    tern_model_free(model);
-    return 0;
+    return load_model(2);
 }
 
 /* An event, without padding between what is compared. */
@@ -99,17 +74,10 @@ static void wait_for(client *c) {
 static client *new_client(int32_t first, size_t n, int64_t max_tokens) {
     client *c = calloc(1, sizeof *c);
     assert_non_null(c);
-    for (size_t i = 0; i < n; i++)
-        c->ids[i] = (int32_t)((uint32_t)first * 31 + i * 7919 % 1009) % (int32_t)info.vocab_size;
-    c->params = (tern_request_params){.ids = c->ids,
-                                      .n_ids = n,
-                                      .max_tokens = max_tokens,
-                                      .sampler = tern_sampler_defaults(),
-                                      .ignore_end = true,
-                                      .on_event = on_event,
-                                      .on_done = on_done,
-                                      .user = c};
-    c->params.sampler.temperature = 0;
+    c->params = greedy_request(first, n, max_tokens, c->ids);
+    c->params.on_event = on_event;
+    c->params.on_done = on_done;
+    c->params.user = c;
     return c;
 }
 
@@ -122,12 +90,6 @@ static tern_scheduler *new_scheduler(tern_scheduler_params params) {
 }
 
 static void submit(tern_scheduler *s, client *c) { OK(tern_scheduler_submit(s, &c->params, NULL, err)); }
-
-static tern_scheduler_stats stats_of(tern_scheduler *s) {
-    tern_scheduler_stats stats;
-    tern_scheduler_get_stats(s, &stats);
-    return stats;
-}
 
 /* Let the held client go on to its n-th event, where it is held again. */
 static void go_to(client *c, size_t n) {
@@ -238,5 +200,5 @@ int main(void) {
         cmocka_unit_test(test_long_prompt),
         cmocka_unit_test(test_probabilities),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, free_model);
 }
