@@ -48,8 +48,11 @@ tern_emulated(test_matrices)
 target_link_libraries(test_matrices PRIVATE tern_static)
 add_test(NAME cuda_test_matrices COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:test_matrices>)
 
-# The command on it.
+# The command on it (tests/cli/test_cuda*.sh), and the golden models.
 if(NOT CMAKE_CROSSCOMPILING)
   set_tests_properties(cli_test_cuda cli_test_cuda_faults cli_test_cuda_shapes PROPERTIES
     ENVIRONMENT "TERN=$<TARGET_FILE:tern_command>;CUDA_EMULATOR=$<TARGET_FILE_DIR:emulated_driver>")
+  add_test(NAME cuda_golden COMMAND test_golden)
+  set_tests_properties(cuda_golden PROPERTIES ENVIRONMENT
+    "LD_LIBRARY_PATH=$<TARGET_FILE_DIR:emulated_driver>;TERN_BACKEND=cuda;TERN_GOLDEN_COMMITTED=1")
 endif()

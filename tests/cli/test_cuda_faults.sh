@@ -1,40 +1,63 @@
 #!/usr/bin/env bash
-# Each function of the driver that the CUDA backend calls fails once, at its first and at its last call: the command then
-# says so in one line, or, where it does not matter any more, its text is right. And memory that does not do.
-# $CUDA_EMULATOR: the folder of the tests' libcuda.so.1 (tests/cuda/emulator), which can be told to fail.
+# Every call that the CUDA backend makes of the driver fails in turn, in the tests' emulator ($CUDA_EMULATOR, see
+# test_cuda.sh): each is one line of error, and nothing is computed wrongly instead. And memory is given back.
 . "$(dirname "$0")/lib.sh"
-
 if [ -z "${CUDA_EMULATOR:-}" ]; then
-    echo "skipped: the emulator is not built"
+    echo "skipped: the emulator of CUDA's driver is not built"
     exit 77
 fi
-tern=(env TERN_BACKEND=cuda LD_LIBRARY_PATH="$CUDA_EMULATOR" "$TERN")
-say=(run -p "Once upon a time" -n 3 --temp 0)
+model=$ROOT/tests/data/golden/small/model-f16.gguf
+command=("$TERN" logits "$model" --ids "5,6,7,8,9,10,11,12,13" --chunk 2 -t 1)
+export LD_LIBRARY_PATH=$CUDA_EMULATOR TERN_BACKEND=cuda
 
-run "the CPU" "$TERN" "${say[@]}"
-text=$out
-run "all is well" env TERN_EMULATOR_COUNT="$WORK/counts" "${tern[@]}" "${say[@]}"
+run "all is well" env TERN_EMULATOR_COUNT="$WORK/calls" "${command[@]}" -o "$WORK/want"
 is "$status" 0
-is "$out" "$text"
-[ "$(wc -l <"$WORK/counts")" -gt 25 ] || fail "few functions were called: $(cat "$WORK/counts")"
+is "$(sed -n 's/^left //p' "$WORK/calls")" 0
+[ "$(grep -c '^cu' "$WORK/calls")" -ge 20 ] || fail "only $(wc -l <"$WORK/calls") entry points are called"
 
-while read -r function calls; do
-    for call in $(printf '%s\n' 1 "$calls" | sort -nu); do
-        run "$function, call $call" env TERN_EMULATOR_FAIL="$function:$call" "${tern[@]}" "${say[@]}"
-        if [ "$status" = 0 ]; then
-            is "$out" "$text"
-        else
-            is "$status" 1
-            is "$(wc -l <"$WORK/err")" 1
-            has "$err" "tern: "
+# broken NAME N ERROR: the N-th call of it gives ERROR
+broken() {
+    rm -f "$WORK/got"
+    run "call $2 of $1 gives $3" env TERN_EMULATOR_FAIL="$1:$2:$3" TERN_EMULATOR_COUNT="$WORK/left" "${command[@]}" \
+        -o "$WORK/got"
+    case $1:$status:$2 in
+    # of no consequence for what is computed, which is there by then
+    *Destroy*:0:* | *Free*:0:* | *Release*:0:* | *Unload*:0:* | cuCtxSetCurrent:0:* | cuStreamSynchronize:0:"$count")
+        cmp -s "$WORK/got" "$WORK/want" || fail "$name: other logits"
+        return
+        ;;
+    cuGetErrorString:*) return ;;
+    esac
+    is "$status" 1
+    is "$(wc -l <"$WORK/err")" 1
+    case $err in
+    "tern: "*) ;;
+    *) fail "$name: stderr is not 'tern: ...' but '$err'" ;;
+    esac
+    [ ! -e "$WORK/got" ] || fail "$name: there is a file all the same"
+    is "$(sed -n 's/^left //p' "$WORK/left")" 0
+}
+
+while read -r call count; do
+    [ "$call" != left ] || continue
+    error=719
+    case $call in
+    *Alloc*) error=2 ;;
+    esac
+    for n in $(printf '%s\n' 1 2 $((count / 2)) "$count" | sort -nu); do
+        if [ "$n" -ge 1 ] && [ "$n" -le "$count" ]; then
+            broken "$call" "$n" "$error"
         fi
     done
-done <"$WORK/counts"
+done <"$WORK/calls"
 
-fails 1 "the model needs" "memory for no weights" env TERN_EMULATOR_MEMORY=1000000 "${tern[@]}" "${say[@]}"
-run "memory for no weights, auto" env BITNET_BACKEND=auto TERN_BACKEND= TERN_EMULATOR_MEMORY=1000000 \
-    LD_LIBRARY_PATH="$CUDA_EMULATOR" "$TERN" "${say[@]}"
+fails 1 "no CUDA-capable device" "no device" env TERN_EMULATOR_DEVICES=0 "${command[@]}" -o "$WORK/got"
+fails 1 "MB are free" "too little memory" env TERN_EMULATOR_MEMORY=100000 "${command[@]}" -o "$WORK/got"
+run "too little memory, auto" env TERN_BACKEND=auto TERN_EMULATOR_MEMORY=100000 "${command[@]}" -o "$WORK/got"
 is "$status" 0
-is "$out" "$text"
+cmp -s "$WORK/got" "$WORK/want" || fail "$name: other logits"
+run "the other order of threads" env TERN_EMULATOR_ORDER=reverse "${command[@]}" -o "$WORK/got"
+is "$status" 0
+cmp -s "$WORK/got" "$WORK/want" || fail "$name: other logits"
 
 finish

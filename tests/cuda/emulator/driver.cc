@@ -8,7 +8,8 @@
  * TERN_EMULATOR_ORDER=reverse   blocks, warps and lanes take their turns the other way around
  * TERN_EMULATOR_CC=75           the compute capability (default: 90)
  * TERN_EMULATOR_DEVICES=N       how many devices there are (default: 1)
- * TERN_EMULATOR_COUNT=FILE      at the end, the number of calls of each entry point goes there
+ * TERN_EMULATOR_COUNT=FILE      at the end, the number of calls of each entry point goes there, and behind "left" the
+ *                               number of things that were made and not given back
  */
 #include "driver.h"
 
@@ -57,6 +58,7 @@ struct Counts {
             return;
         for (const auto &each : of)
             fprintf(file, "%s %ld\n", each.first.c_str(), each.second);
+        fprintf(file, "left %zu\n", things_left() + n_streams() + (size_t)primary.n_retained + (size_t)n_modules);
         fclose(file);
     }
 };

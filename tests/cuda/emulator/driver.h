@@ -27,6 +27,8 @@ typedef std::function<void()> Work;
 CUresult give_work(CUstream stream, Work work);
 /* Do all that is queued. CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED while a graph is recorded. */
 CUresult finish_work();
+/* Streams, events and graphs that are there. */
+size_t n_streams();
 
 #define ENTRY(needs)                                                                                                   \
     emulator::Call call(__func__, needs);                                                                              \

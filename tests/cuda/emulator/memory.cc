@@ -126,6 +126,8 @@ bool give_pinned(void *memory) {
     return true;
 }
 
+size_t things_left() { return allocations.size() + pinned.size(); }
+
 bool is_pinned(const void *at, size_t bytes) {
     auto next = pinned.upper_bound((uintptr_t)at);
     if (next == pinned.begin())

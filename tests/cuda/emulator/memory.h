@@ -29,6 +29,9 @@ void *take_pinned(size_t bytes);
 bool give_pinned(void *memory);
 bool is_pinned(const void *at, size_t bytes);
 
+/* Allocations of both kinds. */
+size_t things_left();
+
 } // namespace emulator
 
 #endif

@@ -28,6 +28,7 @@ static std::deque<Work> queue;
 static size_t n_done; /* of all that was given */
 static std::set<CUstream> streams;
 static int n_recording;
+static size_t n_events, n_graphs;
 
 namespace emulator {
 
@@ -55,6 +56,8 @@ static CUresult work_until(size_t n) {
     return CUDA_SUCCESS;
 }
 
+size_t n_streams() { return streams.size() + n_events + n_graphs; }
+
 CUresult finish_work() { return work_until(n_done + queue.size()); }
 
 } // namespace emulator
@@ -74,6 +77,7 @@ API cuStreamDestroy_v2(CUstream stream) {
         return CUDA_ERROR_INVALID_HANDLE;
     if (stream->recording) {
         delete stream->recording;
+        n_graphs--;
         n_recording--;
     }
     CUresult status = finish_work();
@@ -105,6 +109,7 @@ API cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
 API cuEventCreate(CUevent *event, unsigned) {
     ENTRY(CONTEXT)
     *event = new CUevent_st();
+    n_events++;
     return CUDA_SUCCESS;
 }
 
@@ -144,6 +149,7 @@ API cuEventDestroy_v2(CUevent event) {
     if (!event)
         return CUDA_ERROR_INVALID_HANDLE;
     delete event;
+    n_events--;
     return CUDA_SUCCESS;
 }
 
@@ -154,18 +160,25 @@ API cuStreamBeginCapture_v2(CUstream stream, int) {
     if (!streams.count(stream) || stream->recording)
         return CUDA_ERROR_INVALID_VALUE;
     stream->recording = new CUgraph_st();
+    n_graphs++;
     n_recording++;
     return CUDA_SUCCESS;
 }
 
+/* Also where it fails nothing is recorded any more. */
 API cuStreamEndCapture(CUstream stream, CUgraph *graph) {
-    ENTRY(CONTEXT)
+    emulator::Call call(__func__, CONTEXT);
     if (!streams.count(stream) || !stream->recording)
         return CUDA_ERROR_INVALID_VALUE;
     *graph = stream->recording;
     stream->recording = nullptr;
     n_recording--;
-    return CUDA_SUCCESS;
+    if (call.status) {
+        delete *graph;
+        *graph = nullptr;
+        n_graphs--;
+    }
+    return call.status;
 }
 
 API cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long) {
@@ -173,6 +186,7 @@ API cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned
     if (!graph)
         return CUDA_ERROR_INVALID_VALUE;
     *executable = new CUgraphExec_st{graph->work};
+    n_graphs++;
     return CUDA_SUCCESS;
 }
 
@@ -200,6 +214,7 @@ API cuGraphDestroy(CUgraph graph) {
     if (!graph)
         return CUDA_ERROR_INVALID_VALUE;
     delete graph;
+    n_graphs--;
     return CUDA_SUCCESS;
 }
 
@@ -208,5 +223,6 @@ API cuGraphExecDestroy(CUgraphExec executable) {
     if (!executable)
         return CUDA_ERROR_INVALID_VALUE;
     delete executable;
+    n_graphs--;
     return CUDA_SUCCESS;
 }
