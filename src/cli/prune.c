@@ -316,10 +316,12 @@ const tern_command tern_command_prune = {
     .example = "tern prune model.gguf --ffn 20% --text some.txt -o smaller.gguf\n"
                "tern prune model.gguf --heads 20% --ffn 20% --text some.txt --eval other.txt -o smaller.gguf\n"
                "tern prune model.gguf --sweep 0,10,20,30% --text some.txt --eval other.txt\n",
-    .notes = "What is left is written as a model of the same kind: a GGUF with tensors of the same types, or a folder\n"
-             "(packed or master weights). Nothing is trained and no code changes; the gains of the SubLNs are scaled\n"
+    .notes = "What is left is written as a model of the same kind: a GGUF with tensors of the same types (tern's own "
+             "layout,\n"
+             "too) or a folder (packed or master weights). Nothing is trained and no code changes; the gains of the "
+             "SubLNs are scaled\n"
              "for norms over fewer channels. Each layer loses as many; shares are rounded to what the layout takes.\n"
-             "A model in tern's own layout is refused: prune first, then convert. docs/PRUNE.md has tables.\n",
+             "Models of the LLaMA layout are not pruned. docs/PRUNE.md has tables.\n",
     .max_operands = 1,
     .groups = {{"Options", main_options, 0}},
     .options_size = sizeof(tern_prune_settings),

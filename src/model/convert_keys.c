@@ -12,32 +12,10 @@
 enum {
     ALIGNMENT = 64,       /* of tern's own layout: cache lines */
     MAX_ALIGNMENT = 4096, /* that the writer takes */
-    GUESSED_TYPE = 1024,  /* llama.cpp's general.file_type for "look at the tensors" */
-    GGUF_VALUE_U32 = 4
+    GUESSED_TYPE = 1024   /* llama.cpp's general.file_type for "look at the tensors" */
 };
 
 static bool is_key(tern_view key, const char *name) { return tern_view_equal(key, tern_view_of(name)); }
-
-/* The value of an u32; false: it is of another type. */
-static bool read_u32(const tern_raw_key *raw, uint32_t *value) {
-    const uint8_t *at = (const uint8_t *)raw->bytes.bytes + sizeof(uint64_t) + raw->key.size;
-    uint32_t word[2] = {0};
-    if (raw->bytes.size != sizeof(uint64_t) + raw->key.size + 8)
-        return false;
-    for (int i = 0; i < 8; i++)
-        word[i / 4] |= (uint32_t)at[i] << (8 * (i % 4));
-    *value = word[1];
-    return word[0] == GGUF_VALUE_U32;
-}
-
-/* The one of a key that the source has as an u32; else `otherwise`. */
-static uint32_t find_u32(const tern_checkpoint *checkpoint, const char *name, uint32_t otherwise) {
-    uint32_t value;
-    for (size_t i = 0; i < checkpoint->n_raw_keys; i++)
-        if (is_key(checkpoint->raw_keys[i].key, name))
-            return read_u32(&checkpoint->raw_keys[i], &value) ? value : otherwise;
-    return otherwise;
-}
 
 /* Where tensors of the new file begin, if it says so: in tern's own layout at cache lines, else where the source had
  * them before it was in tern's own layout. 0: where GGUF has them by itself. */
@@ -45,7 +23,7 @@ static uint32_t alignment_of(const tern_conversion *c) {
     if (!c->matrices)
         return ALIGNMENT;
     uint32_t value =
-        find_u32(c->checkpoint, c->checkpoint->layout_version ? SOURCE_ALIGNMENT_KEY : "general.alignment", 0);
+        tern_keys_find_u32(c->checkpoint, c->checkpoint->layout_version ? SOURCE_ALIGNMENT_KEY : "general.alignment");
     return value <= MAX_ALIGNMENT ? value : 0;
 }
 
@@ -69,7 +47,7 @@ static void copy_keys(tern_conversion *c) {
     const tern_checkpoint *checkpoint = c->checkpoint;
     const char *name = c->params->name;
     uint32_t alignment = alignment_of(c);
-    bool aligned = find_u32(checkpoint, "general.alignment", 0) != 0, named = false;
+    bool aligned = tern_keys_find_u32(checkpoint, "general.alignment") != 0, named = false;
     if (alignment && !aligned)
         tern_gguf_set_alignment(c->writer, alignment);
     for (size_t i = 0; i < checkpoint->n_raw_keys; i++) {
@@ -156,7 +134,7 @@ tern_status tern_convert_keys(tern_conversion *c, tern_error *err) {
     if (c->matrices)
         return status;
     if (!checkpoint->layout_version) {
-        uint32_t alignment = find_u32(checkpoint, "general.alignment", 0);
+        uint32_t alignment = tern_keys_find_u32(checkpoint, "general.alignment");
         if (alignment)
             tern_gguf_put_u32(c->writer, SOURCE_ALIGNMENT_KEY, alignment);
         tern_gguf_put_string(c->writer, SOURCE_KEY, c->weights.layers[0].q.source->type_name);

@@ -99,6 +99,22 @@ tern_status tern_keys_put_vocab(tern_gguf_writer *writer, const tern_tokenizer *
     return status;
 }
 
+/* Length and name, value type, value. */
+uint32_t tern_keys_find_u32(const tern_checkpoint *checkpoint, const char *name) {
+    enum { U32 = 4, WORDS = 2 };
+    for (size_t i = 0; i < checkpoint->n_raw_keys; i++) {
+        const tern_raw_key *raw = &checkpoint->raw_keys[i];
+        size_t at = sizeof(uint64_t) + raw->key.size;
+        uint32_t words[WORDS] = {0};
+        if (!tern_view_equal(raw->key, tern_view_of(name)) || raw->bytes.size != at + sizeof words)
+            continue;
+        for (size_t j = 0; j < sizeof words; j++)
+            words[j / 4] |= (uint32_t)(uint8_t)raw->bytes.bytes[at + j] << (8 * (j % 4));
+        return words[0] == U32 ? words[1] : 0;
+    }
+    return 0;
+}
+
 /* ------------------------------------------------------------------- types */
 
 static const struct {

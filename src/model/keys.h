@@ -13,6 +13,9 @@ void tern_keys_put_model(tern_gguf_writer *writer, const char *name, const tern_
 tern_status tern_keys_put_vocab(tern_gguf_writer *writer, const tern_tokenizer *tokenizer, uint32_t vocab_size,
                                 const char *chat_template, tern_error *err);
 
+/* The value of a key that a GGUF has as an u32; else 0. */
+uint32_t tern_keys_find_u32(const tern_checkpoint *checkpoint, const char *name);
+
 /* The types that tern writes, by name (any case; NULL: there is none), for the BitLinear matrices ... */
 const tern_codec *tern_keys_weight_type(const char *name);
 /* ... and for embedding and head. */

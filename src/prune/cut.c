@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "format/codecs.h"
 #include "model/keys.h"
+#include "model/layout.h"
 #include "prune/parts.h"
 
 /* The channels that a layer keeps of one kind; NULL if all. */
@@ -22,8 +23,14 @@ static const uint32_t *kept_kv_of(const tern_pruner *pruner, uint32_t layer, uin
 
 static bool cut_linear(const tern_pruner *pruner, uint32_t layer, const tern_tensor *tensor, prune_cut *cut) {
     for (int which = 0; which < TERN_LINEARS_PER_LAYER; which++) {
-        if (pruner->weights.layers[layer].linears[which].source != tensor)
+        const tern_linear *linear = &pruner->weights.layers[layer].linears[which];
+        if (linear->source != tensor)
             continue;
+        if (linear->stored) {
+            cut->stored = linear;
+            cut->n_rows = linear->rows;
+            cut->n_cols = linear->cols;
+        }
         if (which == TERN_PARAM_K || which == TERN_PARAM_V)
             cut->rows = kept_kv_of(pruner, layer, &cut->n_rows);
         else if (which == TERN_PARAM_O || which == TERN_PARAM_DOWN)
@@ -57,12 +64,23 @@ prune_cut tern_prune_cut_of(const tern_pruner *pruner, const tern_tensor *tensor
     return cut;
 }
 
+tern_linear tern_prune_laid_out(const prune_cut *cut) {
+    tern_linear linear = {.rows = (uint32_t)cut->n_rows, .cols = (uint32_t)cut->n_cols};
+    tern_form_lay_out(cut->stored->stored, &linear);
+    return linear;
+}
+
 tern_status tern_prune_bytes(const tern_pruner *pruner, const tern_tensor *tensor, const prune_cut *cut,
                              uint64_t *bytes, tern_error *err) {
     const tern_codec *codec = tern_codec_of(tensor->type);
     *bytes = tensor->bytes;
     if (prune_is_whole(cut))
         return TERN_OK;
+    if (cut->stored) {
+        tern_linear linear = tern_prune_laid_out(cut);
+        *bytes = (uint64_t)linear.n_units * linear.unit_bytes;
+        return TERN_OK;
+    }
     if (!codec ||
         (codec->ternary && codec->type != TERN_TYPE_HF_PACKED && cut->n_cols % tern_keys_row_multiple(codec)) ||
         !tern_codec_bytes(codec, cut->n_rows, cut->n_cols, bytes))
@@ -93,6 +111,31 @@ static tern_status make_trits(const tern_codec *codec, const tern_tensor *tensor
     return status;
 }
 
+/* A matrix in tern's own layout, unpacked and packed again. */
+static tern_status make_packed(const tern_tensor *tensor, const prune_cut *cut, uint8_t *out, tern_error *err) {
+    const tern_linear *from = cut->stored;
+    const tern_form *form = from->stored;
+    tern_linear to = tern_prune_laid_out(cut);
+    int8_t *all = tern_alloc_array(from->rows, from->cols), *trits = tern_alloc_array(to.rows, to.cols);
+    tern_status status = all && trits ? TERN_OK : tern_fail_memory(err, tensor->name);
+    for (uint32_t row = 0; !status && row < from->rows; row += TERN_FORM_STRIP) {
+        uint32_t n = from->rows - row < TERN_FORM_STRIP ? from->rows - row : TERN_FORM_STRIP;
+        if (!tern_form_unpack(form, tensor->data, from, row, n, all + (size_t)row * from->cols))
+            status = tern_fail(err, TERN_ERR_FORMAT, "%s holds a code that is no ternary value", tensor->name);
+    }
+    for (size_t i = 0; !status && i < to.rows; i++)
+        for (size_t j = 0; j < to.cols; j++)
+            trits[i * to.cols + j] = all[index_of(cut->rows, i) * from->cols + index_of(cut->cols, j)];
+    to.packed = out;
+    memset(out, 0, (size_t)to.n_units * to.unit_bytes);
+    for (uint32_t row = 0; !status && row < to.rows; row += TERN_FORM_STRIP)
+        tern_form_pack(form, &to, row, to.rows - row < TERN_FORM_STRIP ? to.rows - row : TERN_FORM_STRIP,
+                       trits + (size_t)row * to.cols);
+    free(all);
+    free(trits);
+    return status;
+}
+
 static tern_status make_floats(const tern_codec *codec, const tern_tensor *tensor, const prune_cut *cut, uint8_t *out,
                                tern_error *err) {
     float *row = tern_alloc_array(tensor->cols, 2 * sizeof *row), *values = row + tensor->cols;
@@ -115,6 +158,8 @@ tern_status tern_prune_make(const tern_pruner *pruner, const tern_tensor *tensor
     tern_status status = TERN_OK;
     if (prune_is_whole(cut))
         memcpy(out, tensor->data, tensor->bytes);
+    else if (cut->stored)
+        status = make_packed(tensor, cut, out, err);
     else
         status = (codec->ternary ? make_trits : make_floats)(codec, tensor, cut, out, err);
     if (status)

@@ -59,11 +59,15 @@ typedef struct prune_cut {
     const uint32_t *rows, *cols; /* [n_rows], [n_cols], of the tensor's own; NULL: all */
     uint64_t n_rows, n_cols;     /* of the new tensor */
     double factor;               /* of a gain; else 1 */
+    const tern_linear
+        *stored; /* a matrix that is packed as in tern's own layout: rows and columns are its; else NULL */
 } prune_cut;
 
 /* Of a tensor of the checkpoint. */
 prune_cut tern_prune_cut_of(const tern_pruner *pruner, const tern_tensor *tensor);
 static inline bool prune_is_whole(const prune_cut *cut) { return !cut->rows && !cut->cols && cut->factor == 1; }
+/* Of a matrix in tern's own layout: the one that it becomes, laid out in the same form. */
+tern_linear tern_prune_laid_out(const prune_cut *cut);
 /* Bytes of the new tensor, or an error if its type cannot hold that shape. */
 tern_status tern_prune_bytes(const tern_pruner *pruner, const tern_tensor *tensor, const prune_cut *cut,
                              uint64_t *bytes, tern_error *err);

@@ -18,10 +18,10 @@ enum { WINDOW = 256, WIDTHS = 16 };
 static tern_status load(tern_pruner *pruner, tern_error *err) {
     const tern_checkpoint *checkpoint = pruner->checkpoint;
     const tern_ternary *ternary;
-    if (checkpoint->layout_version)
+    if (checkpoint->config.no_sub_norms)
         return tern_fail(err, TERN_ERR_UNSUPPORTED,
-                         "%s: is in tern's own layout, packed for the kernels; prune the model that it was made of, or "
-                         "what `tern convert --type i2_s` makes of it",
+                         "%s: is a model of the LLaMA layout; tern prunes models of BitNet's layout, with its norms in "
+                         "front of the output projections. Prune it where it was trained, then tern quantize it",
                          checkpoint->path);
     tern_status status = tern_net_ternary(NULL, &ternary, err);
     if (!status)
@@ -29,10 +29,6 @@ static tern_status load(tern_pruner *pruner, tern_error *err) {
     if (!status)
         status = tern_scales_refuse(&pruner->weights, "pruning", err);
     const tern_dims *dims = &pruner->weights.dims;
-    if (!status && (dims->no_sub_norms || pruner->weights.plain))
-        return tern_fail(err, TERN_ERR_UNSUPPORTED,
-                         "%s: is a model of the LLaMA layout; those run, but tern does not prune them",
-                         checkpoint->path);
     if (!status && (dims->hidden_size % WIDTHS || dims->ffn_size % WIDTHS || tern_q_size(dims) % WIDTHS))
         status = tern_fail(err, TERN_ERR_UNSUPPORTED,
                            "%s: hidden size %u, FFN size %u and the heads' %u must be multiples of %d",

@@ -54,8 +54,8 @@ typedef struct tern_prune_plan {
 
 typedef struct tern_pruner tern_pruner;
 
-/* Open and load a model: a GGUF, a Hugging Face folder, NULL or "demo" for the built-in one. Models in tern's own
- * layout are refused. n_threads 0: all CPUs. */
+/* Open and load a model: a GGUF, a Hugging Face folder, NULL or "demo" for the built-in one, of BitNet's layout.
+ * n_threads 0: all CPUs. */
 tern_status tern_pruner_create(const char *path, int n_threads, tern_pruner **pruner, tern_error *err);
 void tern_pruner_free(tern_pruner *pruner); /* accepts NULL */
 /* Whether it is a folder that write() makes. */

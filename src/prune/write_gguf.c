@@ -5,8 +5,10 @@
 
 #include "base/mem.h"
 #include "format/gguf_write.h"
+#include "model/keys.h"
 #include "prune/parts.h"
 
+enum { MAX_ALIGNMENT = 4096 }; /* that the writer takes */
 enum { HEADS, KV_HEADS, KEY_LENGTH, VALUE_LENGTH, FFN_LENGTH, N_SIZES };
 
 /* Behind the architecture's name. */
@@ -30,11 +32,8 @@ static int which_size(const char *arch, tern_view key) {
     return which;
 }
 
-/* The writer's own, and one that may no longer be true. */
-static bool is_dropped(tern_view key) {
-    return tern_view_equal(key, tern_view_of("general.alignment")) ||
-           tern_view_equal(key, tern_view_of("general.parameter_count"));
-}
+/* One that may no longer be true. */
+static bool is_dropped(tern_view key) { return tern_view_equal(key, tern_view_of("general.parameter_count")); }
 
 static void put_keys(const tern_pruner *pruner, tern_gguf_writer *writer) {
     const tern_checkpoint *checkpoint = pruner->checkpoint;
@@ -53,6 +52,10 @@ static void put_keys(const tern_pruner *pruner, tern_gguf_writer *writer) {
         if (which < N_SIZES) {
             tern_gguf_put_u32(writer, full_key(name, arch, which), values[which]);
             put[which] = true;
+        } else if (tern_view_equal(key, tern_view_of("general.alignment"))) {
+            uint32_t alignment = tern_keys_find_u32(checkpoint, "general.alignment");
+            if (alignment && alignment <= MAX_ALIGNMENT) /* else the writer's own */
+                tern_gguf_set_alignment(writer, alignment);
         } else if (!is_dropped(key)) {
             tern_gguf_put_raw(writer, checkpoint->raw_keys[i].bytes);
         }
@@ -77,7 +80,13 @@ static tern_status put_tensors(const tern_pruner *pruner, tern_gguf_writer *writ
         tern_status status = tern_prune_bytes(pruner, tensor, &cut, &bytes, err);
         if (status)
             return status;
-        tern_gguf_put_tensor(writer, tensor->name, codec->gguf_type, cut.n_rows, cut.n_cols, tensor->n_dims < 2, bytes);
+        uint64_t rows = cut.n_rows, cols = cut.n_cols;
+        if (cut.stored) {
+            tern_linear linear = tern_prune_laid_out(&cut);
+            rows = linear.n_units;
+            cols = linear.unit_bytes;
+        }
+        tern_gguf_put_tensor(writer, tensor->name, codec->gguf_type, rows, cols, tensor->n_dims < 2, bytes);
         *most = bytes > *most ? bytes : *most;
     }
     return tern_gguf_begin_data(writer, err);

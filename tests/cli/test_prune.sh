@@ -23,6 +23,25 @@ run "run" "$TERN" run "$WORK/out.gguf" --ids 1,2,3 -n 4 --temp 0
 is "$status" 0
 [ "$(stat -c %s "$WORK/out.gguf" 2>/dev/null || stat -f %z "$WORK/out.gguf")" -lt \
     "$(stat -c %s "$model" 2>/dev/null || stat -f %z "$model")" ] || fail "the pruned file is no smaller"
+# what is read for a token: so many bytes less as the channels and heads that went were packed in, and half the KV cache
+for kind in "$model" "$WORK/out.gguf"; do
+    run "bench" "$TERN" bench "$kind" --packing t2r16 -t 1 -p 4 -n 2 -r 1 --json
+    is "$status" 0
+    cp "$WORK/out" "$kind.json"
+done
+cat >"$WORK/bytes.py" <<'END'
+import json, sys
+before, after = (json.load(open(path))["results"][0] for path in sys.argv[1:])
+def matrix(rows, cols): # of t2r16: docs/FORMAT.md
+    return (rows + 15) // 16 * 64 * ((cols + 15) // 16)
+def layer(ffn, heads): # hidden size 256, a KV head for each head of 64; the two SubLNs' gains
+    q = 64 * heads
+    return 2 * matrix(ffn, 256) + matrix(256, ffn) + 3 * matrix(q, 256) + matrix(256, q) + 4 * (ffn + q)
+less = before["weight_bytes_per_token"] - after["weight_bytes_per_token"]
+print(less == 2 * (layer(512, 4) - layer(384, 2)), before["kv_bytes_per_token"] == 2 * after["kv_bytes_per_token"])
+END
+run "bytes for a token" python3 "$WORK/bytes.py" "$model.json" "$WORK/out.gguf.json"
+is "$out" "True True"
 before=$(cksum <"$WORK/out.gguf")
 # a file in tern's own layout, and another program's types, hold the same model
 run "convert" "$TERN" convert "$WORK/out.gguf" "$WORK/own.gguf" -t 1
@@ -30,6 +49,31 @@ is "$status" 0
 "$TERN" logits "$WORK/out.gguf" --ids 1,2,3 -o "$WORK/a.f32" 2>/dev/null || fail "logits"
 "$TERN" logits "$WORK/own.gguf" --ids 1,2,3 -o "$WORK/b.f32" 2>/dev/null || fail "logits of the converted file"
 cmp "$WORK/a.f32" "$WORK/b.f32" || fail "a converted model computes something else"
+# ... and pruned in tern's own layout it is the same one, in that layout
+logits() { "$TERN" logits "$1" --ids 1,2,3 -o "$2" 2>/dev/null || fail "logits of $1"; }
+"$TERN" synth "$WORK/binary.gguf" --shape tiny --layers 1 --vocab 512 --ffn 512 --weights binary 2>/dev/null || fail "synth"
+for packing in t5r16 t2r16 b1r16; do
+    from=$model
+    [ $packing = b1r16 ] && from=$WORK/binary.gguf
+    own=("$TERN" prune "$WORK/own.gguf" --text "$text" -t 1 --tokens 500 --force)
+    run "convert to $packing" "$TERN" convert "$from" "$WORK/own.gguf" --force --packing $packing
+    is "$status" 0
+    run "$packing: nothing cut" "${own[@]}" --ffn 0% -o "$WORK/same.gguf"
+    cmp "$WORK/own.gguf" "$WORK/same.gguf" || fail "$name: 0% changes the model"
+    run "$packing: FFN" "${own[@]}" --ffn 30% -o "$WORK/own-ffn.gguf"
+    is "$status" 0
+    run "the same pruned first" "$TERN" prune "$from" --text "$text" -t 1 --tokens 500 --ffn 30% -o "$WORK/ffn.gguf" --force
+    run "and then converted" "$TERN" convert "$WORK/ffn.gguf" "$WORK/ffn-own.gguf" --force --packing $packing
+    is "$status" 0
+    cmp "$WORK/own-ffn.gguf" "$WORK/ffn-own.gguf" || fail "$packing: pruning and converting make another file than converting and pruning"
+    run "$packing: heads" "${own[@]}" --heads 50% --unit groups -o "$WORK/own-heads.gguf"
+    is "$status" 0
+    run "heads of the source" "$TERN" prune "$from" --text "$text" -t 1 --tokens 500 --heads 50% --unit groups -o "$WORK/heads.gguf" --force
+    logits "$WORK/own-heads.gguf" "$WORK/a.f32"
+    logits "$WORK/heads.gguf" "$WORK/b.f32"
+    cmp "$WORK/a.f32" "$WORK/b.f32" || fail "$packing: pruned heads compute something else"
+done
+rm -f "$WORK/same.gguf"
 run "twice the same" "${prune[@]}" --ffn 0.3 --heads 0.5 -o "$WORK/out.gguf" --tokens 500 --force
 is "$status" 0
 is "$(cksum <"$WORK/out.gguf")" "$before"
@@ -100,7 +144,9 @@ run "a folder" "$TERN" prune "$WORK/hf" --text "$text" -t 1 --ffn 25% --tokens 3
 is "$status" 0
 is "$(ls -d "$WORK"/pruned*)" "$WORK/pruned"
 fails 1 "is a folder" "onto a folder" "${prune[@]}" --ffn 10% --force -o "$WORK"
-fails 1 "own layout" "tern's own layout" "$TERN" prune "$WORK/own.gguf" --text "$text" --ffn 10% -o "$WORK/no.gguf"
+"$TERN" synth "$WORK/llama.gguf" --shape tiny --layout llama 2>/dev/null || fail "synth --layout llama"
+fails 1 "of the LLaMA layout; tern prunes models of BitNet's layout" "a LLaMA model" \
+    "$TERN" prune "$WORK/llama.gguf" --text "$text" --ffn 10% -o "$WORK/no.gguf"
 is "$(ls "$WORK" | grep -c '^no\.gguf')" 0
 # a disk that is full half-way (a file size limit stands in for the disk)
 run "a full disk" bash -c 'trap "" XFSZ; ulimit -f 100; exec "$@" -o "$0"' "$WORK/full.gguf" "${prune[@]}" --ffn 25%

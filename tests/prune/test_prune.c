@@ -467,8 +467,6 @@ static void test_errors(void **state) {
     fails(tern_pruner_write(pruner, f->folder, &error), &error, "is a folder");
     assert_false(tern_file_exists(f->out));
     tern_pruner_free(pruner);
-    MUST(tern_convert(f->in, f->other, NULL, err));
-    fails(tern_pruner_create(f->other, 1, &pruner, &error), &error, "own layout");
 }
 
 int main(void) {
