@@ -48,6 +48,16 @@ tern_emulated(test_matrices)
 target_link_libraries(test_matrices PRIVATE tern_static)
 add_test(NAME cuda_test_matrices COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:test_matrices>)
 
+# The backend on it, in one process with the CPU's.
+add_executable(test_cuda_device ${CMAKE_SOURCE_DIR}/tests/cuda/test_device.c)
+target_link_libraries(test_cuda_device PRIVATE tern_static PkgConfig::CMOCKA)
+target_compile_definitions(test_cuda_device PRIVATE TERN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+if(NOT CMAKE_CROSSCOMPILING)
+  add_test(NAME cuda_test_device COMMAND test_cuda_device)
+  set_tests_properties(cuda_test_device PROPERTIES ENVIRONMENT
+    "LD_LIBRARY_PATH=$<TARGET_FILE_DIR:emulated_driver>;TERN_EMULATED_CUDA=1")
+endif()
+
 # The command on it (tests/cli/test_cuda*.sh), and the golden models.
 if(NOT CMAKE_CROSSCOMPILING)
   set_tests_properties(cli_test_cuda cli_test_cuda_faults cli_test_cuda_shapes PROPERTIES
