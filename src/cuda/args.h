@@ -15,6 +15,7 @@
     X(norm)                                                                                                            \
     X(quantize)                                                                                                        \
     X(gemv)                                                                                                            \
+    X(gemv_norm)                                                                                                       \
     X(gemm)                                                                                                            \
     X(gemm_few)                                                                                                        \
     X(rope_store)                                                                                                      \
@@ -74,6 +75,15 @@ typedef struct tern_cuda_linear_args {
 
 /* One block per group of 16 rows (x) and token (y). */
 typedef tern_cuda_linear_args tern_cuda_gemv_args;
+/* The same, of rows that each block quantises for itself: row.input and linear.input have no more than k_pad, and the
+ * launch gives k_pad bytes of shared memory, TERN_CUDA_NORM_MOST or fewer. */
+typedef struct tern_cuda_gemv_norm_args {
+    tern_cuda_quantize_args row;
+    tern_cuda_linear_args linear;
+} tern_cuda_gemv_norm_args;
+
+enum { TERN_CUDA_NORM_MOST = 38 << 10 };
+
 /* The same on tensor cores: a block per TERN_CUDA_..._GROUPS groups of all matrices, one behind the other, or (relu2,
  * silu) half as many of the gate with those of up (x), and TERN_CUDA_..._TOKENS tokens (y). */
 typedef tern_cuda_linear_args tern_cuda_gemm_args, tern_cuda_gemm_few_args;

@@ -30,6 +30,8 @@ typedef struct cuda_backend {
     /* Sessions take and give back KV blocks beside a pass, which must not happen while one is recorded. */
     pthread_mutex_t memory_lock;
     tern_cuda_input input;
+    tern_cuda_quantize_args row; /* the latest norm_quantize() */
+    bool row_waits;              /* for the products of few tokens, which do it themselves */
     uint32_t max_batch;
     float *states;      /* [STATES, n_heads, head_dim + 2] */
     float *logits;      /* [LOGIT_ROWS, vocab] */
@@ -157,13 +159,18 @@ static void cuda_norm(tern_backend *backend, const float *x, const float *gain, 
 
 /* -------------------------------------------------------------- BitLinear */
 
+/* Of few tokens each block of the product does it (gemv_norm); x stays as it is until then, as no product's output is
+ * another one's input in forward.c. */
 static void cuda_norm_quantize(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n,
                                tern_rounding rounding) {
     cuda_backend *be = of(backend);
     (void)rounding; /* TERN_ROUND_INT8: tern_cuda_backend_create() */
     be->input.k_pad = (uint32_t)tern_cuda_k_pad(size);
-    tern_cuda_quantize_args args = {x, tern_cuda_gain(&be->copy, gain), be->input, size, be->weights->dims.rms_eps};
-    tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_quantize, (tern_cuda_grid){n, 1, 1}, TERN_CUDA_ROW_THREADS, &args);
+    be->row = (tern_cuda_quantize_args){x, tern_cuda_gain(&be->copy, gain), be->input, size, be->weights->dims.rms_eps};
+    be->row_waits = n <= TERN_CUDA_GEMV_MOST && be->input.k_pad <= TERN_CUDA_NORM_MOST;
+    if (!be->row_waits)
+        tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_quantize, (tern_cuda_grid){n, 1, 1}, TERN_CUDA_ROW_THREADS,
+                         &be->row);
 }
 
 static void multiply(cuda_backend *be, const tern_linear *const *linears, float *const *out, uint32_t n_linears,
@@ -177,7 +184,13 @@ static void multiply(cuda_backend *be, const tern_linear *const *linears, float 
         groups += (uint32_t)tern_cuda_n_groups(linears[i]->rows);
     }
     tern_cuda_products plan = tern_cuda_plan_products(&args);
-    tern_cuda_launch(&be->device, plan.kernel, plan.grid, plan.threads, &args);
+    if (be->row_waits) {
+        tern_cuda_gemv_norm_args both = {be->row, args};
+        tern_cuda_launch_shared(&be->device, TERN_CUDA_KERNEL_gemv_norm, plan.grid, plan.threads, be->input.k_pad,
+                                &both);
+    } else {
+        tern_cuda_launch(&be->device, plan.kernel, plan.grid, plan.threads, &args);
+    }
 }
 
 static void cuda_linear(tern_backend *backend, const tern_linear *const *linears, float *const *out, uint32_t n_linears,

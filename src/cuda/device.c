@@ -142,13 +142,13 @@ void tern_cuda_copy_on_device(tern_cuda_device *device, void *to, const void *fr
                         "copying on it");
 }
 
-void tern_cuda_launch(tern_cuda_device *device, tern_cuda_kernel kernel, tern_cuda_grid grid, uint32_t threads,
-                      const void *args) {
+void tern_cuda_launch_shared(tern_cuda_device *device, tern_cuda_kernel kernel, tern_cuda_grid grid, uint32_t threads,
+                             uint32_t shared_bytes, const void *args) {
     void *arguments[] = {(void *)(uintptr_t)args};
     if (!device->status)
         tern_cuda_check(device,
-                        device->driver->launch(device->kernels[kernel], grid.x, grid.y, grid.z, threads, 1, 1, 0,
-                                               device->stream, arguments, NULL),
+                        device->driver->launch(device->kernels[kernel], grid.x, grid.y, grid.z, threads, 1, 1,
+                                               shared_bytes, device->stream, arguments, NULL),
                         kernel_names[kernel]);
 }
 

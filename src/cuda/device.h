@@ -57,9 +57,13 @@ size_t tern_cuda_free_bytes(tern_cuda_device *device);
 void tern_cuda_copy_to_device(tern_cuda_device *device, void *to, const void *from, size_t bytes);
 void tern_cuda_copy_to_host(tern_cuda_device *device, void *to, const void *from, size_t bytes);
 void tern_cuda_copy_on_device(tern_cuda_device *device, void *to, const void *from, size_t bytes);
-/* A kernel with its TERN_CUDA_..._args. */
-void tern_cuda_launch(tern_cuda_device *device, tern_cuda_kernel kernel, tern_cuda_grid grid, uint32_t threads,
-                      const void *args);
+/* A kernel with its tern_cuda_..._args; shared_bytes: of shared memory whose size it does not know itself. */
+void tern_cuda_launch_shared(tern_cuda_device *device, tern_cuda_kernel kernel, tern_cuda_grid grid, uint32_t threads,
+                             uint32_t shared_bytes, const void *args);
+static inline void tern_cuda_launch(tern_cuda_device *device, tern_cuda_kernel kernel, tern_cuda_grid grid,
+                                    uint32_t threads, const void *args) {
+    tern_cuda_launch_shared(device, kernel, grid, threads, 0, args);
+}
 /* Until all that is in line is done. False: something failed, now or before. */
 bool tern_cuda_wait(tern_cuda_device *device);
 

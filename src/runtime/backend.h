@@ -57,7 +57,8 @@ typedef struct tern_backend_ops {
     /* out [n, size] = RMSNorm(x; gain); out may be x */
     void (*norm)(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n, float *out);
     /* RMSNorm (gain NULL: none), then quantisation per token, kept by the backend as the input of the next linear()
-     * calls. Plain matrices take the floats: then x, if there is no norm, must stay as it is until they have. */
+     * calls. x must stay as it is until they have been made: plain matrices take the floats, and a device may do all of
+     * it there. */
     void (*norm_quantize)(tern_backend *backend, const float *x, const float *gain, uint32_t size, uint32_t n,
                           tern_rounding rounding);
     /* out[i] [n, rows of linear i] = linear layer i of that input, for n_linears that share it */
