@@ -25,7 +25,7 @@ add_dependencies(test_energy fake_nvml)
 target_sources(test_progress PRIVATE ${CMAKE_SOURCE_DIR}/src/server/progress.c)
 
 # The checks of IFEval are the command's, not the library's.
-set(instruction_sources instructions.c instruction_checks.c json_text.c pattern.c template.c)
+set(instruction_sources instructions.c instruction_checks.c instruction_bounds.c json_text.c pattern.c template.c)
 list(TRANSFORM instruction_sources PREPEND ${CMAKE_SOURCE_DIR}/src/eval/)
 target_sources(test_instructions PRIVATE ${instruction_sources})
 

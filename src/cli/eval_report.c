@@ -29,6 +29,16 @@ static const char *format_published(char text[32], const tern_tally *tally, size
     return text;
 }
 
+/* What nothing here can decide is no wrong answer, and no right one: ", 31 undecided: 8.33 % to 37.50 %". */
+static const char *format_undecided(char text[120], const tern_tally_mean *mean) {
+    char least[32], most[32];
+    text[0] = '\0';
+    if (mean->n_undecided)
+        snprintf(text, 120, ", %zu undecided: %s to %s", mean->n_undecided, format_value(least, mean->least, true),
+                 format_value(most, mean->most, true));
+    return text;
+}
+
 static void print_sources(const tern_results *results) {
     for (size_t i = 0; i < results->n; i++) {
         const char *source = results->tallies[i].published_source;
@@ -40,13 +50,13 @@ static void print_sources(const tern_results *results) {
     }
 }
 
-/* Records that nothing can judge here are no wrong answers, and no right ones. */
+/* Those of which nothing can be checked: nothing was generated for them. */
 static void print_left_out(const tern_results *results, const tern_eval_report *report) {
     for (size_t i = 0; i < results->n; i++) {
         const tern_tally *tally = &results->tallies[i];
         size_t n = strstr(tally->columns[0], "_level_") ? tern_tally_n_left_out(tally, report->limit) : 0;
         if (n)
-            printf("%s: %zu records are left out: an instruction of theirs cannot be checked (docs/EVAL.md)\n",
+            printf("%s: %zu records are left out: none of their instructions can be checked (docs/EVAL.md)\n",
                    tally->name, n);
     }
 }
@@ -111,12 +121,12 @@ static void print_table(const tern_results *results, const tern_eval_report *rep
     for (size_t i = 0; i < results->n; i++) {
         const tern_tally *tally = &results->tallies[i];
         for (size_t c = 0; c < tally->n_columns; c++) {
-            char value[32], error[32], published[32];
+            char value[32], error[32], published[32], undecided[120];
             bool is_share = tern_tally_is_share(tally, c);
             tern_tally_mean mean = tern_tally_mean_of(tally, c, report->limit);
-            printf("%-*s  %-28s %10s %11s %8zu %6zu  %s\n", width, c ? "" : tally->name, tally->columns[c],
+            printf("%-*s  %-28s %10s %11s %8zu %6zu  %s%s\n", width, c ? "" : tally->name, tally->columns[c],
                    format_value(value, mean.value, is_share), format_value(error, mean.standard_error, is_share),
-                   mean.n, tally->n_shots, format_published(published, tally, c));
+                   mean.n, tally->n_shots, format_published(published, tally, c), format_undecided(undecided, &mean));
         }
     }
     print_average(results, report, width);
@@ -141,10 +151,14 @@ static json_t *describe(const tern_tally *tally, const tern_eval_report *report)
         tern_tally_mean mean = tern_tally_mean_of(tally, c, report->limit);
         bool published = strcmp(tally->published_metric, tally->columns[c]) == 0;
         double scale = tern_tally_is_share(tally, c) ? 100 : 1; /* shares of 1; points are points */
-        json_array_append_new(metrics, json_pack("{s:s, s:s, s:o, s:o, s:I, s:o*}", "metric", tally->columns[c], "unit",
-                                                 unit_of(tally, c), "value", json_value(mean.value), "standard_error",
-                                                 json_value(mean.standard_error), "n", (json_int_t)mean.n, "published",
-                                                 published ? json_real(tally->published / scale) : NULL));
+        json_t *metric =
+            json_pack("{s:s, s:s, s:o, s:o, s:I, s:o*}", "metric", tally->columns[c], "unit", unit_of(tally, c),
+                      "value", json_value(mean.value), "standard_error", json_value(mean.standard_error), "n",
+                      (json_int_t)mean.n, "published", published ? json_real(tally->published / scale) : NULL);
+        if (metric && mean.n_undecided)
+            json_object_update_new(metric, json_pack("{s:I, s:f, s:f}", "undecided", (json_int_t)mean.n_undecided,
+                                                     "least", mean.least, "most", mean.most));
+        json_array_append_new(metrics, metric);
     }
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "task", tally->name, "title", tally->title,
                      "shots", (json_int_t)tally->n_shots, "records", (json_int_t)tally->n_records, "not_judged",

@@ -229,27 +229,33 @@ static tern_status ask_for_text(const tern_dataset *d, const tern_item *item, co
     return status;
 }
 
-static json_t *list_flags(const bool *flags, size_t n) {
+/* True, false, or null where nothing is certain. */
+static json_t *list_verdicts(const tern_verdict *verdicts, size_t n) {
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, json_boolean(flags[i]));
+        json_array_append_new(list,
+                              verdicts[i] == TERN_UNDECIDED ? json_null() : json_boolean(verdicts[i] == TERN_FOLLOWED));
     return list;
 }
 
-static double count_flags(const bool *flags, size_t n) {
-    size_t followed = 0;
+/* Of a record: the share of its instructions with a verdict that are followed, or, `whole`, whether all are; NaN: that
+ * depends on what has none. */
+static double value_of(const tern_verdict *verdicts, size_t n, bool whole) {
+    size_t by_verdict[3] = {0};
     for (size_t i = 0; i < n; i++)
-        followed += flags[i];
-    return (double)followed;
+        by_verdict[verdicts[i]]++;
+    size_t decided = n - by_verdict[TERN_UNDECIDED];
+    if (whole)
+        return by_verdict[TERN_NOT_FOLLOWED] ? 0 : decided == n ? 1 : NAN;
+    return decided ? (double)by_verdict[TERN_FOLLOWED] / (double)decided : NAN;
 }
 
-/* The share of its instructions that the text follows. A record with one that cannot be checked has no value; nothing
- * is generated for it. */
+/* What of its instructions the text follows. Nothing is generated for a record with none that can be checked. */
 static tern_status ask_to_follow(const tern_dataset *d, size_t index, const tern_item *item,
                                  const tern_eval_params *params, tern_scorer *scorer, double *values, json_t **details,
                                  tern_error *err) {
     const size_t n = item->n_instructions;
-    bool strict[TERN_MAX_INSTRUCTIONS] = {false}, loose[TERN_MAX_INSTRUCTIONS] = {false};
+    tern_verdict strict[TERN_MAX_INSTRUCTIONS] = {0}, loose[TERN_MAX_INSTRUCTIONS] = {0};
     char *text = NULL;
     bool gave_up = false;
     if (item->unchecked_why) {
@@ -272,12 +278,11 @@ static tern_status ask_to_follow(const tern_dataset *d, size_t index, const tern
         const tern_metric metric = d->task->metrics[i];
         const bool is_loose = metric == TERN_METRIC_PROMPT_LOOSE || metric == TERN_METRIC_INSTRUCTION_LOOSE;
         const bool is_whole = metric == TERN_METRIC_PROMPT_STRICT || metric == TERN_METRIC_PROMPT_LOOSE;
-        double share = count_flags(is_loose ? loose : strict, n) / (double)n;
-        values[i] = is_whole ? share == 1 : share;
+        values[i] = value_of(is_loose ? loose : strict, n, is_whole);
     }
     if (!status)
         *details = json_pack("{s:I, s:O, s:o, s:o}", "instructions", (json_int_t)n, "text", answer, "strict",
-                             list_flags(strict, n), "loose", list_flags(loose, n));
+                             list_verdicts(strict, n), "loose", list_verdicts(loose, n));
     if (!status) {
         tell(*details, TERN_RESULTS_GAVE_UP, gave_up);
         tell(*details, TERN_RESULTS_CUT, cut);

@@ -419,8 +419,6 @@ static tern_status has_capitals(const job *j, bool *follows) {
 #define TEXTS(name)                                                                                                    \
     { name, TERN_ARGUMENT_TEXTS }
 
-static const char no_language[] = "no recogniser of languages";
-
 static const tern_instruction_kind kinds[] = {
     {"keywords:existence", has_keywords, {TEXTS("keywords")}, NULL, NULL},
     {"keywords:frequency", repeats_keyword, {TEXT("keyword"), NUMBER("frequency"), RELATION("relation")}, NULL, NULL},
@@ -430,12 +428,12 @@ static const tern_instruction_kind kinds[] = {
      {TEXT("letter"), NUMBER("let_frequency"), RELATION("let_relation")},
      is_letter,
      NULL},
-    {"language:response_language", NULL, {TEXT("language")}, NULL, no_language},
+    {"language:response_language", NULL, {TEXT("language")}, NULL, tern_judge_language},
     {"length_constraints:number_sentences",
      NULL,
      {NUMBER("num_sentences"), RELATION("relation")},
      NULL,
-     "no splitter of sentences like NLTK's"},
+     tern_judge_sentences},
     {"length_constraints:number_paragraphs", has_paragraphs, {NUMBER("num_paragraphs")}, NULL, NULL},
     {"length_constraints:number_words", has_words, {NUMBER("num_words"), RELATION("relation")}, NULL, NULL},
     {"length_constraints:nth_paragraph_first_word",
@@ -464,8 +462,8 @@ static const tern_instruction_kind kinds[] = {
      {NUMBER("capital_frequency"), RELATION("capital_relation")},
      NULL,
      NULL},
-    {"change_case:english_capital", NULL, {{NULL, 0}}, NULL, no_language},
-    {"change_case:english_lowercase", NULL, {{NULL, 0}}, NULL, no_language},
+    {"change_case:english_capital", NULL, {{NULL, 0}}, NULL, tern_judge_capitals},
+    {"change_case:english_lowercase", NULL, {{NULL, 0}}, NULL, tern_judge_small_letters},
     {"punctuation:no_comma", lacks_commas, {{NULL, 0}}, NULL, NULL},
 };
 

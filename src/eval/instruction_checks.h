@@ -26,15 +26,25 @@ typedef struct tern_instruction_job {
     tern_error *err;
 } tern_instruction_job;
 
+/* What can be said of an answer. Some kinds of instructions want what is not here (a recogniser of languages, a trained
+ * splitter of sentences); of many answers to them it is certain all the same. */
+typedef enum tern_verdict { TERN_NOT_FOLLOWED, TERN_FOLLOWED, TERN_UNDECIDED } tern_verdict;
+
 typedef struct tern_instruction_kind {
     const char *id;
-    tern_status (*follows)(const tern_instruction_job *job, bool *follows); /* NULL: it cannot be checked */
+    tern_status (*follows)(const tern_instruction_job *job, bool *follows); /* NULL: it is not always certain ... */
     tern_instruction_argument arguments[4];                                 /* the one behind the last has no name */
-    bool (*fits)(const json_t *arguments); /* NULL, or: IFEval takes them as they are */
-    const char *why;                       /* it cannot be checked */
+    bool (*fits)(const json_t *arguments);                  /* NULL, or: IFEval takes them as they are */
+    tern_verdict (*judge)(const tern_instruction_job *job); /* ... but sometimes */
 } tern_instruction_kind;
 
 const tern_instruction_kind *tern_instruction_find(const char *id);
+
+/* Those that are not always certain (eval/instruction_bounds.c). */
+tern_verdict tern_judge_language(const tern_instruction_job *job);
+tern_verdict tern_judge_sentences(const tern_instruction_job *job);
+tern_verdict tern_judge_capitals(const tern_instruction_job *job);
+tern_verdict tern_judge_small_letters(const tern_instruction_job *job);
 
 /* Whether text [n] is JSON as Python's json module reads it, NaN and Infinity being numbers. */
 bool tern_is_json(const char *text, size_t n);

@@ -57,22 +57,29 @@ tern_status tern_instruction_unchecked(const char *id, const json_t *arguments, 
         status = has_argument(id, &kind->arguments[i], arguments, &has, err);
     if (status)
         return status;
-    if (!kind->follows)
-        *why = kind->why;
-    else if (!has || (kind->fits && !kind->fits(arguments)))
+    if (!has || (kind->fits && !kind->fits(arguments)))
         *why = "an argument that IFEval draws at random";
-    if (*why)
+    if (*why || !kind->follows)
         return TERN_OK;
     bool follows; /* an expression among the arguments may be none */
     const tern_instruction_job job = {arguments, "", 0, err};
     return kind->follows(&job, &follows);
 }
 
-static tern_status follows_text(const tern_instruction_kind *kind, const json_t *arguments, const char *text, size_t n,
-                                bool *follows, tern_error *err) {
+static tern_status judge_text(const tern_instruction_kind *kind, const json_t *arguments, const char *text, size_t n,
+                              tern_verdict *verdict, tern_error *err) {
     const tern_instruction_job job = {arguments, text, n, err};
-    *follows = false;
-    return tern_text_begin(text, n) == n ? TERN_OK : kind->follows(&job, follows);
+    *verdict = TERN_NOT_FOLLOWED;
+    if (tern_text_begin(text, n) == n)
+        return TERN_OK;
+    if (!kind->follows) {
+        *verdict = kind->judge(&job);
+        return TERN_OK;
+    }
+    bool follows = false;
+    tern_status status = kind->follows(&job, &follows);
+    *verdict = follows ? TERN_FOLLOWED : TERN_NOT_FOLLOWED;
+    return status;
 }
 
 /* Lines [from, to) of the text, without white space at both ends -> *part, which lies in the text. */
@@ -88,14 +95,18 @@ static tern_view cut_lines(const char *text, bool without_first, bool without_la
     return (tern_view){begin + blank, n - blank};
 }
 
-tern_status tern_instruction_follows(const char *id, const json_t *arguments, const char *answer, bool loose,
-                                     bool *follows, tern_error *err) {
+tern_status tern_instruction_judge(const char *id, const json_t *arguments, const char *answer, bool loose,
+                                   tern_verdict *verdict, tern_error *err) {
     const tern_instruction_kind *kind = tern_instruction_find(id);
-    *follows = false;
-    if (!kind || !kind->follows)
-        return tern_fail(err, TERN_ERR_ARGUMENT, "there is no check of '%.60s'", id);
-    tern_status status = TERN_OK;
-    for (unsigned way = 0; !status && !*follows && way < (loose ? 8 : 1); way++) {
+    const char *why;
+    bool open = false; /* some way is undecided */
+    *verdict = TERN_NOT_FOLLOWED;
+    tern_status status = tern_instruction_unchecked(id, arguments, &why, err);
+    if (status || why) {
+        *verdict = TERN_UNDECIDED;
+        return status;
+    }
+    for (unsigned way = 0; !status && *verdict != TERN_FOLLOWED && way < (loose ? 8 : 1); way++) {
         tern_view part = way & 3 ? cut_lines(answer, way & 1, way & 2) : tern_view_of(answer);
         tern_buffer text = {0};
         for (size_t i = 0; i < part.size; i++)
@@ -104,9 +115,12 @@ tern_status tern_instruction_follows(const char *id, const json_t *arguments, co
         if (text.failed)
             status = tern_fail_memory(err, "an answer");
         else
-            status = follows_text(kind, arguments, text.bytes ? text.bytes : "", text.size, follows, err);
+            status = judge_text(kind, arguments, text.bytes ? text.bytes : "", text.size, verdict, err);
+        open |= *verdict == TERN_UNDECIDED;
         tern_buffer_free(&text);
     }
+    if (*verdict == TERN_NOT_FOLLOWED && open)
+        *verdict = TERN_UNDECIDED;
     return status;
 }
 
@@ -116,6 +130,7 @@ tern_status tern_instructions_read(const json_t *record, size_t *n, const char *
                                    tern_error *err) {
     const json_t *ids = json_object_get(record, "instruction_id_list"), *all = json_object_get(record, "kwargs");
     *n = json_array_size(ids);
+    size_t n_without = 0;
     *why = *which = NULL;
     if (*n == 0 || *n > TERN_MAX_INSTRUCTIONS)
         return tern_fail(err, TERN_ERR_FORMAT, "field 'instruction_id_list' is no array of 1 to %d texts",
@@ -130,26 +145,29 @@ tern_status tern_instructions_read(const json_t *record, size_t *n, const char *
         tern_status status = tern_instruction_unchecked(id, json_array_get(all, i), &reason, err);
         if (status)
             return status;
+        n_without += reason != NULL;
         if (reason && !*why) {
             *why = reason;
             *which = id;
         }
     }
+    if (n_without < *n)
+        *why = *which = NULL;
     return TERN_OK;
 }
 
-tern_status tern_instructions_check(const json_t *record, const char *answer, bool *strict, bool *loose, bool *gave_up,
-                                    tern_error *err) {
+tern_status tern_instructions_check(const json_t *record, const char *answer, tern_verdict *strict, tern_verdict *loose,
+                                    bool *gave_up, tern_error *err) {
     const json_t *ids = json_object_get(record, "instruction_id_list"), *all = json_object_get(record, "kwargs");
     tern_status status = TERN_OK;
     for (size_t i = 0; !status && i < json_array_size(ids); i++) {
         const char *id = json_string_value(json_array_get(ids, i));
-        status = tern_instruction_follows(id, json_array_get(all, i), answer, false, &strict[i], err);
+        status = tern_instruction_judge(id, json_array_get(all, i), answer, false, &strict[i], err);
         if (!status)
-            status = tern_instruction_follows(id, json_array_get(all, i), answer, true, &loose[i], err);
+            status = tern_instruction_judge(id, json_array_get(all, i), answer, true, &loose[i], err);
         if (status != TERN_ERR_UNSUPPORTED)
             continue;
-        strict[i] = loose[i] = false;
+        strict[i] = loose[i] = TERN_NOT_FOLLOWED;
         *gave_up = true;
         status = TERN_OK;
     }

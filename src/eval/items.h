@@ -28,8 +28,8 @@ typedef struct tern_item {
     const char **turns;
     size_t n_turns;
     size_t
-        n_instructions; /* of a task of instructions; why the first one of them that has no verdict has none: NULL, */
-    const char *unchecked_why, *unchecked; /* or all have one. The record's, like the name */
+        n_instructions; /* of a task of instructions; why none of them ever has a verdict, the first of them: NULL, */
+    const char *unchecked_why, *unchecked; /* or one has. The record's, like the name */
 } tern_item;
 
 typedef struct tern_dataset {

@@ -21,7 +21,9 @@ static void free_tally(tern_tally *tally) {
     free(tally->values);
     free(tally->done);
     free(tally->cut);
-    free(tally->weights);
+    free(tally->instructions);
+    free(tally->decided[0]);
+    free(tally->decided[1]);
     free(tally->gave_up);
 }
 
@@ -47,9 +49,12 @@ static tern_tally *add_tally(tern_results *results, const tern_tally *wanted, te
     made.values = tern_calloc_array(made.n_records * made.n_columns, sizeof *made.values);
     made.done = tern_calloc_array(made.n_records, sizeof *made.done);
     made.cut = tern_calloc_array(made.n_records, sizeof *made.cut);
-    made.weights = tern_calloc_array(made.n_records, sizeof *made.weights);
+    made.instructions = tern_calloc_array(made.n_records, sizeof *made.instructions);
+    made.decided[0] = tern_calloc_array(made.n_records, sizeof *made.decided[0]);
+    made.decided[1] = tern_calloc_array(made.n_records, sizeof *made.decided[1]);
     made.gave_up = tern_calloc_array(made.n_records, sizeof *made.gave_up);
-    if (!made.values || !made.done || !made.cut || !made.weights || !made.gave_up ||
+    if (!made.values || !made.done || !made.cut || !made.instructions || !made.decided[0] || !made.decided[1] ||
+        !made.gave_up ||
         !tern_grow_array((void **)&results->tallies, &results->capacity, results->n + 1, sizeof made)) {
         free_tally(&made);
         tern_fail_memory(err, "the results");
@@ -99,8 +104,16 @@ static void set_done(tern_tally *tally, size_t index, const json_t *details) {
     /* a judge's line does not tell again */
     tally->gave_up[index] |= json_is_true(json_object_get(details, TERN_RESULTS_GAVE_UP));
     tally->cut[index] |= json_is_true(json_object_get(details, TERN_RESULTS_CUT));
-    if (n > 0 || !tally->weights[index])
-        tally->weights[index] = n > 0 && n < MAX_WEIGHT ? (uint32_t)n : 1;
+    if (n <= 0 && tally->instructions[index])
+        return;
+    tally->instructions[index] = n > 0 && n < MAX_WEIGHT ? (uint32_t)n : 1;
+    static const char *const lists[] = {"strict", "loose"};
+    for (int i = 0; i < 2; i++) {
+        const json_t *list = json_object_get(details, lists[i]);
+        tally->decided[i][index] = 0;
+        for (uint32_t k = 0; k < tally->instructions[index]; k++)
+            tally->decided[i][index] += json_is_boolean(json_array_get(list, k));
+    }
 }
 
 static bool read_item(const tern_results *results, const json_t *line) {
@@ -262,8 +275,12 @@ static bool counts(const tern_tally *tally, size_t i, size_t column) {
 
 size_t tern_tally_n_left_out(const tern_tally *tally, size_t limit) {
     size_t n = 0;
-    for (size_t i = 0; i < limit && i < tally->n_records; i++)
-        n += tally->done[i] && !counts(tally, i, 0);
+    for (size_t i = 0; i < limit && i < tally->n_records; i++) {
+        bool any = false;
+        for (size_t c = 0; c < tally->n_columns; c++)
+            any |= counts(tally, i, c);
+        n += tally->done[i] && !any;
+    }
     return n;
 }
 
@@ -284,15 +301,31 @@ size_t tern_tally_n_cut(const tern_tally *tally, size_t limit) {
 /* Of all records' instructions together. lm-evaluation-harness states no standard error of that. */
 static tern_tally_mean mean_of_instructions(const tern_tally *tally, size_t column, size_t limit) {
     tern_tally_mean mean = {.standard_error = NAN};
-    double followed = 0, all = 0;
-    for (size_t i = 0; i < limit && i < tally->n_records; i++)
-        if (counts(tally, i, column)) {
-            followed += round(tally->values[i * tally->n_columns + column] * tally->weights[i]);
-            all += tally->weights[i];
-            mean.n++;
-        }
-    mean.value = mean.n ? followed / all : NAN;
+    const uint32_t *decided = tally->decided[strstr(tally->columns[column], "_loose_") != NULL];
+    double followed = 0, n_decided = 0, n_all = 0;
+    for (size_t i = 0; i < limit && i < tally->n_records; i++) {
+        n_all += tally->done[i] ? tally->instructions[i] : 0;
+        if (!counts(tally, i, column))
+            continue;
+        followed += round(tally->values[i * tally->n_columns + column] * decided[i]);
+        n_decided += decided[i];
+        mean.n++;
+    }
+    mean.value = n_decided > 0 ? followed / n_decided : NAN;
+    mean.n_undecided = (size_t)(n_all - n_decided);
+    mean.least = followed / n_all;
+    mean.most = (followed + n_all - n_decided) / n_all;
     return mean;
+}
+
+/* A judge's metrics have items that are not judged yet; those of instructions, some that cannot be. */
+static void bound_prompts(const tern_tally *tally, size_t limit, double sum, tern_tally_mean *mean) {
+    size_t n_done = 0;
+    for (size_t i = 0; i < limit && i < tally->n_records; i++)
+        n_done += tally->done[i];
+    mean->n_undecided = n_done - mean->n;
+    mean->least = sum / (double)n_done;
+    mean->most = (sum + (double)mean->n_undecided) / (double)n_done;
 }
 
 tern_tally_mean tern_tally_mean_of(const tern_tally *tally, size_t column, size_t limit) {
@@ -307,6 +340,8 @@ tern_tally_mean tern_tally_mean_of(const tern_tally *tally, size_t column, size_
             mean.n++;
         }
     mean.value = mean.n ? sum / (double)mean.n : NAN;
+    if (strncmp(tally->columns[column], "prompt_level_", 13) == 0)
+        bound_prompts(tally, n_records, sum, &mean);
     for (size_t i = 0; i < n_records; i++)
         if (counts(tally, i, column))
             squares += pow(tally->values[i * tally->n_columns + column] - mean.value, 2);

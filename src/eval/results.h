@@ -19,7 +19,8 @@ typedef struct tern_tally {
     double *values;                                   /* [n_records][n_columns] */
     bool *done;                                       /* [n_records] */
     bool *cut;                                        /* [n_records] a text of it ended at the limit of tokens */
-    uint32_t *weights;                                /* [n_records] instructions; 1 of other tasks */
+    uint32_t *instructions;                           /* [n_records] of an item; 1 of other tasks */
+    uint32_t *decided[2];                             /* [n_records] of them with a verdict, strictly and loosely */
     bool *gave_up;                                    /* [n_records] an expression did on the answer */
     char published_metric[48], published_source[120]; /* "": nothing was published */
     double published;                                 /* in tern_published_unit() */
@@ -47,7 +48,8 @@ tern_status tern_results_open(tern_results *results, const char *path, tern_erro
  * configuration. The pointer is valid until the next call. */
 tern_status tern_results_begin(tern_results *results, const tern_tally *wanted, tern_tally **tally, tern_error *err);
 /* The values [n_columns] of an item. `details` (becomes the function's): what else the line shall say; its
- * "instructions" is the item's weight in the metrics that count those, its TERN_RESULTS_GAVE_UP that an expression
+ * "instructions", and those in "strict" and "loose" that are not null, are its weights in the metrics that count
+ * instructions, its TERN_RESULTS_GAVE_UP that an expression
  * needed too many steps on the answer, its TERN_RESULTS_CUT that a text ended at the limit of tokens. NULL: the item
  * was added before, and is judged now. */
 #define TERN_RESULTS_GAVE_UP "expression_gave_up"
@@ -58,11 +60,15 @@ tern_status tern_results_add(tern_results *results, tern_tally *tally, size_t in
 typedef struct tern_tally_mean {
     size_t n;
     double value, standard_error; /* shares of 1, or a perplexity; the error of fewer than two items is NaN */
+    /* Of metrics of instructions: prompts or instructions without a verdict, and what the share would be with none of
+     * them followed, and with all. */
+    size_t n_undecided;
+    double least, most;
 } tern_tally_mean;
 
 /* Over the items that are done among the first `limit`. */
 tern_tally_mean tern_tally_mean_of(const tern_tally *tally, size_t column, size_t limit);
-/* Records among the first `limit` that are done and have no value. */
+/* Records among the first `limit` that are done and have no value in any column. */
 size_t tern_tally_n_left_out(const tern_tally *tally, size_t limit);
 /* Records among the first `limit` that are done and on whose answer an expression gave up. */
 size_t tern_tally_n_gave_up(const tern_tally *tally, size_t limit);

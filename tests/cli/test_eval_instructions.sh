@@ -6,40 +6,50 @@ data=$ROOT/tests/eval/records
 
 run "ifeval" "$TERN" eval "$model" --tasks ifeval --data "$data" --max-tokens 24 -t 1 -o "$WORK/one.jsonl"
 is "$status" 0
-has "$out" "ifeval: 2 records are left out: an instruction of theirs cannot be checked"
+hasnt "$out" "left out"
 has "$out" "inst_level_loose_acc"
+has "$out" " undecided: "
 cat >"$WORK/check.py" <<'END'
 import json, math, sys
 results, scores = sys.argv[1:]
 lines = {line["item"]: line for line in map(json.loads, open(results)) if "item" in line}
 (task,) = json.load(open(scores))["tasks"]
 metrics = {metric["metric"]: metric for metric in task["metrics"]}
-assert len(lines) == 5 and task["records"] == 5 and task["not_judged"] == 2, task
-for item, which in (1, "language:response_language"), (4, "change_case:english_capital"):
-    assert lines[item]["not_checked"] == which and "text" not in lines[item], lines[item]
-    assert all(lines[item][name] is None for name in metrics), lines[item]
-kept = [lines[i] for i in (0, 2, 3)]
+assert len(lines) == 5 and task["records"] == 5 and task["not_judged"] == 0, task
+# German or not is not decided, capitals are: one small letter will do
+assert lines[1]["strict"][0] is None and lines[1]["strict"][1] == ("," not in lines[1]["text"]), lines[1]
+capitals = False if any(c.islower() for c in lines[4]["text"]) or not any(c.isupper() for c in lines[4]["text"]) else None
+assert lines[4]["strict"] == [capitals], lines[4]
+kept = list(lines.values())
 # what follows from the text
 for line in kept:
     text = line["text"]
     assert text and len(line["strict"]) == len(line["loose"]) == line["instructions"], line
-    assert all(loose >= strict for strict, loose in zip(line["strict"], line["loose"])), line
+    assert all(loose is not False for strict, loose in zip(line["strict"], line["loose"]) if strict), line
 assert lines[0]["strict"] == ["," not in lines[0]["text"], all(w in lines[0]["text"].lower() for w in ("sea", "bird"))]
 assert lines[2]["strict"] == [bool(lines[2]["text"].strip())], lines[2]
 text = lines[3]["text"].strip()
 assert lines[3]["strict"][:2] == [text.lower().count("z") >= 4, len(text) > 1 and text[0] == text[-1] == '"'], lines[3]
-# the harness's sums: a prompt counts if all its instructions do; instructions of all prompts count alike
+# the harness's sums: a prompt counts if all its instructions do; instructions of all prompts count alike. What is not
+# decided is counted beside that
 for kind in "strict", "loose":
-    prompts = [all(line[kind]) for line in kept]
+    prompts = [False if False in line[kind] else None if None in line[kind] else True for line in kept]
     each = [flag for line in kept for flag in line[kind]]
-    got = metrics[f"prompt_level_{kind}_acc"]
-    mean = sum(prompts) / 3
-    assert abs(got["value"] - mean) < 1e-12 and got["n"] == 3, got
-    error = math.sqrt(sum((p - mean) ** 2 for p in prompts) / 2 / 3)
-    assert abs(got["standard_error"] - error) < 1e-12, (got, error)
-    got = metrics[f"inst_level_{kind}_acc"]
-    assert abs(got["value"] - sum(each) / len(each)) < 1e-12 and got["standard_error"] is None, got
-    assert len(each) == 6
+    assert len(each) == 9
+    for name, flags in (f"prompt_level_{kind}_acc", prompts), (f"inst_level_{kind}_acc", each):
+        got, known = metrics[name], [flag for flag in flags if flag is not None]
+        mean, n_open = sum(known) / len(known), len(flags) - len(known)
+        assert abs(got["value"] - mean) < 1e-12, got
+        assert got.get("undecided", 0) == n_open, got
+        if n_open:
+            assert abs(got["least"] - sum(known) / len(flags)) < 1e-12, got
+            assert abs(got["most"] - (sum(known) + n_open) / len(flags)) < 1e-12, got
+        if name[0] == "p":
+            error = math.sqrt(sum((p - mean) ** 2 for p in known) / (len(known) - 1) / len(known))
+            assert abs(got["standard_error"] - error) < 1e-12 and got["n"] == len(known), (got, error)
+        else:
+            assert got["standard_error"] is None, got
+assert metrics["inst_level_strict_acc"]["undecided"] >= 1
 END
 run "scores" "$TERN" eval "$model" --tasks ifeval --data "$data" --max-tokens 24 -t 1 -o "$WORK/one.jsonl" --json
 is "$status" 0
@@ -58,6 +68,16 @@ printf '%s' "$out" >"$WORK/both.json"
 run "same" python3 -c 'import json,sys; a,b=(json.load(open(p))["tasks"] for p in sys.argv[1:]); sys.exit(a!=b)' \
     "$WORK/scores.json" "$WORK/both.json"
 is "$status" 0
+
+# --- a letter that the harness draws at random: nothing is generated where there is nothing else
+mkdir "$WORK/drawn"
+printf '%s\n' '{"prompt": "a", "instruction_id_list": ["keywords:letter_frequency"], "kwargs": [{"letter": "#", "let_frequency": 2, "let_relation": "at least"}]}' \
+    '{"prompt": "b", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}' >"$WORK/drawn/ifeval.jsonl"
+run "a drawn letter" "$TERN" eval "$model" --tasks ifeval --data "$WORK/drawn" --max-tokens 4 -t 1 -o "$WORK/drawn.jsonl"
+is "$status" 0
+has "$out" "ifeval: 1 records are left out: none of their instructions can be checked"
+has "$out" ", 1 undecided: "
+has "$(cat "$WORK/drawn.jsonl")" '"not_checked":"keywords:letter_frequency"'
 
 # --- bad records
 mkdir "$WORK/bad"

@@ -3,6 +3,10 @@
 
     python3 instructions.py --checker build/test_instructions --rows 6000
     python3 instructions.py --checker build/test_instructions --rows 480 --record instructions.json
+    python3 instructions.py --checker build/test_instructions --rows 480 --record instructions_open.json --open
+
+--open: the kinds that tern can decide of some answers only. Their verdicts have to be the harness's or none; those of
+sentences come from NLTK's splitter with two sets of parameters, none and every small word an abbreviation.
 
 Exit status 77: the harness (pip install "lm-eval[ifeval]") is not installed. Without the data of NLTK's sentence
 splitter (punkt_tab) sentences are split behind a full stop, ? or ! and white space, for words in capitals alone.
@@ -62,6 +66,36 @@ def kinds(draw):
         ("change_case:capital_word_frequency", {"capital_frequency": draw.randint(1, 9), "capital_relation": relation}),
         ("punctuation:no_comma", {}),
     ])
+
+
+LANGUAGES = ["hi", "ar", "fa", "ja", "ko", "mr", "ne", "ur", "bn", "pa", "gu", "te", "kn", "ml", "de", "en", "ru", "ta"]
+ALPHABETS = ["abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "IVXLCDM", "ಅಆಇಈಉಊಕಖಗಘತದನಪಬಮಯರಲವಶಸಹಾಿೀುೂೆೇೊೋ್", "అఆఇఈకగచజటడతదనపబమయరలవశసహాిీుూెేొో్",
+             "অআইঈউকখগঘচছজটডতদনপবমযরলশষসহািীুূেৈোৌ্", "અઆઇઈકખગઘચછજટડતદનપબમયરલવશસહાિીુૂેૈોૌ્", "ਅਆਇਈਕਖਗਘਚਜਟਡਤਦਨਪਬਮਯਰਲਵਸਹਾਿੀੁੂੇੈੋੌ",
+             "അആഇഈകഖഗചജടഡതദനപബമയരലവശഷസഹാിീുൂെേൈൊോ്", "अआइईकखगचजटडतदनपबमयरलवशसहािीुूेैोौ्", "абвгдежз", "0123456789 .,!?-+/@:()"]
+SENTENCES = ["I see a bird.", "Is it a tern?", "Yes!", "Mr. Tern flies.", "It is approx. 3.5 m long.", "\"Go!\" he said.", "Wait... what?", "No?! No!!", "(It did.)",
+             "e.g. this", "The U.S. is big.", "See http://a.b/c?d=e.", "“So.” Then", "a.b.c", "ok", "1. One", "- Two.", "¿Qué? Nada.", "end", "Etc.)", "!", "..."]
+
+
+def open_kinds(draw):
+    """-> an instruction that is not always decided, arguments for it, and an answer"""
+    kind = draw.randint(0, 3)
+    if kind == 0:
+        alphabets = draw.sample(ALPHABETS, draw.choice([1, 1, 1, 2]))
+        text = " ".join("".join(draw.choice(draw.choice(alphabets)) for _ in range(draw.randint(1, 9))) for _ in range(draw.randint(1, 12)))
+        return "language:response_language", {"language": draw.choice(LANGUAGES)}, text
+    if kind == 1:
+        text = draw.choice(["", " "]).join(draw.choice(SENTENCES) + draw.choice([" ", " ", "  ", "\n", "\u00a0"]) for _ in range(draw.randint(0, 6)))
+        return "length_constraints:number_sentences", {"num_sentences": draw.randint(1, 7), "relation": draw.choice(RELATIONS)}, text
+    text = draw.choice(["", " "]).join(draw.choice(PIECES) for _ in range(draw.randint(0, 8)))
+    text = draw.choice([str, str.upper, str.lower])(text)
+    return draw.choice(["change_case:english_capital", "change_case:english_lowercase"]), {}, text
+
+
+def make_open_row(draw):
+    name, arguments, text = open_kinds(draw)
+    if draw.random() < 0.2:
+        text = "Sure, here it is:\n" + text + draw.choice(["", "\nI hope, this helps."])
+    return {"id": name, "kwargs": arguments, "response": text}
 
 
 def towards(draw, name, arguments, text):
@@ -126,19 +160,40 @@ def judge(harness, row):
     return {**row, "strict": strict.follow_instruction_list[0], "loose": loose.follow_instruction_list[0]}
 
 
+def judge_open(harness, row):
+    """Twice, as differently as splitters of sentences can be."""
+    import langdetect
+    from lm_eval.tasks.ifeval import instructions_util
+    from nltk.tokenize import punkt
+    langdetect.DetectorFactory.seed = 1
+    plain, shy = punkt.PunktSentenceTokenizer(), punkt.PunktSentenceTokenizer()
+    shy._params.abbrev_types = set(re.findall(r"[^\s.?!]+", row["response"].lower())) | set(row["response"].lower().split())
+    for splitter in plain, shy:
+        instructions_util._get_sentence_tokenizer = lambda splitter=splitter: splitter
+        yield judge(harness, row)
+        if row["id"] != "length_constraints:number_sentences":
+            break
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--checker", required=True, help="the program test_instructions")
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--record", type=pathlib.Path, help="write what the harness says, if all is equal")
+    parser.add_argument("--open", action="store_true", help="the kinds that are not always decided")
     arguments = parser.parse_args()
     harness, draw = load_harness(), random.Random(arguments.seed)
-    rows = [judge(harness, make_row(draw)) for _ in range(arguments.rows)]
+    if arguments.open:
+        rows = [judged for _ in range(arguments.rows) for judged in judge_open(harness, make_open_row(draw))]
+    else:
+        rows = [judge(harness, make_row(draw)) for _ in range(arguments.rows)]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "rows.json"
         path.write_text("[" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "]\n", encoding="utf-8")
-        status = subprocess.run([arguments.checker, str(path)], check=False).returncode
+        known = str(pathlib.Path(__file__).with_name("instructions.json"))
+        files = [known, str(path)] if arguments.open else [str(path)]
+        status = subprocess.run([arguments.checker, *files], check=False).returncode
         for name in sorted({row["id"] for row in rows}):
             mine = [row for row in rows if row["id"] == name]
             print(f"{name:46} {len(mine):5} answers, {sum(r['strict'] for r in mine):5} follow, {sum(r['loose'] for r in mine):5} loosely")
