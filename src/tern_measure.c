@@ -27,6 +27,7 @@ struct tern_meter {
     uint64_t sums[MAX_PIECES]; /* for nobody, but so that the reading is not left out */
     uint64_t *dots;            /* [n_threads * DOTS_PER_THREAD] multiply-adds done in each task */
     uint64_t macs;             /* wanted in each task */
+    tern_meter_quiet quiet;    /* of the last reading */
 };
 
 static size_t block_bytes(void) {
@@ -101,15 +102,20 @@ uint64_t tern_meter_bytes(const tern_meter *meter) { return (uint64_t)(meter->n_
 const char *tern_meter_instruction(const tern_meter *meter) { return meter->limits->instruction; }
 
 double tern_meter_memory(tern_meter *meter) {
-    double best = 0;
+    double best = 0, slowest = 0, begin = tern_seconds(), cpu = tern_cpu_seconds();
     for (int pass = 0; pass < N_READS; pass++) {
         double start = tern_seconds();
         tern_pool_run(meter->pool, meter->n_pieces, read_piece, meter);
         double rate = (double)tern_meter_bytes(meter) / (tern_seconds() - start);
         best = rate > best ? rate : best;
+        slowest = pass == 0 || rate < slowest ? rate : slowest;
     }
+    double seconds = (tern_seconds() - begin) * tern_pool_threads(meter->pool);
+    meter->quiet = (tern_meter_quiet){(tern_cpu_seconds() - cpu) / seconds, slowest / best};
     return best;
 }
+
+tern_meter_quiet tern_meter_how_quiet(const tern_meter *meter) { return meter->quiet; }
 
 /* One pass; *seconds is what it took. */
 static double dot_rate(tern_meter *meter, double *seconds) {

@@ -578,6 +578,12 @@ TERN_API void tern_meter_free(tern_meter *meter);
 TERN_API uint64_t tern_meter_bytes(const tern_meter *meter);
 /* Bytes per second that the threads together read from memory: the best of a few passes, 0.1 s or so in all. */
 TERN_API double tern_meter_memory(tern_meter *meter);
+/* How alone that was, of the last call of it: the share of the time for which the threads had a CPU, and the slowest
+ * pass's rate as a share of the best one's. Of a machine that does nothing else both are nearly 1. */
+typedef struct tern_meter_quiet {
+    double cpu_share, slowest;
+} tern_meter_quiet;
+TERN_API tern_meter_quiet tern_meter_how_quiet(const tern_meter *meter);
 /* int8 multiply-adds per second that the threads together do on registers with the dot product of the kernels in use:
  * the best of a few passes, 0.05 s or so in all. */
 TERN_API double tern_meter_macs(tern_meter *meter);

@@ -9,6 +9,12 @@ double tern_seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+double tern_cpu_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 unsigned long long tern_peak_rss(void) {
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage))

@@ -194,10 +194,16 @@ static int measure(int threads, tern_fit_request *request) {
                                   .bandwidth = tern_meter_memory(meter),
                                   .efficiency = group->efficiency,
                                   .usable = kind->usable};
+    request->quiet = tern_meter_how_quiet(meter);
+    const char *disturbance = tern_fit_disturbance(&request->quiet);
     snprintf(request->here.source, sizeof request->here.source,
-             "measured now: the best of some passes over %llu MB, as tern bench does",
-             (unsigned long long)(tern_meter_bytes(meter) / 1000000));
+             "measured now: the best of some passes over %llu MB, as tern bench does%s",
+             (unsigned long long)(tern_meter_bytes(meter) / 1000000), disturbance ? "; this machine was busy" : "");
     tern_meter_free(meter);
+    if (disturbance)
+        tern_cli_warn("this machine is busy: %s (%.0f%% of the time was ours, the slowest pass had %.0f%% of the "
+                      "best one's rate); alone it is faster than this says",
+                      disturbance, 100 * request->quiet.cpu_share, 100 * request->quiet.slowest);
     request->devices[request->n_devices++] = &request->here;
     return 0;
 }

@@ -22,7 +22,8 @@ typedef struct tern_fit_request {
     const tern_device *devices[TERN_STRING_LIST_MAX + 1]; /* looked at one by one, this machine first */
     size_t n_devices;
     tern_device here;
-    bool list; /* the whole table */
+    tern_meter_quiet quiet; /* of measuring it */
+    bool list;              /* the whole table */
 } tern_fit_request;
 
 /* The exit status. */

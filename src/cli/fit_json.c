@@ -64,10 +64,19 @@ static json_t *device_json(const tern_fit_request *r, const tern_device *device)
     for (size_t f = 0; f < r->n_forms; f++)
         for (size_t i = 0; i < r->n_contexts; i++)
             append(estimates, estimate_json(r, device, &r->forms[f], r->contexts[i]));
-    return json_pack("{s:o, s:s, s:s, s:f, s:f, s:f, s:f, s:o, s:o}", "name", tern_json_text(device->name), "kind",
-                     device->kind, "class", device->class_name, "memory_bytes", device->memory, "usable_bytes",
-                     tern_fit_usable_bytes(device), "bandwidth_bytes_per_second", device->bandwidth, "efficiency",
-                     device->efficiency, "source", tern_json_text(device->source), "estimates", estimates);
+    json_t *object =
+        json_pack("{s:o, s:s, s:s, s:f, s:f, s:f, s:f, s:o, s:o}", "name", tern_json_text(device->name), "kind",
+                  device->kind, "class", device->class_name, "memory_bytes", device->memory, "usable_bytes",
+                  tern_fit_usable_bytes(device), "bandwidth_bytes_per_second", device->bandwidth, "efficiency",
+                  device->efficiency, "source", tern_json_text(device->source), "estimates", estimates);
+    if (object && device->origin != TERN_SOURCE_NOT_SAID)
+        json_object_set_new(object, "first_hand", json_boolean(device->origin == TERN_SOURCE_FIRST_HAND));
+    if (object && device == &r->here) {
+        json_object_set_new(object, "busy", json_boolean(tern_fit_disturbance(&r->quiet) != NULL));
+        json_object_set_new(object, "cpu_share", json_real(r->quiet.cpu_share));
+        json_object_set_new(object, "slowest_pass_share", json_real(r->quiet.slowest));
+    }
+    return object;
 }
 
 int tern_fit_print_json(const tern_fit_request *r) {

@@ -262,8 +262,11 @@ static void print_device(const tern_fit_request *r, const tern_device *device) {
     if (group && group->efficiency == device->efficiency)
         printf(" (%s)", group->name);
     printf(" count\n");
+    static const char *const origins[] = {[TERN_SOURCE_NOT_SAID] = "",
+                                          [TERN_SOURCE_FIRST_HAND] = "first-hand: ",
+                                          [TERN_SOURCE_SECOND_HAND] = "second-hand: "};
     if (device->source[0])
-        printf("%s\n", device->source);
+        printf("%s%s\n", origins[device->origin], device->source);
     for (size_t first = 0; first < r->n_contexts; first += CONTEXTS_A_TABLE) {
         size_t left = r->n_contexts - first;
         print_device_rows(r, device, first, left < CONTEXTS_A_TABLE ? left : CONTEXTS_A_TABLE);

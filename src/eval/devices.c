@@ -187,10 +187,15 @@ static tern_status place_device(const tern_device_table *table, const place *at,
     return status ? status : get_number(at, object, "usable", false, 1, &made->usable);
 }
 
+static tern_status get_origin(const place *at, const json_t *object, tern_source_origin *origin) {
+    const json_t *value = json_object_get(object, "first_hand");
+    *origin = !value ? TERN_SOURCE_NOT_SAID : json_is_true(value) ? TERN_SOURCE_FIRST_HAND : TERN_SOURCE_SECOND_HAND;
+    return !value || json_is_boolean(value) ? TERN_OK : complain(at, "'first_hand' must be true or false");
+}
+
 static tern_status read_device(const tern_device_table *table, place *at, json_t *object, tern_device *made) {
-    static const char *const keys[] = {"name",           "kind",     "class",  "memory_gb",
-                                       "bandwidth_gb_s", "bus_bits", "gbit_s", "usable",
-                                       "efficiency",     "source",   NULL};
+    static const char *const keys[] = {"name",   "kind",   "class",      "memory_gb", "bandwidth_gb_s", "bus_bits",
+                                       "gbit_s", "usable", "efficiency", "source",    "first_hand",     NULL};
     *made = (tern_device){0};
     at->name[0] = 0;
     tern_status status =
@@ -208,6 +213,8 @@ static tern_status read_device(const tern_device_table *table, place *at, json_t
         status = get_number(at, object, "gbit_s", false, 1e3, &made->gbit_s);
     if (!status)
         status = get_text(at, object, "source", false, made->source, sizeof made->source);
+    if (!status)
+        status = get_origin(at, object, &made->origin);
     if (!status)
         status = place_device(table, at, object, made);
     made->memory *= 1e9;

@@ -19,6 +19,13 @@ typedef struct tern_device_kind {
     char why[200];
 } tern_device_kind;
 
+/* Whether the vendor's own document was read for a row, or a page that repeats it. */
+typedef enum tern_source_origin {
+    TERN_SOURCE_NOT_SAID,
+    TERN_SOURCE_FIRST_HAND,
+    TERN_SOURCE_SECOND_HAND
+} tern_source_origin;
+
 typedef struct tern_device {
     char name[40];
     char kind[24], class_name[24]; /* class_name "": the row has an efficiency of its own */
@@ -27,6 +34,7 @@ typedef struct tern_device {
     double efficiency, usable;     /* shares of them, 0 to 1 */
     double bus_bits, gbit_s;       /* what the bandwidth is the product of; 0: not said */
     char source[400];
+    tern_source_origin origin;
 } tern_device;
 
 enum { TERN_MAX_DEVICES = 500, TERN_MAX_DEVICE_CLASSES = 32 };

@@ -134,3 +134,10 @@ uint32_t tern_fit_longest(const tern_shape *shape, const tern_fit_form *form, co
         return shape->n_ctx;
     return tokens < KV_BLOCK ? 0 : (uint32_t)tokens / KV_BLOCK * KV_BLOCK;
 }
+
+/* Alone, a machine with a graphical session has 97% and more, and passes that differ by a tenth. */
+const char *tern_fit_disturbance(const tern_meter_quiet *quiet) {
+    if (quiet->cpu_share < 0.9)
+        return "other programs had the CPUs";
+    return quiet->slowest < 0.6 ? "its passes differ much" : NULL;
+}

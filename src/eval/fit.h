@@ -79,4 +79,8 @@ bool tern_fit_runs(const tern_device *device, const tern_fit_form *form);
 uint32_t tern_fit_longest(const tern_shape *shape, const tern_fit_form *form, const tern_device *device,
                           double n_streams);
 
+/* What makes a bandwidth that was measured on this machine too low: other programs that had its CPUs, or, in a
+ * virtual machine, what cannot be seen from inside. NULL: nothing is to be seen. */
+const char *tern_fit_disturbance(const tern_meter_quiet *quiet);
+
 #endif

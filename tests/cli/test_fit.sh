@@ -179,4 +179,26 @@ has "$out" "measured now"
 run "here as JSON" "$TERN" fit tiny --here -t 1 --device h100 --json
 is "$(json '[x["name"] for x in d["devices"]], d["devices"][0]["class"]')" "(['this machine', 'H100 SXM'], 'measured')"
 is "$(json 'd["devices"][0]["memory_bytes"] > 1e8 and d["devices"][0]["bandwidth_bytes_per_second"] > 1e7')" True
+is "$(json '0 < d["devices"][0]["cpu_share"] < 1.1, 0 < d["devices"][0]["slowest_pass_share"] <= 1')" "(True, True)"
+is "$(json '"first_hand" in d["devices"][0], d["devices"][1]["first_hand"]')" "(False, False)"
+run "where figures are from" "$TERN" fit --device mi250x --device h100
+has "$out" "first-hand: https://www.amd.com/"
+has "$out" "second-hand: https://"
+# with three others on the same CPU it says that it is no measure of the machine
+cpu=$(taskset -cp $$ 2>/dev/null | sed 's/.*[:,-] *//')
+if [ "$cpu" ]; then
+    hogs=()
+    for _ in 1 2 3; do
+        taskset -c "$cpu" bash -c 'while :; do :; done' &
+        hogs+=($!)
+    done
+    run "a busy machine" taskset -c "$cpu" "$TERN" fit tiny --here -t 1
+    is "$status" 0
+    has "$err" "this machine is busy: other programs had the CPUs"
+    has "$out" "this machine was busy"
+    kill "${hogs[@]}"
+    wait "${hogs[@]}" 2>/dev/null
+else
+    echo "skipped: no taskset to keep a CPU busy with"
+fi
 finish

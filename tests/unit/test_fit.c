@@ -346,15 +346,38 @@ static void test_verdicts(void **state) {
     assert_int_equal(tern_fit_longest(&page, &form, &small, 1), page.n_ctx);
 }
 
+/* A measurement that others disturbed. */
+static void test_disturbance(void **state) {
+    (void)state;
+    const struct {
+        tern_meter_quiet quiet;
+        bool disturbed;
+    } rows[] = {{{1, 1}, false},     {{0.97, 0.85}, false}, {{0.9, 0.6}, false}, {{0.89, 1}, true},
+                {{0.25, 0.9}, true}, {{1, 0.59}, true},     {{0, 0}, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_int_equal(tern_fit_disturbance(&rows[i].quiet) != NULL, rows[i].disturbed);
+    tern_meter *meter;
+    tern_error err;
+    if (tern_meter_create(1, NULL, &meter, &err))
+        fail_msg("%s", err.message);
+    assert_true(tern_meter_memory(meter) > 0);
+    const tern_meter_quiet quiet = tern_meter_how_quiet(meter);
+    tern_meter_free(meter);
+    assert_true(quiet.cpu_share > 0 && quiet.cpu_share < 1.1); /* other threads of this program do nothing */
+    assert_true(quiet.slowest > 0 && quiet.slowest <= 1);
+}
+
 /* --------------------------------------------------------------------- devices */
 
 static void test_the_table(void **state) {
     (void)state;
-    size_t products = 0;
+    size_t products = 0, first_hand = 0;
     assert_true(table.n_devices >= 30);
     for (size_t i = 0; i < table.n_devices; i++) {
         const tern_device *device = &table.devices[i];
         assert_true(strncmp(device->source, "https://", 8) == 0);
+        assert_int_not_equal(device->origin, TERN_SOURCE_NOT_SAID);
+        first_hand += device->origin == TERN_SOURCE_FIRST_HAND;
         assert_true(strlen(device->name) <= 20); /* the page has 100 columns */
         assert_ptr_equal(find(device->name), device);
         if (device->bus_bits > 0) {
@@ -365,6 +388,9 @@ static void test_the_table(void **state) {
         }
     }
     assert_true(products >= 10);
+    assert_true(first_hand >= 2);
+    assert_int_equal(find("MI300X")->origin, TERN_SOURCE_FIRST_HAND);
+    assert_int_equal(find("MI250X")->origin, TERN_SOURCE_FIRST_HAND);
     assert_non_null(tern_devices_class(&table, "measured"));
 }
 
@@ -485,6 +511,7 @@ int main(void) {
         cmocka_unit_test(test_llama_models),
         cmocka_unit_test(test_needs),
         cmocka_unit_test(test_verdicts),
+        cmocka_unit_test(test_disturbance),
         cmocka_unit_test(test_the_table),
         cmocka_unit_test(test_finding),
         cmocka_unit_test(test_own_devices),
