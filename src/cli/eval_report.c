@@ -50,14 +50,14 @@ static void print_sources(const tern_results *results) {
     }
 }
 
-/* Those of which nothing can be checked: nothing was generated for them. */
+/* Those of which nothing can be decided. */
 static void print_left_out(const tern_results *results, const tern_eval_report *report) {
     for (size_t i = 0; i < results->n; i++) {
         const tern_tally *tally = &results->tallies[i];
         size_t n = strstr(tally->columns[0], "_level_") ? tern_tally_n_left_out(tally, report->limit) : 0;
         if (n)
-            printf("%s: %zu records are left out: none of their instructions can be checked (docs/EVAL.md)\n",
-                   tally->name, n);
+            printf("%s: %zu record%s left out, without any verdict (docs/EVAL.md)\n", tally->name, n,
+                   n == 1 ? " is" : "s are");
     }
 }
 
