@@ -89,7 +89,9 @@ static int offer(tern_hub *hub, const char *name, tern_cli_transfer *transfer, c
     tern_error err;
     char bytes[32];
     if (tern_hub_make_plan(hub, name, &plan, &err))
-        return tern_cli_error(&err);
+        return err.status == TERN_ERR_CANCELLED
+                   ? tern_cli_error(&err)
+                   : tern_cli_fail("%s (%s is no file, nor in the cache)", err.message, name);
     tern_hub_plan_get_info(plan, &info);
     int status = 0;
     if (info.missing_bytes) { /* else only the links were missing */
@@ -129,6 +131,7 @@ int tern_cli_find_model(const char *name, char **path) {
         return *path ? 0 : tern_cli_fail("out of memory for the model's name");
     }
     tern_cli_watch_hub(&settings, &transfer);
+    settings.at_once = true; /* somebody who has no network wants to know that, and not to wait */
     if (tern_hub_open(&settings, &hub, &err))
         return tern_cli_fail("%s: no such file; as a model of the hub: %s", name, err.message);
     if (tern_hub_find(hub, name, path, &err))

@@ -1,10 +1,15 @@
 /* Which files of a repository make a model that tern runs. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/str.h"
 #include "hub/listing.h"
+
+#define WEIGHTS "model.safetensors"
+#define INDEX "model.safetensors.index.json"
 
 /* In the names of GGUF files, what tern reads best first. */
 static const char *const preferred[] = {"i2_s", "tq2_0", "tq1_0", "bf16", "f16", "f32"};
@@ -25,8 +30,6 @@ static bool ends_with(const char *text, const char *end) {
 }
 
 static bool is_gguf(const char *path) { return ends_with(path, ".gguf") || ends_with(path, ".GGUF"); }
-
-static bool is_top_level(const char *path) { return !strchr(path, '/'); }
 
 static const tern_hub_file *find(const tern_hub_listing *listing, const char *path, size_t *index) {
     for (size_t i = 0; i < listing->n; i++)
@@ -108,17 +111,69 @@ static tern_status choose_gguf(choice *c, size_t count, const tern_hub_name *nam
     return TERN_OK;
 }
 
-/* model.safetensors, or the shards beside its index. */
-static void take_weights(choice *c) {
-    if (take(c, "model.safetensors") || !take(c, "model.safetensors.index.json"))
-        return;
-    for (size_t i = 0; i < c->listing->n; i++)
-        if (is_top_level(c->listing->files[i].path) && ends_with(c->listing->files[i].path, ".safetensors"))
-            c->chosen[c->n++] = i;
+/* The shards that the index's weight_map names, each once. */
+static tern_status take_shards(choice *c, const tern_hub_name *name, tern_view text, tern_error *err) {
+    json_error_t why;
+    json_t *root = tern_json_load(text.bytes, text.size, 0, &why), *names = json_object(), *shard;
+    json_t *map = json_object_get(root, "weight_map");
+    const char *tensor, *path, *last = "";
+    tern_status status = TERN_OK;
+    if (!names || (!root && tern_json_no_memory(&why)))
+        status = tern_fail_memory(err, INDEX);
+    else if (!json_is_object(map) || json_object_size(map) == 0)
+        status =
+            tern_fail(err, TERN_ERR_FORMAT, "%s: " INDEX " has no weight_map: the repository is damaged", name->repo);
+    json_object_foreach(map, tensor, shard) { /* neighbours are mostly in the same one */
+        path = json_string_value(shard);
+        if (status || (path && strcmp(path, last) == 0))
+            continue;
+        last = path ? path : "";
+        if (!path || !tern_hub_safe_path(path))
+            status = tern_fail(err, TERN_ERR_FORMAT, "%s: " INDEX " has no file for tensor %.100s", name->repo, tensor);
+        else if (json_object_get(names, path))
+            continue;
+        else if (json_object_set_new(names, path, json_true()))
+            status = tern_fail_memory(err, INDEX);
+        else if (!take(c, path))
+            status = tern_fail(err, TERN_ERR_FORMAT, "%s: " INDEX " names %.100s, which the repository does not have",
+                               name->repo, path);
+    }
+    json_decref(names);
+    json_decref(root);
+    return status;
 }
 
-tern_status tern_hub_choose(const tern_hub_listing *listing, const tern_hub_name *name, size_t **chosen, size_t *n,
-                            bool *folder, tern_error *err) {
+const tern_hub_file *tern_hub_index_of(const tern_hub_listing *listing, const tern_hub_name *name) {
+    size_t index;
+    if (name->file[0] || count_ggufs(listing, "", &index) || find(listing, WEIGHTS, &index))
+        return NULL;
+    return find(listing, INDEX, &index);
+}
+
+/* model.safetensors, or the shards that its index names. */
+static tern_status take_weights(choice *c, const tern_hub_name *name, tern_view index, tern_error *err) {
+    if (take(c, WEIGHTS) || !take(c, INDEX) || !index.bytes)
+        return TERN_OK;
+    return take_shards(c, name, index, err);
+}
+
+static tern_status choose_folder(choice *c, const tern_hub_name *name, tern_view index, tern_error *err) {
+    size_t config;
+    tern_status status = take_weights(c, name, index, err);
+    if (status)
+        return status;
+    size_t n_weights = c->n;
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++)
+        take(c, beside[i]);
+    if (n_weights && find(c->listing, "config.json", &config))
+        return TERN_OK;
+    return tern_fail(err, TERN_ERR_FORMAT,
+                     "%s: is no model that tern reads: it has neither a GGUF file nor config.json with " WEIGHTS,
+                     name->repo);
+}
+
+tern_status tern_hub_choose(const tern_hub_listing *listing, const tern_hub_name *name, tern_view shards,
+                            size_t **chosen, size_t *n, bool *folder, tern_error *err) {
     choice c = {.listing = listing,
                 .chosen = tern_alloc_array(listing->n + sizeof beside / sizeof *beside + 2, sizeof *c.chosen)};
     size_t index, ggufs = count_ggufs(listing, "", &index);
@@ -134,15 +189,7 @@ tern_status tern_hub_choose(const tern_hub_listing *listing, const tern_hub_name
         status = choose_gguf(&c, ggufs, name, err);
     else {
         *folder = true;
-        take_weights(&c);
-        size_t n_weights = c.n;
-        for (size_t i = 0; i < sizeof beside / sizeof *beside; i++)
-            take(&c, beside[i]);
-        if (!n_weights || !find(listing, "config.json", &index))
-            status = tern_fail(err, TERN_ERR_FORMAT,
-                               "%s: is no model that tern reads: it has neither a GGUF file nor config.json with "
-                               "model.safetensors",
-                               name->repo);
+        status = choose_folder(&c, name, shards, err);
     }
     if (status) {
         free(c.chosen);

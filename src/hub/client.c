@@ -120,14 +120,17 @@ static tern_status explain_refusal(const tern_hub *hub, const tern_http_request 
 tern_status tern_hub_explain(const tern_hub *hub, const tern_http_request *request, const char *what, tern_error *err) {
     char page[512];
     int code = request->status;
+    const char *later = hub->fetching ? "try again later, what has come stays" : "try again later";
+    if (request->failed && request->unreachable)
+        return tern_fail(err, TERN_ERR_IO, "%s: %.*s cannot be reached: %s; is there a network? %s", what,
+                         (int)origin_length(request->url), request->url, request->what, later);
     if (request->failed)
-        return tern_fail(err, TERN_ERR_IO, "%s: no whole answer from %.*s: %s%s", what,
-                         (int)origin_length(request->url), request->url, request->what,
-                         request->hopeless ? "" : "; try again later, what has come stays");
+        return tern_fail(err, TERN_ERR_IO, "%s: no whole answer from %.*s: %s%s%s", what,
+                         (int)origin_length(request->url), request->url, request->what, request->hopeless ? "" : "; ",
+                         request->hopeless ? "" : later);
     if (!is_hub(hub, request->url) && code < 500 && code != 429)
-        return tern_fail(err, TERN_ERR_IO,
-                         "%s: %.*s, where the hub keeps it, answers %d: try again later, what has come stays", what,
-                         (int)origin_length(request->url), request->url, code);
+        return tern_fail(err, TERN_ERR_IO, "%s: %.*s, where the hub keeps it, answers %d: %s", what,
+                         (int)origin_length(request->url), request->url, code, later);
     snprintf(page, sizeof page, "%s/%.*s", hub->endpoint, (int)strcspn(what, ":@"), what);
     if (code == 401 || code == 403)
         return explain_refusal(hub, request, what, page, err);
@@ -144,8 +147,7 @@ tern_status tern_hub_explain(const tern_hub *hub, const tern_http_request *reque
         return tern_fail(err, TERN_ERR_IO, "%s: the hub has had too many requests from here (429): try again later%s",
                          what, hub->token ? "" : ", or set HF_TOKEN, for which it allows more");
     if (code >= 500)
-        return tern_fail(err, TERN_ERR_IO, "%s: the hub is out of order (%d): try again later, what has come stays",
-                         what, code);
+        return tern_fail(err, TERN_ERR_IO, "%s: the hub is out of order (%d): %s", what, code, later);
     return tern_fail(err, TERN_ERR_IO, "%s: the hub answers %d%s%s", what, code, request->error_message[0] ? ": " : "",
                      request->error_message);
 }
@@ -222,6 +224,9 @@ static bool follow(ask *a, tern_http_request *request) {
 static bool ask_end(tern_http_request *request) {
     ask *a = request->user;
     keep_etags(a, request);
+    a->hub->answered |= !request->unreachable;
+    if (request->failed && a->hub->settings.at_once && !a->hub->answered)
+        return false;
     if (!request->failed && request->status >= 300 && request->status < 400)
         return follow(a, request);
     if (!tern_hub_is_transient(request) || a->attempts >= a->hub->settings.retries)

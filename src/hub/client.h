@@ -12,6 +12,8 @@ struct tern_hub {
     bool offline;
     char *endpoint; /* "https://huggingface.co", no slash at the end */
     char *cache, *token;
+    bool answered;                   /* somebody was there */
+    bool fetching;                   /* contents are on their way into the cache */
     const tern_http_functions *http; /* NULL until somebody is asked */
     void *client;
 };

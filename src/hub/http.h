@@ -33,6 +33,7 @@ struct tern_http_request {
     int status;                                /* 200; 0: no answer */
     bool failed;                               /* no answer, or not all of it; `what` says why */
     bool hopeless;                             /* and trying again will not help: certificates, a bad address */
+    bool unreachable;                          /* nobody was there to ask: no such host, no connection */
     char what[TERN_HTTP_WHAT];                 /* "Couldn't connect to server" */
     char *location;                            /* of a redirect, absolute; the module's, until the next run */
     bool has_length, has_range;                /* of the body; Content-Range */
@@ -47,7 +48,7 @@ typedef struct tern_http_settings {
     double stall_seconds; /* a connection over which nothing comes for so long is given up */
 } tern_http_settings;
 
-enum { TERN_HTTP_VERSION = 1 };
+enum { TERN_HTTP_VERSION = 2 };
 
 /* What the module exports, as tern_http_module. */
 typedef struct tern_http_functions {

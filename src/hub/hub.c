@@ -102,6 +102,57 @@ static tern_status ask_listing(tern_hub *hub, tern_hub_plan *plan, tern_error *e
     return status;
 }
 
+/* Whether the bytes are those that the list says the file has. */
+static bool is_contents(const tern_hub_file *file, const tern_buffer *bytes) {
+    tern_digest digest;
+    char hex[TERN_DIGEST_HEX], head[32];
+    if (!file->digest[0])
+        return file->size == UINT64_MAX || file->size == bytes->size;
+    bool is_blob = strlen(file->digest) == 40; /* of git: behind a head */
+    tern_digest_start(&digest, is_blob ? TERN_SHA1 : TERN_SHA256);
+    if (is_blob)
+        tern_digest_add(&digest, head, (size_t)snprintf(head, sizeof head, "blob %zu", bytes->size) + 1);
+    tern_digest_add(&digest, bytes->bytes, bytes->size);
+    tern_digest_end(&digest, hex);
+    return strcmp(hex, file->digest) == 0;
+}
+
+/* A small file into memory, for the plan: nothing is put into the cache before it has been agreed to. */
+static tern_status ask_contents(tern_hub *hub, const tern_hub_plan *plan, const tern_hub_file *file,
+                                tern_buffer *contents, tern_error *err) {
+    tern_hub_answer answer = {0};
+    char what[600];
+    char *path = tern_hub_escape(file->path, true);
+    char *url = path ? tern_hub_url(hub, "/%s/resolve/%s/%s", plan->name.repo, plan->listing.commit, path) : NULL;
+    snprintf(what, sizeof what, "%s:%s", plan->name.repo, file->path);
+    tern_status status = url ? tern_hub_ask(hub, url, false, what, &answer, err) : tern_fail_memory(err, what);
+    if (!status && !is_contents(file, &answer.body))
+        status =
+            tern_fail(err, TERN_ERR_FORMAT,
+                      "%s: what came is not what the hub's list says (its digest differs): pull again, and if that "
+                      "does not help the repository is damaged",
+                      what);
+    if (status)
+        tern_buffer_free(&answer.body);
+    else
+        *contents = answer.body;
+    free(answer.where);
+    free(url);
+    free(path);
+    return status;
+}
+
+static tern_status choose(tern_hub *hub, tern_hub_plan *plan, tern_error *err) {
+    const tern_hub_file *index = tern_hub_index_of(&plan->listing, &plan->name);
+    tern_buffer text = {0};
+    tern_status status = index ? ask_contents(hub, plan, index, &text, err) : TERN_OK;
+    tern_view view = {index && !text.bytes ? "" : text.bytes, text.size};
+    if (!status)
+        status = tern_hub_choose(&plan->listing, &plan->name, view, &plan->chosen, &plan->n_chosen, &plan->folder, err);
+    tern_buffer_free(&text);
+    return status;
+}
+
 static tern_status sum_up(const tern_hub *hub, tern_hub_plan *plan, tern_error *err) {
     uint64_t total = 0;
     for (size_t i = 0; i < plan->n_chosen; i++) {
@@ -134,7 +185,7 @@ tern_status tern_hub_make_plan(tern_hub *hub, const char *name, tern_hub_plan **
     if (!status)
         status = ask_listing(hub, plan, err);
     if (!status)
-        status = tern_hub_choose(&plan->listing, &plan->name, &plan->chosen, &plan->n_chosen, &plan->folder, err);
+        status = choose(hub, plan, err);
     if (!status)
         status = sum_up(hub, plan, err);
     if (status) {
@@ -159,6 +210,7 @@ tern_status tern_hub_pull(tern_hub *hub, tern_hub_plan *plan, char **path, tern_
     const char *repo = plan->name.repo, *commit = plan->listing.commit;
     tern_status status = TERN_OK;
     *path = NULL;
+    hub->fetching = true;
     for (size_t i = 0; i < plan->n_chosen && !status; i++) {
         tern_hub_file *file = &plan->listing.files[plan->chosen[i]];
         if (!has_blob(hub, plan, file))
@@ -192,7 +244,8 @@ tern_status tern_hub_find(tern_hub *hub, const char *text, char **path, tern_err
     if (!snapshot)
         return tern_fail_memory(err, text);
     status = tern_hub_read_folder(snapshot, &listing, err);
-    if (!status && listing.n && tern_hub_choose(&listing, &name, &chosen, &n, &folder, err) == TERN_OK) {
+    if (!status && listing.n &&
+        tern_hub_choose(&listing, &name, (tern_view){0}, &chosen, &n, &folder, err) == TERN_OK) {
         if (folder && tern_hub_index_is_whole(snapshot)) /* another tool may be at work on it */
             *path = strdup(snapshot);
         else if (!folder)

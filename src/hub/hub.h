@@ -27,6 +27,7 @@ typedef enum tern_hub_phase {
 typedef struct tern_hub_settings {
     bool offline;    /* ask nobody; also if $HF_HUB_OFFLINE says so */
     int connections; /* at once, for one file; 1 to 16 */
+    bool at_once;    /* where nobody can be asked at all, as without a network, give up at the first attempt */
     int retries;     /* after so many failures in a row without any progress a download is given up */
     double timeout;  /* seconds without a byte after which a connection has failed */
     /* Ten times a second at least while something is under way, in bytes of `file`; false cancels. May be NULL. */

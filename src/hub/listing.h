@@ -3,6 +3,7 @@
 #define TERN_HUB_LISTING_H
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "hub/digest.h"
 #include "hub/name.h"
 
@@ -28,10 +29,14 @@ tern_status tern_hub_read_folder(const char *folder, tern_hub_listing *listing, 
 bool tern_hub_index_is_whole(const char *folder);
 void tern_hub_listing_free(tern_hub_listing *listing);
 
+/* The index whose contents say which files the weights of `name` are in; NULL: it needs none. */
+const tern_hub_file *tern_hub_index_of(const tern_hub_listing *listing, const tern_hub_name *name);
+
 /* The files that make the model `name`: -> chosen [*n], indices, freed with free(); those of a folder with config.json
- * last, so that what has one is whole. *folder: it is a Hugging Face folder, else one file. TERN_ERR_FORMAT names what
+ * last, so that what has one is whole. *folder: it is a Hugging Face folder, else one file. `index`: the contents of
+ * tern_hub_index_of(); bytes NULL: of several files of weights only the index is chosen. TERN_ERR_FORMAT names what
  * there is to choose from; *n is then 0. */
-tern_status tern_hub_choose(const tern_hub_listing *listing, const tern_hub_name *name, size_t **chosen, size_t *n,
-                            bool *folder, tern_error *err);
+tern_status tern_hub_choose(const tern_hub_listing *listing, const tern_hub_name *name, tern_view index,
+                            size_t **chosen, size_t *n, bool *folder, tern_error *err);
 
 #endif

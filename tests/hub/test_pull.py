@@ -147,6 +147,64 @@ class Pulling(HubTest):
         self.assertEqual(status, 1)
         self.assertIn("neither", err)
 
+    def add_index(self, contents, **shards):
+        self.hub.add("org/shards", {"config.json": b"{}", "model.safetensors.index.json": contents, "other.safetensors": b"o" * 1000,
+                                    **{name.replace("__", "/") + ".safetensors": data for name, data in shards.items()}})
+
+    def test_index_says_which(self):
+        """The files of the index, wherever they are, and no others."""
+        index = {"weight_map": {"a": "model-1.safetensors", "b": "more/model-2.safetensors", "c": "model-1.safetensors"}}
+        self.add_index(json.dumps(index).encode(), **{"model-1": b"1" * 1000, "more__model-2": b"2" * 1000})
+        self.assertEqual(self.pull("org/shards")[0], 0)
+        names = sorted(path.split("/snapshots/")[1].split("/", 1)[1] for path in self.models())
+        self.assertEqual(names, ["config.json", "model-1.safetensors", "model.safetensors.index.json", "more/model-2.safetensors"])
+        self.assertEqual(self.pull("--offline", "org/shards")[0], 0)
+
+    def test_index_is_wrong(self):
+        """One line, and nothing is fetched."""
+        for contents, message in ((b"{}", "no weight_map"), (b"", "no weight_map"), (b"<html>", "no weight_map"),
+                                  (b'{"weight_map": {}}', "no weight_map"), (b'{"weight_map": []}', "no weight_map"),
+                                  (b'{"weight_map": {"a": 1}}', "no file for tensor a"),
+                                  (b'{"weight_map": {"a": "../config.json"}}', "no file for tensor a"),
+                                  (b'{"weight_map": {"a": "x.safetensors"}}', "names x.safetensors, which the repository does not have")):
+            self.add_index(contents)
+            self.assert_fails(self.pull("org/shards"), "org/shards: model.safetensors.index.json", message)
+        self.assertEqual(self.files(""), [])
+
+    def test_index_with_faults(self):
+        index = json.dumps({"weight_map": {"a": "model-1.safetensors"}}).encode()
+        self.add_index(index, **{"model-1": b"1" * 1000})
+        lie = index.replace(b"-1", b"-2")
+
+        def fault(handler, kind, count):
+            if not handler.path.endswith(".index.json"):
+                return False
+            if len(seen) < 2:
+                seen.append(503)
+                handler.send_response(503)
+                handler.send_header("Content-Length", "0")
+                handler.end_headers()
+                return True
+            return False
+        seen = []
+        self.hub.faults.append(fault)
+        status, _, err = self.pull("org/shards")
+        self.assertEqual(status, 0, err)
+        self.assertEqual(len(seen), 2)
+
+        def other(handler, kind, count):
+            if not handler.path.endswith(".index.json"):
+                return False
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(lie)))
+            handler.end_headers()
+            handler.wfile.write(lie)
+            return True
+        self.hub.faults[:] = [other]
+        status, _, err = self.pull("org/shards@main")
+        self.assertEqual(status, 1)
+        self.assertIn("org/shards:model.safetensors.index.json: what came is not what the hub's list says", err)
+
     def test_config_comes_last(self):
         self.hub.add("org/one", {"config.json": b"{}", "tokenizer.json": b"[]", "model.safetensors": b"w" * 1000})
         self.assertEqual(self.pull("org/one")[0], 0)

@@ -96,6 +96,17 @@ class Use(HubTest):
         self.assertEqual(status, 0, text)
         self.assertNotIn("[Y/n]", text)
 
+    def test_no_network(self):
+        """On a terminal a model that is not here is not waited for where nobody can be asked."""
+        self.environment["HF_ENDPOINT"] = "http://127.0.0.1:9"
+        status, text = self.talk(None, "run", "org/story", "-p", "Once", "-n", "1")
+        self.assertEqual(status, 1, text)
+        lines = text.splitlines()
+        self.assertEqual(len(lines), 1, text)
+        self.assertIn("org/story: http://127.0.0.1:9 cannot be reached: ", lines[0])
+        self.assertIn("is there a network? try again later (org/story is no file, nor in the cache)", lines[0])
+        self.assertFalse(os.path.exists(self.cache))
+
     def test_progress(self):
         """A bar on a terminal, with the rate of what comes now."""
         self.hub.add("org/story", {"story.gguf": STORY})

@@ -170,6 +170,10 @@ static bool hopeless(CURLcode code) {
     return false;
 }
 
+static bool unreachable(CURLcode code) {
+    return code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_COULDNT_CONNECT;
+}
+
 /* The options that no request changes. */
 static bool set_up(client *c, transfer *t) {
     CURL *easy = t->easy;
@@ -217,7 +221,7 @@ static bool start(client *c, transfer *t) {
     if (!t->easy && (!(t->easy = curl_easy_init()) || !set_up(c, t)))
         return false;
     request->status = 0;
-    request->failed = request->hopeless = request->has_length = request->has_range = false;
+    request->failed = request->hopeless = request->unreachable = request->has_length = request->has_range = false;
     request->retry_after = 0;
     request->what[0] = t->why[0] = 0;
     t->waiting = t->answered = false;
@@ -251,6 +255,7 @@ static void finish(client *c, transfer *t, CURLcode code) {
     if (code != CURLE_OK) {
         request->failed = true;
         request->hopeless = hopeless(code);
+        request->unreachable = unreachable(code);
         snprintf(request->what, sizeof request->what, "%s", t->why[0] ? t->why : curl_easy_strerror(code));
     }
     if (request->on_end && request->on_end(request))
