@@ -210,8 +210,8 @@ class Fuzz(ServerTest):
         for thread in threads:
             thread.join()
         bad = [name for name in names if re.match("smuggle-|length-|truncated-|json-(?!keys)|chunked-|tls|http2|form", name)]
-        good = [name for name in names if re.match("completion|chat|grammar|embed|(de)?tokenize|pipelined|chunked$|models", name)]
-        self.assertEqual((len(bad), len(good)), (28, 18))
+        good = [name for name in names if re.match("completion|chat|grammar|embed|(de)?tokenize|description|pipelined|chunked$|models", name)]
+        self.assertEqual((len(bad), len(good)), (28, 21))
         self.assertEqual([name for name in bad if found[name] in (100, 200)], [])
         self.assertEqual({name: found[name] for name in good}, {name: 200 for name in good})
 
