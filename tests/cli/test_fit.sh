@@ -188,10 +188,11 @@ has "$out" "second-hand: https://"
 cpu=$(taskset -cp $$ 2>/dev/null | sed 's/.*[:,-] *//')
 if [ "$cpu" ]; then
     hogs=()
-    for _ in 1 2 3; do
-        taskset -c "$cpu" bash -c 'while :; do :; done' &
+    for i in 1 2 3; do
+        taskset -c "$cpu" bash -c 'echo runs >"$0"; while :; do :; done' "$WORK/hog$i" &
         hogs+=($!)
     done
+    until [ -s "$WORK/hog1" ] && [ -s "$WORK/hog2" ] && [ -s "$WORK/hog3" ]; do sleep 0.05; done
     run "a busy machine" taskset -c "$cpu" "$TERN" fit tiny --here -t 1
     is "$status" 0
     has "$err" "this machine is busy: other programs had the CPUs"
