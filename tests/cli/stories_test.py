@@ -22,6 +22,7 @@ import check  # noqa: E402
 import corpus  # noqa: E402
 import lexicon  # noqa: E402
 import plots  # noqa: E402
+import pairs  # noqa: E402
 import tasks  # noqa: E402
 import world  # noqa: E402
 
@@ -237,8 +238,8 @@ class Exercises(unittest.TestCase):
 
     def test_pairs(self):
         made, kinds = tasks.Tasks(LEXICON, 1), set()
-        for i in range(120):
-            pair = made.pair(i)
+        for i in range(200):
+            pair = pairs.pair(made, i)
             self.assertNotEqual(pair["chosen"], pair["rejected"])
             self.assertEqual(check.problems(pair["chosen"]), [])
             kinds.add(pair["why"])
@@ -246,7 +247,14 @@ class Exercises(unittest.TestCase):
                 self.assertTrue(pair["chosen"].startswith(pair["rejected"]))
             if pair["why"] == "repeated sentence":
                 self.assertNotIn(pair["rejected"], pair["chosen"])
-        self.assertEqual(kinds, set(tasks.BREAKS) | {"other talk"})
+            if pair["why"].startswith("another"):
+                self.assertEqual(len(pair["chosen"].split("\n\n")), len(pair["rejected"].split("\n\n")))
+        self.assertEqual(kinds, set(pairs.BREAKS) | {"other talk"})
+
+    def test_another_word_all_through(self):
+        text = "An owl had a kite. The owl loved kites! \"Owls?\" A big owl, Owlet."
+        self.assertEqual(pairs.exchanged(text, "owl", "fox"), "A fox had a kite. The fox loved kites! \"Foxes?\" A big fox, Owlet.")
+        self.assertEqual(pairs.exchanged(text, "kite", "apple"), text.replace("a kite", "an apple").replace("kites", "apples"))
 
 
 GUTENBERG = """The Project Gutenberg eBook of A Tale, by Nobody

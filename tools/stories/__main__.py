@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from check import Cap, problems, variety  # noqa: E402
 from lexicon import Lexicon  # noqa: E402
+from pairs import pair  # noqa: E402
 from plots import tell  # noqa: E402
 from tasks import Tasks  # noqa: E402
 
@@ -86,7 +87,7 @@ def texts_of(paths):
 
 def lines(args, lexicon, runs, write):
     tasks = Tasks(lexicon, args.seed, lambda text: not shares(text, runs), texts_of(args.texts))
-    make = tasks.conversation if args.what == "sft" else tasks.pair
+    make = tasks.conversation if args.what == "sft" else lambda index: pair(tasks, index)
     made, seen = [], set()
     index = 0
     while len(made) < args.n:

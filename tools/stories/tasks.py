@@ -1,14 +1,12 @@
 """
-Exercises made from stories: conversations for supervised fine-tuning and pairs for preference optimisation. The answers
-are right by construction, since the teller knows who found the key; the rejected story of a pair is the asked-for one
-with exactly one thing wrong.
+Exercises made from stories: conversations for supervised fine-tuning, which pairs.py makes pairs of. The answers are right
+by construction, since the teller knows who found the key.
 """
 
 import math
 import random
 import re
 
-from broken import BREAKS
 from facts import NOUN, NO_ADJECTIVE, NO_SUBJECT, NUMBERS, PIECE, count, in_short, name_facts, new_name, nouns_of, shortened, title_of
 from lexicon import plural, read_sections
 from plots import Unfit, tell
@@ -322,39 +320,6 @@ class Tasks:
         turns = getattr(self, rng.choices(names, weights)[0])(rng)
         roles = ("user", "assistant")
         return {"messages": [{"role": roles[i % 2], "content": text} for i, text in enumerate(turns)]}
-
-    # ------------------------------------------------------------------ preferences
-
-    def pair(self, index):
-        """Pair number `index`: {"prompt", "chosen", "rejected", "why"}."""
-        rng = random.Random(f"{self.seed} dpo {index}")
-        roll = rng.random()
-        if roll < 0.15:
-            return self.talk_pair(rng)
-        if roll < 0.4 and self.written:
-            return self.written_pair(rng)
-        while True:
-            request, wish, stage, text = self.asked(rng)
-            why = rng.choice(list(BREAKS))
-            rejected = BREAKS[why](self, rng, wish, stage, text)
-            if rejected and rejected != text:
-                return {"prompt": request, "chosen": text, "rejected": rejected, "why": why}
-
-    def talk_pair(self, rng):
-        """A right answer to what somebody says or asks, and one that belongs to something else."""
-        own = rng.choice(("unknown", "unknown", "hello", "how", "who", "can", "bye", "thanks", "name"))
-        other = rng.choice([t for t in ("unknown", "hello", "how", "who", "can", "bye", "thanks") if t != own])
-        said, chosen = self.line(rng, own)
-        return {"prompt": said, "chosen": chosen, "rejected": self.line(rng, other)[1] if rng.random() < 0.8 else self.told(rng, 600)[1], "why": "other talk"}
-
-    def written_pair(self, rng):
-        """The story by somebody else that was asked for, and another one that has nothing of it."""
-        while True:
-            request, text = self.others(rng)[:2]
-            asked = set(re.findall(r"[a-z]{3,}", request.lower()))
-            other, words = rng.choice(self.written)
-            if other != text and not asked & {word for word, _ in words} and text not in request:
-                return {"prompt": request, "chosen": text, "rejected": other if rng.random() < 0.6 else self.told(rng)[1], "why": "ignored request"}
 
 
 def grants(text, wish):
