@@ -193,8 +193,8 @@ make_tokenizer() {
 step tokenizer "$work/tokenizer.json" "$text"/* -- make_tokenizer
 stop_after tokenizer
 
-# How many steps fit into the time: the median speed of some steps of the real run. Pre-training gets 86% of the time,
-# the conversations 10%, the preferences 4%; bytes a token are measured on the texts of the tokenizer.
+# How many steps fit into the time: the median speed of some steps of the real run. Pre-training gets 85% of the time,
+# the conversations 10%, the preferences 5%; bytes a token are measured on the texts of the tokenizer.
 make_plan() {
     local probe=$work/probe bytes_per_token rate n
     train data "$work/tokenizer.jsonl" --tokenizer "$work/tokenizer.json" -o "$work/probe.shard" >"$work/probe.txt"
@@ -216,8 +216,8 @@ import os, sys
 path, rate, minutes, steps, batch, ratio = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6])
 stage1 = float(sys.argv[7])  # its share of the steps
 per_step = batch * 512
-tokens = rate * minutes * 60 if not steps else steps * per_step / 0.86
-steps = steps or max(20, int(tokens * 0.86 / per_step))
+tokens = rate * minutes * 60 if not steps else steps * per_step / 0.85
+steps = steps or max(20, int(tokens * 0.85 / per_step))
 steps += steps % 2
 quick = int(sys.argv[8])
 if quick and not int(sys.argv[4]):
@@ -229,7 +229,7 @@ values = {
     "warmup_steps": max(1, min(100, steps // 30)),
     "stage_mb": f"({mb(stage1)} {mb(1 - stage1)})",
     "n_sft": clamp(tokens * 0.10 / (230 * 2), 1000, 24000),  # with as much of the texts between them, some 230 tokens each
-    "n_dpo": clamp(tokens * 0.04 / (450 * 3), 200, 6000),  # two answers; two passes, and one of the reference
+    "n_dpo": clamp(tokens * 0.05 / (450 * 1.5), 200, 6000),  # two answers; one pass, and one of the reference
 }
 if quick:
     values.update(stage_mb="(0.1 0.1)", n_sft=60, n_dpo=16)
@@ -302,7 +302,7 @@ sft() {
 step sft "$work/sft.done" "$work/pretrain.done" "$work/sft.shard" -- sft
 stop_after sft
 dpo() {
-    train dpo "$work/run-sft" "$work/dpo.shard" -o "$work/run-dpo" --tokenizer "$work/tokenizer.json" --epochs 2 --lr 5e-6 \
+    train dpo "$work/run-sft" "$work/dpo.shard" -o "$work/run-dpo" --tokenizer "$work/tokenizer.json" --epochs 1 --lr 5e-6 \
         --beta 0.1 --batch 8 --ctx 512 "${few_steps[@]}"
     # what is shipped: small, and with an embedding that is not rounded further than 16 bits
     "$tern" convert "$work/run-dpo/model.gguf" "$work/demo.gguf" --type tq1_0 --embedding-type f16 --name tern-demo --force
