@@ -55,7 +55,7 @@ target_compile_definitions(test_cuda_device PRIVATE TERN_SOURCE_DIR="${CMAKE_SOU
 if(NOT CMAKE_CROSSCOMPILING)
   add_test(NAME cuda_test_device COMMAND test_cuda_device)
   set_tests_properties(cuda_test_device PROPERTIES ENVIRONMENT
-    "LD_LIBRARY_PATH=$<TARGET_FILE_DIR:emulated_driver>;TERN_EMULATED_CUDA=1")
+    "LD_LIBRARY_PATH=$<TARGET_FILE_DIR:emulated_driver>;TERN_EMULATED_CUDA=1;TERN_EMULATOR_ORDER=reverse")
 endif()
 
 # The command on it (tests/cli/test_cuda*.sh), and the golden models.

@@ -348,6 +348,7 @@ static void test_memory() {
     CHECK(!emulator::is_device_memory(&on_stack, 4) && emulator::is_host_memory(&on_stack));
     CHECK(!emulator::is_host_memory(a) && !emulator::is_host_memory(nullptr) &&
           !emulator::is_host_memory((void *)4096));
+    CHECK(!emulator::is_host_memory((void *)(32 | (uintptr_t)4 << 32))); /* two numbers of an argument */
     CHECK(emulator::take_memory(emulator::memory_free() + 1) == nullptr);
     CHECK(emulator::give_memory(a) && emulator::give_memory(b) && emulator::memory_free() == before);
 }

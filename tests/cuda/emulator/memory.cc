@@ -15,6 +15,14 @@ namespace emulator {
 enum { RUBBISH = 0xff };
 static const size_t ALIGNMENT = 256, MOST_RUBBISH = 64 << 20;
 
+/* Stacks, heaps and libraries lie above; below, pairs of small numbers, which are no addresses, and
+ * AddressSanitizer's tables. */
+#ifdef __x86_64__
+static const uintptr_t LOWEST = (uintptr_t)1 << 44;
+#else
+static const uintptr_t LOWEST = (uintptr_t)1 << 36;
+#endif
+
 struct Allocation {
     size_t bytes;  /* asked for */
     size_t padded; /* to ALIGNMENT: it ends where its pages do */
@@ -94,7 +102,9 @@ bool is_host_memory(const void *at) {
     unsigned char in_core;
     if (found && (uintptr_t)at <= (uintptr_t)found->second.pages + found->second.mapped)
         return false;
-    return first != 0 && first < (uintptr_t)1 << 47 && mincore((void *)first, 1, &in_core) == 0;
+    if (first < LOWEST || first >= (uintptr_t)1 << 48)
+        return false;
+    return mincore((void *)first, 1, &in_core) == 0;
 }
 
 void describe_address(const void *at, char *text, size_t size) {
