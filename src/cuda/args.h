@@ -22,7 +22,10 @@
     X(attend_splits)                                                                                                   \
     X(attend_merge)                                                                                                    \
     X(attend_whole)                                                                                                    \
-    X(head)
+    X(head)                                                                                                            \
+    X(select_peaks)                                                                                                    \
+    X(select_cut)                                                                                                      \
+    X(select_rows)
 
 typedef struct tern_cuda_input {
     int8_t *q;
@@ -152,6 +155,40 @@ typedef struct tern_cuda_head_args {
 
 enum { TERN_CUDA_HEAD_ROWS = 128, TERN_CUDA_HEAD_TOKENS = 4 };
 
+/* Rows whose logits a sampler may want; kernels/select.cuh. */
+enum {
+    TERN_CUDA_SELECT_ROWS = 64,      /* of a group */
+    TERN_CUDA_SELECT_TOKENS = 16,    /* at once */
+    TERN_CUDA_SELECT_TOP_MOST = 128, /* k */
+    TERN_CUDA_SELECT_MOST = 1024     /* rows found; if there are more, all logits are wanted */
+};
+
+typedef enum tern_cuda_select { TERN_CUDA_SELECT_TOP, TERN_CUDA_SELECT_NEAR, TERN_CUDA_SELECT_GUMBEL } tern_cuda_select;
+
+typedef struct tern_cuda_query {
+    uint64_t start;             /* of the noise: tern_gumbel_start() */
+    double temperature, margin; /* of gumbel, near */
+    uint32_t want;              /* tern_cuda_select */
+    uint32_t k;                 /* best rows: 1, or of top */
+} tern_cuda_query;
+
+typedef struct tern_cuda_found {
+    uint32_t n; /* more than TERN_CUDA_SELECT_MOST: too many, or a NaN */
+    int32_t ids[TERN_CUDA_SELECT_MOST];
+    float logits[TERN_CUDA_SELECT_MOST];
+} tern_cuda_found;
+
+/* peaks: a block per TERN_CUDA_SELECT_THREADS / 32 groups (x) and token (y). cut: a block per token (x). rows: a block
+ * per TERN_CUDA_SELECT_THREADS rows (x) and token (y). */
+typedef struct tern_cuda_select_args {
+    const float *logits;    /* [n][n_rows] */
+    float *peaks, *cuts;    /* [n][n_groups], [n] */
+    tern_cuda_found *found; /* [n] */
+    uint32_t n_rows, n_groups;
+    tern_cuda_query queries[TERN_CUDA_SELECT_TOKENS];
+} tern_cuda_select_args;
+typedef tern_cuda_select_args tern_cuda_select_peaks_args, tern_cuda_select_cut_args, tern_cuda_select_rows_args;
+
 /* Threads of a block. */
 enum {
     TERN_CUDA_ROW_THREADS = 256, /* norm, quantize */
@@ -160,6 +197,7 @@ enum {
     TERN_CUDA_FEW_THREADS = 128,
     TERN_CUDA_ROPE_THREADS = 128,
     TERN_CUDA_ATTEND_THREADS = 256,
+    TERN_CUDA_SELECT_THREADS = 256,
     TERN_CUDA_HEAD_THREADS = 2 * TERN_CUDA_HEAD_ROWS
 };
 

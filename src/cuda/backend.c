@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "cuda/candidates.h"
 #include "cuda/graphs.h"
 #include "cuda/layout.h"
 #include "cuda/products.h"
@@ -14,10 +15,10 @@
 #include "cuda/upload.h"
 
 enum {
-    MAX_BATCH = 65535,     /* tokens: what a grid's y has */
-    STATES = 2048,         /* of splits and tokens, that wait to be merged; for more a block merges its own */
-    LOGIT_ROWS = 16,       /* tokens whose logits are on the GPU at a time */
-    OTHER_BYTES = 64 << 20 /* that must be left for activations and KV blocks beside the weights */
+    MAX_BATCH = 65535, /* tokens: what a grid's y has */
+    STATES = 2048,     /* of splits and tokens, that wait to be merged; for more a block merges its own */
+    LOGIT_ROWS = TERN_CUDA_SELECT_TOKENS, /* tokens whose logits are on the GPU at a time */
+    OTHER_BYTES = 64 << 20                /* that must be left for activations and KV blocks beside the weights */
 };
 
 typedef struct cuda_backend {
@@ -35,7 +36,8 @@ typedef struct cuda_backend {
     uint32_t max_batch;
     float *states;      /* [STATES, n_heads, head_dim + 2] */
     float *logits;      /* [LOGIT_ROWS, vocab] */
-    float *host_logits; /* the same, for candidates */
+    float *host_logits; /* [vocab] */
+    tern_cuda_candidates candidates;
 } cuda_backend;
 
 static cuda_backend *of(tern_backend *backend) { return (cuda_backend *)backend; }
@@ -74,6 +76,7 @@ static void cuda_free(tern_backend *backend) {
     tern_cuda_free(&be->device, be->states);
     tern_cuda_free(&be->device, be->logits);
     tern_cuda_host_free(&be->device, be->host_logits);
+    tern_cuda_candidates_free(&be->candidates, &be->device);
     tern_cuda_graphs_free(&be->graphs, &be->device);
     tern_cuda_step_free(&be->step, &be->device);
     tern_cuda_weights_free(&be->device, &be->copy);
@@ -264,8 +267,8 @@ static void cuda_attention(tern_backend *backend, const tern_slot *slots, uint32
 
 /* ---------------------------------------------------------------- the head */
 
-/* Of up to LOGIT_ROWS tokens -> host; NaN, which samplers refuse, if that failed. */
-static void few_logits(cuda_backend *be, const float *x, uint32_t n, float *logits) {
+/* Of up to LOGIT_ROWS tokens -> be->logits. */
+static void few_logits(cuda_backend *be, const float *x, uint32_t n) {
     const tern_weights *weights = be->weights;
     size_t vocab = weights->dims.vocab_size, hidden = weights->dims.hidden_size;
     tern_cuda_head_args args = {.rows = tern_cuda_head_rows(&be->copy),
@@ -279,33 +282,52 @@ static void few_logits(cuda_backend *be, const float *x, uint32_t n, float *logi
     tern_cuda_grid grid = {tern_cuda_blocks((uint32_t)vocab, TERN_CUDA_HEAD_ROWS),
                            tern_cuda_blocks(n, TERN_CUDA_HEAD_TOKENS), 1};
     tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_head, grid, TERN_CUDA_HEAD_THREADS, &args);
-    tern_cuda_copy_to_host(&be->device, logits, be->logits, n * vocab * sizeof *logits);
+}
+
+/* n floats of the GPU, all that is in line before them done; NaN, which samplers refuse, if that failed. */
+static void bring(cuda_backend *be, const float *from, size_t n, float *host) {
+    tern_cuda_copy_to_host(&be->device, host, from, n * sizeof *host);
     if (!tern_cuda_wait(&be->device))
-        for (size_t i = 0; i < n * vocab; i++)
-            logits[i] = NAN;
+        for (size_t i = 0; i < n; i++)
+            host[i] = NAN;
 }
 
 static void cuda_logits(tern_backend *backend, const float *x, uint32_t n, float *logits) {
     cuda_backend *be = of(backend);
     const tern_dims *dims = &be->weights->dims;
-    for (uint32_t i = 0; i < n; i += LOGIT_ROWS)
-        few_logits(be, x + (size_t)i * dims->hidden_size, n - i < LOGIT_ROWS ? n - i : LOGIT_ROWS,
-                   logits + (size_t)i * dims->vocab_size);
+    for (uint32_t i = 0; i < n; i += LOGIT_ROWS) {
+        uint32_t now = n - i < LOGIT_ROWS ? n - i : LOGIT_ROWS;
+        few_logits(be, x + (size_t)i * dims->hidden_size, now);
+        bring(be, be->logits, (size_t)now * dims->vocab_size, logits + (size_t)i * dims->vocab_size);
+    }
+}
+
+/* Of up to LOGIT_ROWS tokens: on the GPU where it can, else from the logits on the host. */
+static tern_status few_candidates(cuda_backend *be, const float *x, uint32_t n, const tern_head_query *queries,
+                                  tern_candidates *out, tern_error *err) {
+    size_t vocab = be->weights->dims.vocab_size;
+    uint32_t chosen;
+    few_logits(be, x, n);
+    tern_status status =
+        tern_cuda_candidates_choose(&be->candidates, &be->device, be->logits, queries, n, out, &chosen, err);
+    for (uint32_t i = 0; !status && i < n; i++) {
+        if (chosen >> i & 1)
+            continue;
+        bring(be, be->logits + i * vocab, vocab, be->host_logits);
+        status = tern_cuda_take_error(&be->device, err);
+        if (!status)
+            status = tern_candidates_from_logits(&queries[i], be->host_logits, vocab, &out[i], err);
+    }
+    return status;
 }
 
 static tern_status cuda_candidates(tern_backend *backend, const float *x, uint32_t n, const tern_head_query *queries,
                                    tern_candidates *out, tern_error *err) {
     cuda_backend *be = of(backend);
-    const tern_dims *dims = &be->weights->dims;
     tern_status status = TERN_OK;
-    for (uint32_t i = 0; !status && i < n; i += LOGIT_ROWS) {
-        uint32_t now = n - i < LOGIT_ROWS ? n - i : LOGIT_ROWS;
-        few_logits(be, x + (size_t)i * dims->hidden_size, now, be->host_logits);
-        status = tern_cuda_take_error(&be->device, err);
-        for (uint32_t j = 0; !status && j < now; j++)
-            status = tern_candidates_from_logits(&queries[i + j], be->host_logits + (size_t)j * dims->vocab_size,
-                                                 dims->vocab_size, &out[i + j], err);
-    }
+    for (uint32_t i = 0; !status && i < n; i += LOGIT_ROWS)
+        status = few_candidates(be, x + (size_t)i * be->weights->dims.hidden_size,
+                                n - i < LOGIT_ROWS ? n - i : LOGIT_ROWS, queries + i, out + i, err);
     return status;
 }
 
@@ -316,11 +338,7 @@ static void cuda_stats(tern_backend *backend, tern_model_stats *stats) {
 }
 
 static void cuda_to_host(tern_backend *backend, const float *from, size_t n_floats, float *host) {
-    cuda_backend *be = of(backend);
-    tern_cuda_copy_to_host(&be->device, host, from, n_floats * sizeof *host);
-    if (!tern_cuda_wait(&be->device))
-        for (size_t i = 0; i < n_floats; i++)
-            host[i] = NAN;
+    bring(of(backend), from, n_floats, host);
 }
 
 /* The caller may change what it gave as soon as this returns. */
@@ -362,11 +380,12 @@ static tern_status make_buffers(cuda_backend *be, tern_error *err) {
     size_t states = (size_t)STATES * dims->n_heads * (dims->head_dim + 2) * sizeof(float);
     be->states = tern_cuda_alloc(&be->device, states);
     be->logits = tern_cuda_alloc(&be->device, logits);
-    be->host_logits = tern_cuda_host_alloc(&be->device, logits);
+    be->host_logits = tern_cuda_host_alloc(&be->device, dims->vocab_size * sizeof(float));
     if (!be->states || !be->logits || !be->host_logits)
         return tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for %zu MB of logits and attention", be->device.name,
                          (logits + states) >> 20);
-    return tern_cuda_step_init(&be->step, &be->device, be->weights, err);
+    tern_status status = tern_cuda_candidates_init(&be->candidates, &be->device, dims->vocab_size, err);
+    return status ? status : tern_cuda_step_init(&be->step, &be->device, be->weights, err);
 }
 
 tern_status tern_cuda_backend_create(const tern_weights *weights, tern_pool *pool, tern_backend **backend,

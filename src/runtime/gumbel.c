@@ -16,7 +16,7 @@ const tern_gumbel_kernel tern_gumbel_kernels[] = {
     {0, tern_gumbel_rows_any},
 };
 
-static uint64_t start_of(uint64_t seed, uint64_t counter) { return mix(mix(seed + 0x9e3779b97f4a7c15u) ^ counter); }
+uint64_t tern_gumbel_start(uint64_t seed, uint64_t counter) { return mix(mix(seed + 0x9e3779b97f4a7c15u) ^ counter); }
 
 /* Asking the CPU takes longer than a few hundred rows, so it is asked once. (Whoever comes in between asks, too.) */
 static tern_gumbel_fn best_kernel(void) {
@@ -33,11 +33,11 @@ static tern_gumbel_fn best_kernel(void) {
 }
 
 void tern_gumbel_rows(uint64_t seed, uint64_t counter, uint32_t first, size_t n, float *out) {
-    best_kernel()(start_of(seed, counter), first, n, out);
+    best_kernel()(tern_gumbel_start(seed, counter), first, n, out);
 }
 
 double tern_gumbel(uint64_t seed, uint64_t counter, uint32_t id) {
     float noise;
-    tern_gumbel_rows_any(start_of(seed, counter), id, 1, &noise);
+    tern_gumbel_rows_any(tern_gumbel_start(seed, counter), id, 1, &noise);
     return (double)noise;
 }

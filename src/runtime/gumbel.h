@@ -20,4 +20,7 @@ void tern_gumbel_rows_any(uint64_t start, uint32_t first, size_t n, float *out);
 void tern_gumbel_rows_avx2(uint64_t start, uint32_t first, size_t n, float *out);
 void tern_gumbel_rows_avx512vnni(uint64_t start, uint32_t first, size_t n, float *out);
 
+/* Where the numbers of a draw begin; row i takes the i-th. */
+uint64_t tern_gumbel_start(uint64_t seed, uint64_t counter);
+
 #endif

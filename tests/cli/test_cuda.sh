@@ -24,17 +24,25 @@ same() {
     logits "$1: f16" 5,100,2000,7,12 --kv-type f16
     logits "$1: int8" 5,100,2000,7,12 --kv-type q8
     logits "$1: token by token" 9,8,7 --chunk 1
-    name="$1: text"
-    run "$name" "$TERN" run -p "Once upon a time" -n 6 --temp 0
+    run "$1: text" "$TERN" run -p "Once upon a time" -n 6 --temp 0
     local text=$out
-    run "$name" env TERN_BACKEND=cuda "${gpu[@]}" "$TERN" run -p "Once upon a time" -n 6 --temp 0
+    run "$1: text on the GPU" env TERN_BACKEND=cuda "${gpu[@]}" "$TERN" run -p "Once upon a time" -n 6 --temp 0
     is "$status" 0
     is "$out" "$text"
-    run "$name, seeded" "$TERN" run -p "Once upon a time" -n 6 --temp 0.8 --seed 3
-    text=$out
-    run "$name, seeded" env BITNET_BACKEND=auto "${gpu[@]}" "$TERN" run -p "Once upon a time" -n 6 --temp 0.8 --seed 3
-    is "$status" 0
-    is "$out" "$text"
+    # every way in which tokens are chosen: on the GPU, and (a bias, all rows) from the logits
+    local options
+    for options in "--temp 0.8" "--temp 1.5 --top-k 40" "--temp 1.5 --top-k 0 --top-p 1 --min-p 0.02" \
+        "--temp 1.5 --top-k 0 --top-p 1 --min-p 0" "--temp 1.2 --top-k 0 --top-p 0.9" "--temp 1.5 --top-k 500" \
+        "--temp 0 --repeat-penalty 1.3"; do
+        # shellcheck disable=SC2086
+        run "$1, $options" "$TERN" run -p "Once upon a time" -n 6 --seed 3 $options
+        is "$status" 0
+        text=$out
+        # shellcheck disable=SC2086
+        run "$1, $options, on the GPU" env BITNET_BACKEND=auto "${gpu[@]}" "$TERN" run -p "Once upon a time" -n 6 --seed 3 $options
+        is "$status" 0
+        is "$out" "$text"
+    done
 }
 
 run "which driver" env TERN_BACKEND=cuda "$TERN" run -p x -n 1

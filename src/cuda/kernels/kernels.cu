@@ -15,3 +15,5 @@
 #include "attention.cuh"
 
 #include "head.cuh"
+
+#include "select.cuh"
