@@ -48,6 +48,7 @@ static tern_status write_encoded(tern_conversion *c, const tern_tensor *tensor, 
         }
         codec->encode_row(values, tensor->cols, bytes);
         status = tern_convert_bytes(c, bytes, row_bytes, err);
+        convert_release_read(c->checkpoint, tensor, row);
     }
     tern_checkpoint_release(c->checkpoint, tensor);
     free(bytes);

@@ -137,6 +137,7 @@ static tern_status check_floats(const folder_job *job, const tern_tensor *tensor
             status = tern_fail(err, TERN_ERR_FORMAT, "%s: %s holds a value that is not finite, in row %" PRIu64,
                                job->checkpoint->path, tensor->name, row);
         look(seen, values, n);
+        convert_release_read(job->checkpoint, tensor, row);
     }
     free(values);
     tern_checkpoint_release(job->checkpoint, tensor);
@@ -274,6 +275,7 @@ static tern_status write_floats(folder_job *job, const tern_tensor *tensor, tern
         source->decode_row(tensor, row, values);
         codec->encode_row(values, n, bytes);
         status = write_bytes(job, bytes, n * codec->block_bytes, err);
+        convert_release_read(job->checkpoint, tensor, row);
     }
     tern_checkpoint_release(job->checkpoint, tensor);
     free(bytes);

@@ -52,6 +52,17 @@ static inline tern_linear *convert_linear(const tern_conversion *c, const conver
     return &c->weights.layers[item->layer].linears[item->which];
 }
 
+/* Row `row` of the tensor was the last to be read: every few megabytes, drop the pages of those behind. */
+static inline void convert_release_read(const tern_checkpoint *checkpoint, const tern_tensor *tensor, uint64_t row) {
+    const uint64_t piece = 8 << 20, row_bytes = tensor->bytes / tensor->rows, rows = piece / (row_bytes + 1) + 1;
+    if ((row + 1) % rows)
+        return;
+    tern_tensor read = *tensor;
+    read.data += (row + 1 - rows) * row_bytes;
+    read.bytes = rows * row_bytes;
+    tern_checkpoint_release(checkpoint, &read);
+}
+
 /* convert_keys.c: the keys of the new file: all of a GGUF's, in their order, those that are no longer true with another
  * value, or those that the official file has from a Hugging Face folder's configuration and tokenizer; then tern's
  * own. */

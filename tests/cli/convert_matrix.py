@@ -5,6 +5,7 @@ are lost anywhere, or memory grows with the file."""
 import json
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -361,6 +362,13 @@ def memory_table(converter):
         if peaks[name, many] - peaks[name, few] > (sizes[name, many] - sizes[name, few]) / 6:
             failed.append(name)
         rows.append((name, [f"{sizes[name, n] / 1e6:.0f} MB, {peaks[name, n] / 1e6:.0f} MB" for n in (few, many)]))
+    source, out = converter.path("broad.gguf"), converter.path("broad-out")
+    converter.run("synth", source, "--shape", "tiny", "--hidden", "1024", "--heads", "8", "--layers", "1", "--vocab", "40000")
+    for options in (["--type", "hf-packed", "--dtype", "bf16"], ["--type", "i2_s", "--embedding-type", "q8_0"]):
+        peak = converter.peak(source, out, *options)
+        if peak > os.path.getsize(source) / 2:  # nearly all of it embedding
+            failed.append(f"{' '.join(options)}: {peak / 1e6:.0f} MB")
+        shutil.rmtree(out, ignore_errors=True)
     print_table(f"Both files together, and the process's peak memory; largest matrix {hidden * ffn / 1e6:.1f} M weights:",
                 "", (f"{few} layers", f"{many} layers"), rows)
     if failed:
