@@ -487,7 +487,8 @@ static tern_status open_inputs(tune *t, tern_error *err) {
     if ((status = tern_pool_create(t->p->n_threads ? t->p->n_threads : tern_cpu_count(), &t->pool, err)) ||
         (status = tern_tune_open(t, err)) || (status = open_shards(t, err)) || (status = check_shard(t, err)))
         return status;
-    return tern_tune_find_tokenizer(t, err);
+    status = tern_tune_find_tokenizer(t, err);
+    return status ? status : tern_tune_check_places(t, err);
 }
 
 static tern_status settle(tune *t, tern_error *err) {

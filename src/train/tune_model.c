@@ -196,10 +196,7 @@ tern_status tern_tune_find_tokenizer(tune *t, tern_error *err) {
                            tern_shard_name(t->shard), t->tokenizer);
     if (status || t->p->kind == TERN_TUNE_LORA)
         return status;
-    status = tern_export_check_tokenizer(t->tokenizer, t->dims.vocab_size, template_of(t), err);
-    if (!status && tern_comm_rank(t->comm) == 0)
-        status = tern_export_check_folder(t->p->out, t->mode, err);
-    return status;
+    return tern_export_check_tokenizer(t->tokenizer, t->dims.vocab_size, template_of(t), err);
 }
 
 /* -------------------------------------------------------------------- loading */
@@ -252,6 +249,19 @@ static tern_status export_one(const tune *t, tern_export_kind kind, const char *
         .chat_template = template_of(t),
     };
     return tern_export(t->p->kind == TERN_TUNE_MERGE ? &t->merge.merged : &t->params, &how, path, err);
+}
+
+tern_status tern_tune_check_places(const tune *t, tern_error *err) {
+    static const char *const adapter[] = {"adapter_config.json", "adapter_model.safetensors"};
+    char path[1100];
+    if (t->p->plan_only || tern_comm_rank(t->comm) != 0)
+        return TERN_OK;
+    if (t->p->kind != TERN_TUNE_LORA)
+        return tern_export_check_folder(t->p->out, t->mode, err);
+    for (size_t i = 0; i < sizeof adapter / sizeof *adapter; i++)
+        if (tern_is_directory(in_folder(path, t->p->out, adapter[i])))
+            return tern_fail(err, TERN_ERR_IO, "%s: is a folder, where the adapter is to be written", path);
+    return TERN_OK;
 }
 
 tern_status tern_tune_export(tune *t, tern_error *err) {

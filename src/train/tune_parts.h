@@ -51,6 +51,8 @@ tern_status tern_tune_open(tune *t, tern_error *err);
 tern_status tern_tune_find_tokenizer(tune *t, tern_error *err);
 /* t->params or t->weights. */
 tern_status tern_tune_load(tune *t, tern_error *err);
+/* Whether what it leaves could be put into its folder: asked before it begins. */
+tern_status tern_tune_check_places(const tune *t, tern_error *err);
 /* What was trained, to the files of the run's folder. */
 tern_status tern_tune_export(tune *t, tern_error *err);
 /* What was trained so far, to files for p->on_sample, which go afterwards. */

@@ -246,6 +246,8 @@ mkdir -p taken/packed
 echo mine >taken/packed/notes.txt
 fails 1 "taken/packed: holds notes.txt" "somebody's folder" "$TERN" train sft chat chat.shard -o taken --ctx 64
 is "$(ls taken)" "packed"
+mkdir -p taken_too/adapter_model.safetensors
+fails 1 "adapter_model.safetensors: is a folder, where the adapter" "a folder for the adapter" "$TERN" train lora I2_S.gguf chat.shard -o taken_too --ctx 64
 fails 1 "5 steps of warm-up are more than all 4 steps" "a rate that never comes up" "$TERN" train sft chat chat.shard -o x --ctx 64 --steps 4 --warmup 5
 
 # --- nothing that a run begins with is written over by it
