@@ -15,6 +15,23 @@
 #define RECOMPUTE_ABOVE ((uint64_t)1 << 30)
 enum { WINDOW = 256, WIDTHS = 16 };
 
+/* Matrices in tern's own layout: unpacking does not tell codes that are no ternary values. */
+static tern_status check_stored(const tern_pruner *pruner, tern_error *err) {
+    const tern_weights *weights = &pruner->weights;
+    tern_status status = TERN_OK;
+    for (uint32_t i = 0; !status && i < weights->dims.n_layers; i++)
+        for (int j = 0; !status && j < TERN_LINEARS_PER_LAYER; j++) {
+            const tern_linear *linear = &weights->layers[i].linears[j];
+            if (!linear->stored)
+                return TERN_OK;
+            status = tern_check_linear(linear, err);
+            tern_checkpoint_release(pruner->checkpoint, linear->source);
+        }
+    if (status)
+        tern_error_prefix(err, "%s", pruner->checkpoint->path);
+    return status;
+}
+
 static tern_status load(tern_pruner *pruner, tern_error *err) {
     const tern_checkpoint *checkpoint = pruner->checkpoint;
     const tern_ternary *ternary;
@@ -28,6 +45,8 @@ static tern_status load(tern_pruner *pruner, tern_error *err) {
         status = tern_weights_load(checkpoint, ternary, pruner->pool, NULL, &pruner->weights, err);
     if (!status)
         status = tern_scales_refuse(&pruner->weights, "pruning", err);
+    if (!status)
+        status = check_stored(pruner, err);
     const tern_dims *dims = &pruner->weights.dims;
     if (!status && (dims->hidden_size % WIDTHS || dims->ffn_size % WIDTHS || tern_q_size(dims) % WIDTHS))
         status = tern_fail(err, TERN_ERR_UNSUPPORTED,

@@ -66,6 +66,18 @@ for packing in t5r16 t2r16 b1r16; do
     run "and then converted" "$TERN" convert "$WORK/ffn.gguf" "$WORK/ffn-own.gguf" --force --packing $packing
     is "$status" 0
     cmp "$WORK/own-ffn.gguf" "$WORK/ffn-own.gguf" || fail "$packing: pruning and converting make another file than converting and pruning"
+    python3 - "$ROOT" "$WORK/own.gguf" "$WORK/damaged.gguf" <<'END' || fail "damage"
+import os, sys
+sys.path.insert(0, os.path.join(sys.argv[1], "tests", "cli"))
+from convert_matrix import read_gguf
+data = bytearray(open(sys.argv[2], "rb").read())
+codes = next(t[2] for name, t in read_gguf(sys.argv[2])[1].items() if name.startswith("blk.0.ffn_down"))
+at = data.index(codes)
+data[at:at + 400] = b"\xff" * 400
+open(sys.argv[3], "wb").write(data)
+END
+    [ $packing = b1r16 ] || fails 1 "holds codes that are no ternary values" "$packing: damaged codes" \
+        "$TERN" prune "$WORK/damaged.gguf" --text "$text" --ffn 30% -o "$WORK/no.gguf"
     run "$packing: heads" "${own[@]}" --heads 50% --unit groups -o "$WORK/own-heads.gguf"
     is "$status" 0
     run "heads of the source" "$TERN" prune "$from" --text "$text" -t 1 --tokens 500 --heads 50% --unit groups -o "$WORK/heads.gguf" --force
