@@ -128,7 +128,7 @@ static tern_status take_shards(choice *c, const tern_hub_name *name, tern_view t
         if (status || (path && strcmp(path, last) == 0))
             continue;
         last = path ? path : "";
-        if (!path || !tern_hub_safe_path(path))
+        if (!path || !tern_hub_safe_path(path) || !ends_with(path, ".safetensors"))
             status = tern_fail(err, TERN_ERR_FORMAT, "%s: " INDEX " has no file for tensor %.100s", name->repo, tensor);
         else if (json_object_get(names, path))
             continue;

@@ -165,7 +165,8 @@ class Pulling(HubTest):
         for contents, message in ((b"{}", "no weight_map"), (b"", "no weight_map"), (b"<html>", "no weight_map"),
                                   (b'{"weight_map": {}}', "no weight_map"), (b'{"weight_map": []}', "no weight_map"),
                                   (b'{"weight_map": {"a": 1}}', "no file for tensor a"),
-                                  (b'{"weight_map": {"a": "../config.json"}}', "no file for tensor a"),
+                                  (b'{"weight_map": {"a": "../x.safetensors"}}', "no file for tensor a"),
+                                  (b'{"weight_map": {"a": "config.json"}}', "no file for tensor a"),
                                   (b'{"weight_map": {"a": "x.safetensors"}}', "names x.safetensors, which the repository does not have")):
             self.add_index(contents)
             self.assert_fails(self.pull("org/shards"), "org/shards: model.safetensors.index.json", message)
