@@ -33,6 +33,7 @@ same "8 query heads of a KV head" 700 700 q8 --heads 8 --kv-heads 1
 same "heads of 128 channels" 270 48 f16 --heads 2 --kv-heads 1
 same "3 query heads of a KV head, Q8_0" 260 5 f32 --hidden 384 --heads 6 --kv-heads 2 --ffn 896 --embedding-type q8_0
 same "binary, Q6_K" 20 3 q8 --weights binary --heads 4 --kv-heads 4 --embedding-type q6_k
+same "an FFN of several pieces of a norm" 9 4 q8 --heads 4 --ffn 4352
 same "Q4_0" 20 20 q8 --heads 4 --embedding-type q4_0
 same "BF16, its own head" 20 1 f16 --heads 4 --embedding-type bf16 --head untied
 same "F32" 9 2 f32 --heads 4 --embedding-type f32
