@@ -277,7 +277,7 @@ static void test_refused(void **state) {
     static const char ternary[] = DATA "plain/model-i2_s.gguf";
     const tern_convert_params b1 = {.type = "b1"}, packing = {.packing = "b1r16"},
                               binarize = {.type = "b1", .binarize = true}, both = {.type = "b1", .packing = "t2r16"};
-    must_fail(ternary, &b1, TERN_ERR_UNSUPPORTED, "tensor blk.0.attn_q.weight holds zeros: not binary");
+    must_fail(ternary, &b1, TERN_ERR_UNSUPPORTED, "tensor blk.0.ffn_down.weight holds zeros: not binary");
     must_fail(ternary, &packing, TERN_ERR_UNSUPPORTED, "holds zeros: not binary");
     must_fail(ternary, &binarize, TERN_ERR_UNSUPPORTED, "only master weights can be binarised");
     must_fail(binary, &both, TERN_ERR_ARGUMENT, "not as t2r16");
