@@ -1,5 +1,5 @@
 /*
- * The layers of a forward pass as one CUDA graph: some 270 kernels of the 2B4T shape are then one call of the driver.
+ * The layers of a forward pass as one CUDA graph: some 200 kernels of the 2B4T shape are then one call of the driver.
  * What differs between passes (tokens, positions, KV blocks) is in memory that the kernels read (step.h), so a graph
  * serves all passes of as many tokens, over as many splits of the context.
  *

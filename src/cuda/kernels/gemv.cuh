@@ -123,8 +123,9 @@ KERNEL(TERN_CUDA_GEMV_THREADS) tern_cuda_gemv(const tern_cuda_gemv_args args) {
                args.input.sum[token], sums);
 }
 
-/* Every block normalises and rounds the whole row for itself, while its weights are on their way: that is less than what
- * another kernel in front of this one would take to start. */
+/* Every block normalises and rounds the whole row for itself, while its weights are on their way. That saves a kernel,
+ * whose start it would wait for, and costs three passes over the row in each block, which on a GPU may well be more:
+ * nobody has measured it. */
 KERNEL(TERN_CUDA_GEMV_THREADS) tern_cuda_gemv_norm(const tern_cuda_gemv_norm_args args) {
     __shared__ int32_t sums[2][GEMV_WARPS][TERN_CUDA_ROWS];
     __shared__ row_shared shared;

@@ -1,6 +1,6 @@
 /* RMSNorm and quantisation of a token by the threads of a block. */
 
-enum { ROW_PIECE = 2048, ROW_MOST_WARPS = TERN_CUDA_ROW_THREADS / WARP };
+enum { ROW_AHEAD = 8, ROW_PIECE = 2048, ROW_MOST_WARPS = TERN_CUDA_ROW_THREADS / WARP };
 
 /* What they share. */
 struct row_shared {
@@ -43,9 +43,19 @@ KERNEL(TERN_CUDA_ROW_THREADS) tern_cuda_norm(const tern_cuda_norm_args args) {
         out[i] = x[i] * r * args.gain[i];
 }
 
-/* Value i of the normalised row, or of the row as it is. */
-DEVICE float normalised(const tern_cuda_quantize_args &args, const float *x, float r, uint32_t i) {
-    return args.gain ? x[i] * r * args.gain[i] : x[i];
+/* Values first, first + step, ... of the normalised row, or of the row as it is; behind its end the last one. All are
+ * asked for before the first is used: gains were last read a token ago and come from far. */
+template <int N>
+DEVICE void normalised(const tern_cuda_quantize_args &args, const float *x, float r, uint32_t first, uint32_t step,
+                       float *values) {
+    float gains[N];
+    UNROLL for (uint32_t j = 0; j < N; j++) {
+        const uint32_t i = first + j * step, at = i < args.size ? i : args.size - 1;
+        values[j] = x[at];
+        gains[j] = args.gain ? args.gain[at] : 1.0f;
+    }
+    if (args.gain)
+        UNROLL for (uint32_t j = 0; j < N; j++) values[j] = values[j] * r * gains[j];
 }
 
 /* One token's row, four values a word -> q, in any memory. All threads get the scale and the sum, and may read q. */
@@ -55,8 +65,11 @@ DEVICE void quantize_row(const tern_cuda_quantize_args &args, uint32_t token, ui
     const float *x = args.x + (size_t)token * args.size;
     float r = args.gain ? norm_factor(x, args.size, args.eps, n_threads, shared) : 1.0f;
     float largest = 0.0f;
-    for (uint32_t i = threadIdx.x; i < args.size; i += n_threads)
-        largest = fmaxf(largest, fabsf(normalised(args, x, r, i)));
+    for (uint32_t i = threadIdx.x; i < args.size; i += ROW_AHEAD * n_threads) {
+        float values[ROW_AHEAD];
+        normalised<ROW_AHEAD>(args, x, r, i, n_threads, values);
+        UNROLL for (uint32_t j = 0; j < ROW_AHEAD; j++) largest = fmaxf(largest, fabsf(values[j]));
+    }
     largest = warp_max(largest);
     if (lane == 0)
         shared->largest[warp] = largest;
@@ -69,8 +82,10 @@ DEVICE void quantize_row(const tern_cuda_quantize_args &args, uint32_t token, ui
     int32_t sum = 0;
     for (uint32_t i = 4 * threadIdx.x; i < args.input.k_pad; i += 4 * n_threads) {
         uint32_t word = 0;
-        for (uint32_t j = 0; j < 4 && i + j < args.size; j++) {
-            int32_t value = round_i8(normalised(args, x, r, i + j), s);
+        float values[4];
+        normalised<4>(args, x, r, i, 1, values);
+        UNROLL for (uint32_t j = 0; j < 4; j++) {
+            int32_t value = i + j < args.size ? round_i8(values[j], s) : 0;
             word |= (uint32_t)(value & 255) << (8 * j);
             sum += value;
         }
