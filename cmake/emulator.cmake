@@ -50,7 +50,7 @@ add_test(NAME cuda_test_matrices COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARG
 
 # The backend on it, in one process with the CPU's.
 add_executable(test_cuda_device ${CMAKE_SOURCE_DIR}/tests/cuda/test_device.c)
-target_link_libraries(test_cuda_device PRIVATE tern_static PkgConfig::CMOCKA)
+target_link_libraries(test_cuda_device PRIVATE tern_static PkgConfig::CMOCKA ${CMAKE_DL_LIBS})
 target_compile_definitions(test_cuda_device PRIVATE TERN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 if(NOT CMAKE_CROSSCOMPILING)
   add_test(NAME cuda_test_device COMMAND test_cuda_device)

@@ -308,7 +308,8 @@ TERN_API tern_status tern_session_eval_hidden(tern_session *session, const int32
 
 /* Logits of the last evaluated token: [vocab_size], belongs to the session,
  * valid until its next call. Computed on first request. NULL if nothing was
- * evaluated since the session was made or tokens were cut off it. */
+ * evaluated since the session was made or tokens were cut off it, or a GPU
+ * failed. */
 TERN_API const float *tern_session_logits(tern_session *session);
 
 /* Hidden state of the last evaluated token after the final norm:

@@ -44,19 +44,19 @@ static cuda_backend *of(tern_backend *backend) { return (cuda_backend *)backend;
 
 /* ---------------------------------------------------------------- memory */
 
-static void *cuda_alloc(tern_backend *backend, size_t n_bytes) {
+static tern_status cuda_alloc(tern_backend *backend, size_t n_bytes, void **memory, tern_error *err) {
     cuda_backend *be = of(backend);
     pthread_mutex_lock(&be->memory_lock);
-    void *memory = tern_cuda_alloc(&be->device, n_bytes);
+    tern_status status = tern_cuda_alloc_beside(&be->device, n_bytes, memory, err);
     pthread_mutex_unlock(&be->memory_lock);
-    return memory;
+    return status;
 }
 
-/* The driver waits for what is in line and may use it. */
+/* A pass that was given up may still be in line, and use it. */
 static void cuda_release(tern_backend *backend, void *memory) {
     cuda_backend *be = of(backend);
     pthread_mutex_lock(&be->memory_lock);
-    tern_cuda_free(&be->device, memory);
+    tern_cuda_free_beside(&be->device, memory);
     pthread_mutex_unlock(&be->memory_lock);
 }
 
@@ -70,7 +70,7 @@ static void free_input(cuda_backend *be) {
 
 static void cuda_free(tern_backend *backend) {
     cuda_backend *be = of(backend);
-    tern_cuda_enter(&be->device);
+    bool entered = tern_cuda_enter(&be->device);
     tern_cuda_wait(&be->device);
     free_input(be);
     tern_cuda_free(&be->device, be->states);
@@ -80,9 +80,18 @@ static void cuda_free(tern_backend *backend) {
     tern_cuda_graphs_free(&be->graphs, &be->device);
     tern_cuda_step_free(&be->step, &be->device);
     tern_cuda_weights_free(&be->device, &be->copy);
+    if (entered)
+        tern_cuda_leave(&be->device);
     tern_cuda_device_close(&be->device);
     pthread_mutex_destroy(&be->memory_lock);
     free(be);
+}
+
+/* What tern_cuda_enter() began ends; the failure that is told is the first. */
+static tern_status leave(cuda_backend *be, tern_status status, tern_error *err) {
+    tern_cuda_leave(&be->device);
+    tern_status kept = tern_cuda_take_error(&be->device, status ? NULL : err);
+    return status ? status : kept;
 }
 
 static tern_status reserve_input(cuda_backend *be, uint32_t max_batch, tern_error *err) {
@@ -95,9 +104,11 @@ static tern_status reserve_input(cuda_backend *be, uint32_t max_batch, tern_erro
     be->input.sum = tern_cuda_alloc(&be->device, max_batch * sizeof(int32_t));
     if (!be->input.q || !be->input.scale || !be->input.sum) {
         free_input(be);
-        return tern_fail(err, TERN_ERR_MEMORY,
-                         "%s: no memory for prefill steps of %u tokens; a smaller chunk needs less", be->device.name,
-                         max_batch);
+        tern_status status = tern_cuda_take_error(&be->device, err);
+        return status ? status
+                      : tern_fail(err, TERN_ERR_MEMORY,
+                                  "%s: no memory for prefill steps of %u tokens; a smaller chunk needs less",
+                                  be->device.name, max_batch);
     }
     be->max_batch = max_batch;
     return TERN_OK;
@@ -108,11 +119,16 @@ static tern_status cuda_reserve(tern_backend *backend, uint32_t max_batch, uint3
     if (max_batch > MAX_BATCH)
         return tern_fail(err, TERN_ERR_ARGUMENT, "steps of %u tokens are more than the CUDA backend takes: at most %d",
                          max_batch, MAX_BATCH);
-    tern_cuda_enter(&be->device);
-    if (!tern_cuda_wait(&be->device)) /* what is replaced may be in use */
+    if (!tern_cuda_enter(&be->device))
         return tern_cuda_take_error(&be->device, err);
-    tern_status status = reserve_input(be, max_batch, err);
-    return status ? status : tern_cuda_step_reserve(&be->step, &be->device, be->weights, max_batch, n_ctx, err);
+    tern_status status = TERN_OK;
+    if (!tern_cuda_wait(&be->device)) /* what is replaced may be in use */
+        status = tern_cuda_take_error(&be->device, err);
+    if (!status)
+        status = reserve_input(be, max_batch, err);
+    if (!status)
+        status = tern_cuda_step_reserve(&be->step, &be->device, be->weights, max_batch, n_ctx, err);
+    return leave(be, status, err);
 }
 
 /* ----------------------------------------------------------------- a pass */
@@ -127,12 +143,11 @@ static void stop_recording(cuda_backend *be, void (*stop)(tern_cuda_graphs *, te
 static tern_status cuda_begin(tern_backend *backend, const tern_slot *slots, uint32_t n, uint64_t activations,
                               bool *done, tern_error *err) {
     cuda_backend *be = of(backend);
-    tern_cuda_enter(&be->device);
-    tern_status status = tern_cuda_take_error(&be->device, err);
-    if (!status)
-        status = tern_cuda_step_begin(&be->step, &be->device, be->weights, slots, n, err);
+    if (!tern_cuda_enter(&be->device)) /* until it ends */
+        return tern_cuda_take_error(&be->device, err);
+    tern_status status = tern_cuda_step_begin(&be->step, &be->device, be->weights, slots, n, err);
     if (status)
-        return status;
+        return leave(be, status, err);
     tern_cuda_graph_key key = {n, be->step.n_splits, activations, be->step.generation};
     pthread_mutex_lock(&be->memory_lock);
     *done = tern_cuda_graphs_begin(&be->graphs, &be->device, &key);
@@ -145,7 +160,7 @@ static void cuda_layers_end(tern_backend *backend) { stop_recording(of(backend),
 
 static tern_status cuda_end(tern_backend *backend, tern_error *err) {
     stop_recording(of(backend), tern_cuda_graphs_abandon);
-    return tern_cuda_take_error(&of(backend)->device, err);
+    return leave(of(backend), TERN_OK, err);
 }
 
 static void cuda_embed(tern_backend *backend, const tern_slot *slots, uint32_t n, float *x) {
@@ -284,7 +299,7 @@ static void few_logits(cuda_backend *be, const float *x, uint32_t n) {
     tern_cuda_launch(&be->device, TERN_CUDA_KERNEL_head, grid, TERN_CUDA_HEAD_THREADS, &args);
 }
 
-/* n floats of the GPU, all that is in line before them done; NaN, which samplers refuse, if that failed. */
+/* n floats of the GPU, all that is in line before them done; NaN if that failed. */
 static void bring(cuda_backend *be, const float *from, size_t n, float *host) {
     tern_cuda_copy_to_host(&be->device, host, from, n * sizeof *host);
     if (!tern_cuda_wait(&be->device))
@@ -292,14 +307,17 @@ static void bring(cuda_backend *be, const float *from, size_t n, float *host) {
             host[i] = NAN;
 }
 
-static void cuda_logits(tern_backend *backend, const float *x, uint32_t n, float *logits) {
+static tern_status cuda_logits(tern_backend *backend, const float *x, uint32_t n, float *logits, tern_error *err) {
     cuda_backend *be = of(backend);
     const tern_dims *dims = &be->weights->dims;
+    if (!tern_cuda_enter(&be->device))
+        return tern_cuda_take_error(&be->device, err);
     for (uint32_t i = 0; i < n; i += LOGIT_ROWS) {
         uint32_t now = n - i < LOGIT_ROWS ? n - i : LOGIT_ROWS;
         few_logits(be, x + (size_t)i * dims->hidden_size, now);
         bring(be, be->logits, (size_t)now * dims->vocab_size, logits + (size_t)i * dims->vocab_size);
     }
+    return leave(be, TERN_OK, err);
 }
 
 /* Of up to LOGIT_ROWS tokens: on the GPU where it can, else from the logits on the host. */
@@ -324,11 +342,13 @@ static tern_status few_candidates(cuda_backend *be, const float *x, uint32_t n, 
 static tern_status cuda_candidates(tern_backend *backend, const float *x, uint32_t n, const tern_head_query *queries,
                                    tern_candidates *out, tern_error *err) {
     cuda_backend *be = of(backend);
+    if (!tern_cuda_enter(&be->device))
+        return tern_cuda_take_error(&be->device, err);
     tern_status status = TERN_OK;
     for (uint32_t i = 0; !status && i < n; i += LOGIT_ROWS)
         status = few_candidates(be, x + (size_t)i * be->weights->dims.hidden_size,
                                 n - i < LOGIT_ROWS ? n - i : LOGIT_ROWS, queries + i, out + i, err);
-    return status;
+    return leave(be, status, err);
 }
 
 /* No step leaves anything out. */
@@ -341,12 +361,14 @@ static void cuda_to_host(tern_backend *backend, const float *from, size_t n_floa
     bring(of(backend), from, n_floats, host);
 }
 
-/* The caller may change what it gave as soon as this returns. */
+/* The caller may change what it gave as soon as this returns. A failure is told by what reads it. */
 static void cuda_from_host(tern_backend *backend, const float *host, size_t n_floats, float *to) {
     cuda_backend *be = of(backend);
-    tern_cuda_enter(&be->device);
+    if (!tern_cuda_enter(&be->device))
+        return;
     tern_cuda_copy_to_device(&be->device, to, host, n_floats * sizeof *host);
     tern_cuda_wait(&be->device);
+    tern_cuda_leave(&be->device);
 }
 
 static const tern_backend_ops cuda_ops = {
@@ -381,10 +403,12 @@ static tern_status make_buffers(cuda_backend *be, tern_error *err) {
     be->states = tern_cuda_alloc(&be->device, states);
     be->logits = tern_cuda_alloc(&be->device, logits);
     be->host_logits = tern_cuda_host_alloc(&be->device, dims->vocab_size * sizeof(float));
-    if (!be->states || !be->logits || !be->host_logits)
-        return tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for %zu MB of logits and attention", be->device.name,
-                         (logits + states) >> 20);
-    tern_status status = tern_cuda_candidates_init(&be->candidates, &be->device, dims->vocab_size, err);
+    tern_status status = tern_cuda_take_error(&be->device, err);
+    if (!status && (!be->states || !be->logits || !be->host_logits))
+        status = tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for %zu MB of logits and attention", be->device.name,
+                           (logits + states) >> 20);
+    if (!status)
+        status = tern_cuda_candidates_init(&be->candidates, &be->device, dims->vocab_size, err);
     return status ? status : tern_cuda_step_init(&be->step, &be->device, be->weights, err);
 }
 
@@ -404,9 +428,14 @@ tern_status tern_cuda_backend_create(const tern_weights *weights, tern_pool *poo
         return status;
     }
     pthread_mutex_init(&be->memory_lock, NULL);
-    status = tern_cuda_weights_upload(&be->device, weights, pool, OTHER_BYTES, &be->copy, err);
-    if (!status)
-        status = make_buffers(be, err);
+    if (tern_cuda_enter(&be->device)) {
+        status = tern_cuda_weights_upload(&be->device, weights, pool, OTHER_BYTES, &be->copy, err);
+        if (!status)
+            status = make_buffers(be, err);
+        status = leave(be, status, err);
+    } else {
+        status = tern_cuda_take_error(&be->device, err);
+    }
     if (status)
         cuda_free(&be->base);
     else

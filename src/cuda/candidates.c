@@ -17,9 +17,10 @@ tern_status tern_cuda_candidates_init(tern_cuda_candidates *candidates, tern_cud
     candidates->cuts = tern_cuda_alloc(device, TERN_CUDA_SELECT_TOKENS * sizeof(float));
     candidates->found = tern_cuda_alloc(device, found);
     candidates->host_found = tern_cuda_host_alloc(device, found);
-    if (!candidates->peaks || !candidates->cuts || !candidates->found || !candidates->host_found)
-        return tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for the choice of tokens", device->name);
-    return TERN_OK;
+    tern_status status = tern_cuda_take_error(device, err);
+    if (!status && (!candidates->peaks || !candidates->cuts || !candidates->found || !candidates->host_found))
+        status = tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for the choice of tokens", device->name);
+    return status;
 }
 
 void tern_cuda_candidates_free(tern_cuda_candidates *candidates, tern_cuda_device *device) {

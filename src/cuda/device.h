@@ -4,6 +4,9 @@
  *
  * Launches and copies are put in line and return at once. The first one that fails is kept: all that follow do nothing,
  * until tern_cuda_take_error() has told somebody.
+ *
+ * A thread may have a GPU of its own (the caller's other libraries): between tern_cuda_enter() and tern_cuda_leave() it
+ * has this one, afterwards its own again.
  */
 #ifndef TERN_CUDA_DEVICE_H
 #define TERN_CUDA_DEVICE_H
@@ -42,15 +45,22 @@ typedef struct tern_cuda_grid {
 tern_status tern_cuda_device_open(tern_cuda_device *device, tern_error *err);
 void tern_cuda_device_close(tern_cuda_device *device);
 
-/* Make the GPU this thread's. */
-void tern_cuda_enter(tern_cuda_device *device);
+/* Make the GPU this thread's, until tern_cuda_leave(). False: it is not, which is kept, and there is nothing to leave.
+ * Allocating and freeing do it themselves. */
+bool tern_cuda_enter(tern_cuda_device *device);
+void tern_cuda_leave(tern_cuda_device *device);
 
-/* NULL: no memory. Aligned to 256. */
+/* NULL: no memory, or another failure, which is kept. Aligned to 256. */
 void *tern_cuda_alloc(tern_cuda_device *device, size_t bytes);
 void tern_cuda_free(tern_cuda_device *device, void *memory);
-/* Host memory that copies do not wait for; NULL: none. */
+/* The same for threads beside the one that computes: nothing is kept, TERN_ERR_MEMORY is for no memory alone. */
+tern_status tern_cuda_alloc_beside(tern_cuda_device *device, size_t bytes, void **memory, tern_error *err);
+/* Once all that is in line, and may use it, is done. */
+void tern_cuda_free_beside(tern_cuda_device *device, void *memory);
+/* Host memory that copies do not wait for; NULL: none, or another failure, which is kept. */
 void *tern_cuda_host_alloc(tern_cuda_device *device, size_t bytes);
 void tern_cuda_host_free(tern_cuda_device *device, void *memory);
+/* 0 if it cannot be told, which is kept. */
 size_t tern_cuda_free_bytes(tern_cuda_device *device);
 
 /* Of `from` in host memory, which stays as it is until tern_cuda_wait() if it came from tern_cuda_host_alloc(). */
@@ -72,8 +82,10 @@ bool tern_cuda_check(tern_cuda_device *device, tern_cu_result result, const char
 /* The failure that was kept, which then is told. */
 tern_status tern_cuda_take_error(tern_cuda_device *device, tern_error *err);
 
-/* The kernels as the driver loads them (image.c), and whether nvcc made them. */
+/* The kernels as the driver loads them (image.c), and whether nvcc made them. If so: the CUDA version of nvcc (13000:
+ * 13.0) and the smallest compute capability that it compiled for (75: 7.5). */
 extern const unsigned char tern_cuda_image[];
 extern const bool tern_cuda_image_is_real;
+extern const int tern_cuda_image_toolkit, tern_cuda_image_capability;
 
 #endif

@@ -26,6 +26,8 @@ enum {
     TERN_CU_NO_DEVICE = 100,
     TERN_CU_INVALID_IMAGE = 200,
     TERN_CU_NO_BINARY_FOR_GPU = 209,
+    TERN_CU_INVALID_PTX = 218,
+    TERN_CU_UNSUPPORTED_PTX_VERSION = 222,
     TERN_CU_ATTRIBUTE_MAJOR = 75, /* compute capability */
     TERN_CU_ATTRIBUTE_MINOR = 76,
     TERN_CU_STREAM_NON_BLOCKING = 1,
@@ -33,9 +35,11 @@ enum {
     TERN_CU_CAPTURE_RELAXED = 2,
 };
 
-/* X(member, the library's name, parameters). The first NVIDIA driver with all of them is 470 (CUDA 11.4). */
+/* X(member, the library's name, parameters). The first NVIDIA driver with all of them is 470 (CUDA 11.4); what the
+ * kernels need depends on the nvcc that compiled them (device.c). */
 #define TERN_CU_CALLS(X)                                                                                               \
     X(init, "cuInit", (unsigned flags))                                                                                \
+    X(driver_version, "cuDriverGetVersion", (int *version))                                                            \
     X(get_error_string, "cuGetErrorString", (tern_cu_result result, const char **text))                                \
     X(device_count, "cuDeviceGetCount", (int *count))                                                                  \
     X(device_get, "cuDeviceGet", (tern_cu_device * device, int index))                                                 \
@@ -43,7 +47,8 @@ enum {
     X(device_attribute, "cuDeviceGetAttribute", (int *value, int attribute, tern_cu_device device))                    \
     X(context_retain, "cuDevicePrimaryCtxRetain", (tern_cu_context * *context, tern_cu_device device))                 \
     X(context_release, "cuDevicePrimaryCtxRelease_v2", (tern_cu_device device))                                        \
-    X(context_set, "cuCtxSetCurrent", (tern_cu_context * context))                                                     \
+    X(context_push, "cuCtxPushCurrent_v2", (tern_cu_context * context))                                                \
+    X(context_pop, "cuCtxPopCurrent_v2", (tern_cu_context * *context))                                                 \
     X(module_load, "cuModuleLoadData", (tern_cu_module * *module, const void *image))                                  \
     X(module_unload, "cuModuleUnload", (tern_cu_module * module))                                                      \
     X(module_function, "cuModuleGetFunction",                                                                          \

@@ -63,9 +63,11 @@ static tern_status reserve_memory(tern_cuda_step *step, tern_cuda_device *device
     step->generation++;
     if (!step->memory || !step->host) {
         free_memory(step, device);
-        return tern_fail(err, TERN_ERR_MEMORY,
-                         "%s: no memory for prefill steps of %u tokens; a smaller chunk needs less", device->name,
-                         step->max_batch);
+        tern_status status = tern_cuda_take_error(device, err);
+        return status ? status
+                      : tern_fail(err, TERN_ERR_MEMORY,
+                                  "%s: no memory for prefill steps of %u tokens; a smaller chunk needs less",
+                                  device->name, step->max_batch);
     }
     step->capacity = bytes;
     return TERN_OK;
@@ -84,8 +86,11 @@ static tern_status reserve_rotations(tern_cuda_step *step, tern_cuda_device *dev
     step->generation++;
     if (!step->cos || !step->sin || !step->host_cos || !step->host_sin) {
         free_rotations(step, device);
-        return tern_fail(err, TERN_ERR_MEMORY, "%s: no memory for a context of %u tokens; a smaller -c needs less",
-                         device->name, n_ctx);
+        tern_status status = tern_cuda_take_error(device, err);
+        return status ? status
+                      : tern_fail(err, TERN_ERR_MEMORY,
+                                  "%s: no memory for a context of %u tokens; a smaller -c needs less", device->name,
+                                  n_ctx);
     }
     step->n_positions = n_ctx;
     return TERN_OK;

@@ -130,6 +130,8 @@ tern_status tern_cuda_weights_upload(tern_cuda_device *device, const tern_weight
     uint64_t free_bytes = tern_cuda_free_bytes(device);
     copy->memory = copy->bytes + other_bytes <= free_bytes ? tern_cuda_alloc(device, copy->bytes) : NULL;
     if (!copy->memory)
+        status = tern_cuda_take_error(device, err);
+    if (!status && !copy->memory)
         status = tern_fail(err, TERN_ERR_MEMORY,
                            "%s: the model needs %" PRIu64 " MB of its memory, of which %" PRIu64
                            " MB are free; use the CPU (TERN_BACKEND=cpu)",

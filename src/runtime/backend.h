@@ -36,8 +36,9 @@ typedef struct tern_backend_ops {
     const char *name;
     void (*free)(tern_backend *backend);
 
-    /* bytes in the backend's memory, aligned to 64; NULL: none left. Activations and KV blocks live there. */
-    void *(*alloc)(tern_backend *backend, size_t n_bytes);
+    /* bytes in the backend's memory, aligned to 64. TERN_ERR_MEMORY: none left, of which the caller says what for.
+     * Activations and KV blocks live there. */
+    tern_status (*alloc)(tern_backend *backend, size_t n_bytes, void **memory, tern_error *err);
     void (*release)(tern_backend *backend, void *memory);
     /* Scratch for batches of up to max_batch tokens and contexts of up to n_ctx positions. */
     tern_status (*reserve)(tern_backend *backend, uint32_t max_batch, uint32_t n_ctx, tern_error *err);
@@ -77,13 +78,13 @@ typedef struct tern_backend_ops {
     void (*attention)(tern_backend *backend, const tern_slot *slots, uint32_t n, uint32_t layer, const float *q,
                       float *out);
     /* logits [n, vocab] in host memory = head . x [n, hidden] */
-    void (*logits)(tern_backend *backend, const float *x, uint32_t n, float *logits);
+    tern_status (*logits)(tern_backend *backend, const float *x, uint32_t n, float *logits, tern_error *err);
     /* Candidates for x [n, hidden] (runtime/head.h), in host memory */
     tern_status (*candidates)(tern_backend *backend, const float *x, uint32_t n, const tern_head_query *queries,
                               tern_candidates *out, tern_error *err);
     /* What single-token steps have read so far */
     void (*stats)(tern_backend *backend, tern_model_stats *stats);
-    /* n_floats from the backend's memory to host memory, and back */
+    /* n_floats from the backend's memory to host memory, and back. Failures: end(), and what reads them. */
     void (*to_host)(tern_backend *backend, const float *from, size_t n_floats, float *host);
     void (*from_host)(tern_backend *backend, const float *host, size_t n_floats, float *to);
 } tern_backend_ops;

@@ -28,9 +28,10 @@ static cpu_backend *of(tern_backend *backend) { return (cpu_backend *)backend; }
 
 /* ---------------------------------------------------------------- memory */
 
-static void *cpu_alloc(tern_backend *backend, size_t n_bytes) {
+static tern_status cpu_alloc(tern_backend *backend, size_t n_bytes, void **memory, tern_error *err) {
     (void)backend;
-    return tern_aligned_alloc(n_bytes);
+    *memory = tern_aligned_alloc(n_bytes);
+    return *memory ? TERN_OK : tern_fail_memory(err, "a session");
 }
 
 static void cpu_release(tern_backend *backend, void *memory) {
@@ -113,8 +114,10 @@ static void cpu_attention_op(tern_backend *backend, const tern_slot *slots, uint
     tern_cpu_attention_run(&of(backend)->attention, slots, n, layer, q, out);
 }
 
-static void cpu_logits(tern_backend *backend, const float *x, uint32_t n, float *logits) {
+static tern_status cpu_logits(tern_backend *backend, const float *x, uint32_t n, float *logits, tern_error *err) {
+    (void)err; /* it cannot fail */
     tern_cpu_head_logits(&of(backend)->head, x, n, logits);
+    return TERN_OK;
 }
 
 static tern_status cpu_candidates(tern_backend *backend, const float *x, uint32_t n, const tern_head_query *queries,

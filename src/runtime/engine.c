@@ -46,10 +46,16 @@ static tern_status make_activations(tern_engine *engine, uint32_t max_batch, ter
         most = hidden;
     tern_backend *be = engine->backend;
     *a = (tern_activations){.max_batch = max_batch};
-    a->x = be->ops->alloc(be, hidden * sizeof(float));
-    a->step = be->ops->alloc(be, most * sizeof(float));
-    if (!a->x || !a->step) {
+    void *x = NULL, *step = NULL;
+    tern_status status = be->ops->alloc(be, hidden * sizeof(float), &x, err);
+    if (!status)
+        status = be->ops->alloc(be, most * sizeof(float), &step, err);
+    a->x = x;
+    a->step = step;
+    if (status) {
         release_activations(be, a);
+        if (status != TERN_ERR_MEMORY)
+            return status;
         return tern_fail(err, TERN_ERR_MEMORY,
                          "out of memory for prefill steps of %u tokens; a smaller chunk needs less", max_batch);
     }
@@ -88,12 +94,13 @@ void tern_engine_unlock(tern_engine *engine) {
     pthread_mutex_unlock(&engine->lock);
 }
 
-void tern_engine_logits(tern_engine *engine, const float *hidden, uint32_t n, float *logits) {
+tern_status tern_engine_logits(tern_engine *engine, const float *hidden, uint32_t n, float *logits, tern_error *err) {
     const tern_backend_ops *ops = engine->backend->ops;
     tern_engine_lock(engine);
     ops->from_host(engine->backend, hidden, (size_t)n * engine->weights->dims.hidden_size, engine->activations.y);
-    ops->logits(engine->backend, engine->activations.y, n, logits);
+    tern_status status = ops->logits(engine->backend, engine->activations.y, n, logits, err);
     tern_engine_unlock(engine);
+    return status;
 }
 
 tern_status tern_engine_candidates(tern_engine *engine, const float *hidden, uint32_t n, const tern_head_query *queries,

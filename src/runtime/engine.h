@@ -66,6 +66,6 @@ void tern_engine_stats(tern_engine *engine, tern_model_stats *stats);
 
 /* logits [n, vocab] of n hidden states [n, hidden], both in host memory, in one pass over the head. n <= the reserved
  * batch. */
-void tern_engine_logits(tern_engine *engine, const float *hidden, uint32_t n, float *logits);
+tern_status tern_engine_logits(tern_engine *engine, const float *hidden, uint32_t n, float *logits, tern_error *err);
 
 #endif

@@ -36,21 +36,20 @@ static void ffn_block(tern_engine *engine, const tern_layer *layer, uint32_t n) 
     ops->linear_add(be, &layer->down, a->x, n);
 }
 
-static void give_output(tern_engine *engine, uint32_t n, const tern_forward_output *output) {
+static tern_status give_output(tern_engine *engine, uint32_t n, const tern_forward_output *output, tern_error *err) {
     const tern_backend_ops *ops = engine->backend->ops;
     tern_activations *a = &engine->activations;
     uint32_t hidden = engine->weights->dims.hidden_size;
     uint32_t first = output->logits || output->hidden ? 0 : n - 1; /* or only the last token's state is asked for */
     if (!output->logits && !output->hidden && !output->last_hidden)
-        return;
+        return TERN_OK;
     ops->norm(engine->backend, a->x + (size_t)first * hidden, engine->weights->output_norm, hidden, n - first,
               a->y + (size_t)first * hidden);
     if (output->last_hidden)
         ops->to_host(engine->backend, a->y + (size_t)(n - 1) * hidden, hidden, output->last_hidden);
     if (output->hidden)
         ops->to_host(engine->backend, a->y, (size_t)n * hidden, output->hidden);
-    if (output->logits)
-        ops->logits(engine->backend, a->y, n, output->logits);
+    return output->logits ? ops->logits(engine->backend, a->y, n, output->logits, err) : TERN_OK;
 }
 
 static tern_status run_layers(tern_engine *engine, const tern_slot *slots, uint32_t n, const atomic_bool *cancel,
@@ -78,7 +77,7 @@ tern_status tern_forward(tern_engine *engine, const tern_slot *slots, uint32_t n
     if (!status) {
         status = done ? TERN_OK : run_layers(engine, slots, n, cancel, err);
         if (!status)
-            give_output(engine, n, output);
+            status = give_output(engine, n, output, err);
         tern_status end = ops->end ? ops->end(engine->backend, status ? NULL : err) : TERN_OK;
         status = status ? status : end;
     }

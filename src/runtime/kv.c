@@ -33,11 +33,18 @@ void tern_kv_init_pooled(tern_kv *kv, tern_kv_pool *pool) {
 
 size_t tern_kv_blocks_for(size_t n_positions) { return (n_positions + TERN_KV_BLOCK - 1) / TERN_KV_BLOCK; }
 
-static uint8_t *take_block(tern_kv *kv) {
+static tern_status take_block(tern_kv *kv, uint8_t **memory, tern_error *err) {
     uint32_t block;
-    if (!kv->pool)
-        return kv->backend->ops->alloc(kv->backend, kv->layout.block_bytes);
-    return tern_kv_pool_take(kv->pool, &block) ? tern_kv_pool_at(kv->pool, block) : NULL;
+    void *own = NULL;
+    if (!kv->pool) {
+        tern_status status = kv->backend->ops->alloc(kv->backend, kv->layout.block_bytes, &own, err);
+        *memory = own;
+        return status;
+    }
+    if (!tern_kv_pool_take(kv->pool, &block))
+        return TERN_ERR_MEMORY; /* the caller says it */
+    *memory = tern_kv_pool_at(kv->pool, block);
+    return TERN_OK;
 }
 
 tern_status tern_kv_reserve(tern_kv *kv, size_t n_positions, tern_error *err) {
@@ -45,12 +52,15 @@ tern_status tern_kv_reserve(tern_kv *kv, size_t n_positions, tern_error *err) {
     if (!tern_grow_array((void **)&kv->blocks, &kv->capacity, wanted, sizeof *kv->blocks))
         return tern_fail_memory(err, "the KV cache");
     while (kv->n_blocks < wanted) {
-        uint8_t *block = take_block(kv);
-        if (!block)
+        uint8_t *block = NULL;
+        tern_status status = take_block(kv, &block, err);
+        if (status == TERN_ERR_MEMORY)
             return tern_fail(err, TERN_ERR_MEMORY,
-                             "out of memory for the KV cache (%zu MB for %zu tokens); a smaller context or "
-                             "--kv-type q8 needs less",
-                             wanted * kv->layout.block_bytes >> 20, n_positions);
+                             "out of memory for the KV cache (%zu MB for %zu tokens; there is room for %zu); a smaller "
+                             "context or --kv-type q8 needs less",
+                             wanted * kv->layout.block_bytes >> 20, n_positions, kv->n_blocks * TERN_KV_BLOCK);
+        if (status)
+            return status;
         kv->blocks[kv->n_blocks++] = block;
     }
     return TERN_OK;

@@ -25,12 +25,16 @@ tern_status tern_kv_pool_init(tern_kv_pool *pool, tern_backend *backend, const t
                            .oldest = TERN_KV_NO_BLOCK,
                            .youngest = TERN_KV_NO_BLOCK};
     bool fits = tern_mul_size(n_blocks, pool->layout.block_bytes, &n_bytes);
-    pool->memory = fits ? backend->ops->alloc(backend, n_bytes) : NULL;
+    void *memory = NULL;
+    tern_status status = fits ? backend->ops->alloc(backend, n_bytes, &memory, err) : TERN_ERR_MEMORY;
+    pool->memory = memory;
     pool->entries = tern_calloc_array(n_blocks, sizeof *pool->entries);
     pool->free = tern_alloc_array(n_blocks, sizeof *pool->free);
     pool->table = tern_alloc_array(n_table, sizeof *pool->table);
     if (!pool->memory || !pool->entries || !pool->free || !pool->table) {
         tern_kv_pool_free(pool);
+        if (status && status != TERN_ERR_MEMORY)
+            return status;
         return tern_fail(err, TERN_ERR_MEMORY,
                          "out of memory for %zu MB of KV caches; a smaller budget or a smaller context needs less",
                          (size_t)n_blocks * tern_kv_layout_of(dims, type).block_bytes >> 20);

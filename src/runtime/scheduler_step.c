@@ -65,9 +65,14 @@ static void with_logits(tern_scheduler *s, uint32_t n, logits_fn fn) {
     for (uint32_t done = 0; done < n; done += TERN_LOGIT_ROWS) {
         uint32_t now = n - done < TERN_LOGIT_ROWS ? n - done : TERN_LOGIT_ROWS;
         gather(s, s->jobs + done, now);
-        tern_engine_logits(s->engine, s->gathered, now, s->logits);
+        tern_error err = {0};
+        tern_status status = tern_engine_logits(s->engine, s->gathered, now, s->logits, &err);
         for (uint32_t i = 0; i < now; i++)
-            if (!s->jobs[done + i].request->over)
+            if (s->jobs[done + i].request->over)
+                continue;
+            else if (status)
+                tern_request_fail(s->jobs[done + i].request, &err);
+            else
                 fn(s, &s->jobs[done + i], s->logits + i * (size_t)s->engine->weights->dims.vocab_size);
     }
 }

@@ -202,8 +202,8 @@ const float *tern_session_embedding(tern_session *session) { return session->has
 const float *tern_session_logits(tern_session *session) {
     if (!session->has_hidden)
         return NULL;
-    if (!session->has_logits)
-        tern_engine_logits(session->engine, session->hidden, 1, session->logits);
+    if (!session->has_logits && tern_engine_logits(session->engine, session->hidden, 1, session->logits, NULL))
+        return NULL;
     session->has_logits = true;
     return session->logits;
 }

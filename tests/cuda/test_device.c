@@ -1,8 +1,9 @@
 /*
  * The CUDA backend under what runs several things at once, in one process with the CPU's: the scheduler's batches of
- * requests, sessions on several threads, two models; and that a device that failed once is used again. On the tests'
- * libcuda.so.1 (tests/cuda/emulator), or on a GPU.
+ * requests, sessions on several threads, two models; that a device that failed once is used again; and that a caller
+ * with a GPU of its own keeps it. On the tests' libcuda.so.1 (tests/cuda/emulator), or on a GPU.
  */
+#include <dlfcn.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -217,11 +218,123 @@ static void test_threads_and_models(void **state) {
     tern_model_free(cpu);
 }
 
+/* ---- failures that are over ---- */
+
+/* A failure belongs to the call that had it: the next one neither tells nor has it. */
+static void test_told_once(void **state) {
+    (void)state;
+    tern_session_params params = tern_session_defaults();
+    tern_session *session = NULL;
+    int32_t ids[8];
+    if (!getenv("TERN_EMULATED_CUDA"))
+        skip();
+    fill_ids(ids, 8, 1);
+    tern_model *model = load("cuda");
+    OK(tern_session_create(model, &params, &session, err));
+    OK(tern_session_eval(session, ids, 4, err));
+    setenv("TERN_EMULATOR_FAIL", "cuMemcpyDtoHAsync_v2:0:719", 1);
+    assert_null(tern_session_logits(session));
+    unsetenv("TERN_EMULATOR_FAIL");
+    OK(tern_session_eval(session, ids + 4, 4, err));
+    assert_non_null(tern_session_logits(session));
+    tern_session_free(session);
+    tern_model_free(model);
+}
+
+/* What is no want of memory is not called that, whoever asks for it. */
+static void test_failing_memory(void **state) {
+    (void)state;
+    static const struct {
+        const char *fail, *says;
+        tern_status status;
+    } cases[] = {{"cuMemAlloc_v2:0:719", "unspecified launch failure", TERN_ERR_UNSUPPORTED},
+                 {"cuMemAlloc_v2:0:2", "there is room for 64)", TERN_ERR_MEMORY}};
+    static int32_t ids[70];
+    if (!getenv("TERN_EMULATED_CUDA"))
+        skip();
+    fill_ids(ids, 70, 1);
+    tern_model *model = load("cuda");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tern_session_params params = tern_session_defaults();
+        tern_session *session = NULL;
+        tern_error why = {0};
+        params.n_ctx = 128;
+        OK(tern_session_create(model, &params, &session, err));
+        OK(tern_session_eval(session, ids, 3, err));
+        setenv("TERN_EMULATOR_FAIL", cases[i].fail, 1);
+        assert_int_equal(tern_session_eval(session, ids + 3, 67, &why), cases[i].status);
+        if (!strstr(why.message, cases[i].says))
+            fail_msg("'%s' does not say '%s'", why.message, cases[i].says);
+        unsetenv("TERN_EMULATOR_FAIL");
+        OK(tern_session_eval(session, ids + 3, 67, err));
+        tern_session_free(session);
+    }
+    tern_model_free(model);
+}
+
+/* ---- the caller's own use of CUDA ---- */
+
+typedef struct cuda_calls {
+    int (*get)(void **context);
+    int (*retain)(void **context, int device);
+    int (*release)(int device);
+    int (*set)(void *context);
+} cuda_calls;
+
+static bool find_call(void *library, const char *name, void *call, size_t size) {
+    void *found = dlsym(library, name);
+    memcpy(call, &found, size);
+    return found != NULL;
+}
+
+static void *current(const cuda_calls *cuda) {
+    void *context = NULL;
+    assert_int_equal(cuda->get(&context), 0);
+    return context;
+}
+
+/* Load, evaluate, choose a token, free: the thread has the context that it had, after each. */
+static void use_model(const cuda_calls *cuda, void *context) {
+    tern_session_params params = tern_session_defaults();
+    tern_session *session = NULL;
+    int32_t ids[8];
+    fill_ids(ids, 8, 1);
+    tern_model *model = load("cuda");
+    assert_ptr_equal(current(cuda), context);
+    OK(tern_session_create(model, &params, &session, err));
+    assert_ptr_equal(current(cuda), context);
+    OK(tern_session_eval(session, ids, 8, err));
+    assert_ptr_equal(current(cuda), context);
+    assert_non_null(tern_session_logits(session));
+    assert_ptr_equal(current(cuda), context);
+    tern_session_free(session);
+    tern_model_free(model);
+    assert_ptr_equal(current(cuda), context);
+}
+
+static void test_callers_context(void **state) {
+    (void)state;
+    cuda_calls cuda;
+    void *context = NULL, *library = dlopen("libcuda.so.1", RTLD_NOW);
+    assert_non_null(library);
+    assert_true(find_call(library, "cuCtxGetCurrent", &cuda.get, sizeof cuda.get) &&
+                find_call(library, "cuDevicePrimaryCtxRetain", &cuda.retain, sizeof cuda.retain) &&
+                find_call(library, "cuDevicePrimaryCtxRelease_v2", &cuda.release, sizeof cuda.release) &&
+                find_call(library, "cuCtxSetCurrent", &cuda.set, sizeof cuda.set));
+    use_model(&cuda, NULL);
+    assert_int_equal(cuda.retain(&context, 0), 0);
+    assert_int_equal(cuda.set(context), 0);
+    use_model(&cuda, context);
+    assert_int_equal(cuda.set(NULL), 0);
+    assert_int_equal(cuda.release(0), 0);
+    dlclose(library);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scheduler),
-        cmocka_unit_test(test_after_a_failure),
-        cmocka_unit_test(test_threads_and_models),
+        cmocka_unit_test(test_scheduler),          cmocka_unit_test(test_after_a_failure),
+        cmocka_unit_test(test_threads_and_models), cmocka_unit_test(test_told_once),
+        cmocka_unit_test(test_failing_memory),     cmocka_unit_test(test_callers_context),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,9 +109,10 @@ static void long_sequences(void **state) {
 
 /* ---------------------------------------------------------------- inference */
 
-static void *kv_alloc(tern_backend *backend, size_t n_bytes) {
-    (void)backend;
-    return check_alloc(n_bytes);
+static tern_status kv_alloc(tern_backend *backend, size_t n_bytes, void **memory, tern_error *err) {
+    (void)backend, (void)err;
+    *memory = check_alloc(n_bytes);
+    return TERN_OK;
 }
 static void kv_release(tern_backend *backend, void *memory) { (void)backend, (void)memory; } /* check_free_all() does */
 

@@ -26,11 +26,11 @@ enum { N_SHAPES = 1 };
 enum { N_SHAPES = 4 };
 #endif
 
-static void *alloc(tern_backend *backend, size_t n_bytes) {
-    (void)backend;
-    void *memory = tern_aligned_alloc(n_bytes);
-    memset(memory, 0xff, n_bytes); /* NaN in every type: what is not written must have no influence */
-    return memory;
+static tern_status alloc(tern_backend *backend, size_t n_bytes, void **memory, tern_error *err) {
+    (void)backend, (void)err;
+    *memory = tern_aligned_alloc(n_bytes);
+    memset(*memory, 0xff, n_bytes); /* NaN in every type: what is not written must have no influence */
+    return TERN_OK;
 }
 
 static void release(tern_backend *backend, void *memory) {

@@ -7,9 +7,11 @@
  * TERN_EMULATOR_FAIL=NAME:N:E   the N-th call (1, 2, ...) of that entry point gives error E; N of 0: each call
  * TERN_EMULATOR_ORDER=reverse   blocks, warps and lanes take their turns the other way around
  * TERN_EMULATOR_CC=75           the compute capability (default: 90)
+ * TERN_EMULATOR_DRIVER=12040    the version of CUDA that the driver is for (default: 13000)
  * TERN_EMULATOR_DEVICES=N       how many devices there are (default: 1)
  * TERN_EMULATOR_COUNT=FILE      at the end, the number of calls of each entry point goes there, and behind "left" the
- *                               number of things that were made and not given back
+ *                               number of things that were made and not given back, contexts on threads' stacks among
+ * them
  */
 #include "driver.h"
 
@@ -20,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <string>
+#include <vector>
 
 #include "fibers.h"
 #include "kernel.h"
@@ -30,12 +33,16 @@ using namespace emulator;
 static std::recursive_mutex lock;
 static bool initialized;
 static int n_modules;
-static thread_local CUcontext current;
+static bool waited_in_vain; /* the driver was told to fail at it: whoever waited could do no more */
+static thread_local std::vector<CUcontext> contexts; /* of this thread; the last one is current */
+static size_t n_contexts;                            /* on all threads' */
 
 struct CUctx_st {
     int n_retained;
 };
 static CUctx_st primary;
+
+static CUcontext current() { return contexts.empty() ? nullptr : contexts.back(); }
 
 struct CUfunc_st {
     const Kernel *kernel;
@@ -58,7 +65,8 @@ struct Counts {
             return;
         for (const auto &each : of)
             fprintf(file, "%s %ld\n", each.first.c_str(), each.second);
-        fprintf(file, "left %zu\n", things_left() + n_streams() + (size_t)primary.n_retained + (size_t)n_modules);
+        fprintf(file, "left %zu\n",
+                things_left() + n_streams() + (size_t)primary.n_retained + (size_t)n_modules + n_contexts);
         fclose(file);
     }
 };
@@ -78,9 +86,10 @@ Call::Call(const char *name, Needs needs) {
     static Counts counts;
     lock.lock();
     status = asked_to_fail(name, ++counts.of[name]);
+    waited_in_vain |= status && strcmp(name, "cuStreamSynchronize") == 0;
     if (!status && needs >= INITIALIZED && !initialized)
         status = CUDA_ERROR_NOT_INITIALIZED;
-    if (!status && needs >= CONTEXT && !current)
+    if (!status && needs >= CONTEXT && !current())
         status = CUDA_ERROR_INVALID_CONTEXT;
 }
 
@@ -100,7 +109,7 @@ API cuInit(unsigned flags) {
 
 API cuDriverGetVersion(int *version) {
     ENTRY(NOTHING)
-    *version = 13000;
+    *version = (int)number("TERN_EMULATOR_DRIVER", 13000);
     return CUDA_SUCCESS;
 }
 
@@ -180,8 +189,7 @@ API cuDevicePrimaryCtxRelease_v2(CUdevice device) {
     ENTRY(INITIALIZED)
     if (!is_device(device) || primary.n_retained == 0)
         return CUDA_ERROR_INVALID_CONTEXT;
-    if (--primary.n_retained == 0)
-        current = nullptr;
+    primary.n_retained--;
     return CUDA_SUCCESS;
 }
 
@@ -189,13 +197,39 @@ API cuCtxSetCurrent(CUcontext context) {
     ENTRY(INITIALIZED)
     if (context && (context != &primary || primary.n_retained == 0))
         return CUDA_ERROR_INVALID_CONTEXT;
-    current = context;
+    if (!contexts.empty()) {
+        contexts.pop_back();
+        n_contexts--;
+    }
+    if (context) {
+        contexts.push_back(context);
+        n_contexts++;
+    }
+    return CUDA_SUCCESS;
+}
+
+API cuCtxPushCurrent_v2(CUcontext context) {
+    ENTRY(INITIALIZED)
+    if (context != &primary || primary.n_retained == 0)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    contexts.push_back(context);
+    n_contexts++;
+    return CUDA_SUCCESS;
+}
+
+API cuCtxPopCurrent_v2(CUcontext *context) {
+    ENTRY(INITIALIZED)
+    if (contexts.empty())
+        return CUDA_ERROR_INVALID_CONTEXT;
+    *context = contexts.back();
+    contexts.pop_back();
+    n_contexts--;
     return CUDA_SUCCESS;
 }
 
 API cuCtxGetCurrent(CUcontext *context) {
     ENTRY(INITIALIZED)
-    *context = current;
+    *context = current();
     return CUDA_SUCCESS;
 }
 
@@ -298,11 +332,12 @@ API cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
     return memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
+/* CUDA's manual does not say that it waits for what is in line: what uses the memory later is an error. */
 API cuMemFree_v2(CUdeviceptr address) {
     ENTRY(CONTEXT)
     if (address == 0)
         return CUDA_SUCCESS;
-    CUresult status = finish_work();
+    CUresult status = waited_in_vain ? finish_work() : CUDA_SUCCESS;
     if (status)
         return status;
     return give_memory((void *)(uintptr_t)address) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
@@ -455,6 +490,9 @@ static const char *name_of(CUresult error) {
                  {CUDA_ERROR_INVALID_DEVICE, "invalid device ordinal"},
                  {CUDA_ERROR_INVALID_IMAGE, "device kernel image is invalid"},
                  {CUDA_ERROR_INVALID_CONTEXT, "invalid device context"},
+                 {CUDA_ERROR_NO_BINARY_FOR_GPU, "no kernel image is available for execution on the device"},
+                 {CUDA_ERROR_INVALID_PTX, "a PTX JIT compilation failed"},
+                 {CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "the provided PTX was compiled with an unsupported toolchain."},
                  {CUDA_ERROR_INVALID_HANDLE, "invalid resource handle"},
                  {CUDA_ERROR_NOT_FOUND, "named symbol not found"},
                  {CUDA_ERROR_NOT_READY, "device not ready"},
